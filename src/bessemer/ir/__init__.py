@@ -1,0 +1,1 @@
+"""The vocabulary every stage shares: models, encodings, layouts, signatures, errors."""

@@ -1,0 +1,10 @@
+"""The one operator set that every canonical graph is written in."""
+
+OPSET = 26
+"""Canonical ai.onnx opset: the newest one that the reference runtime, ONNX Runtime 1.31, executes."""
+
+DOMAIN = "bessemer"
+"""Domain of the few operators that no ONNX opset has (each target lowers or declines them)."""
+
+LAYER_KEY = "bessemer.layer"
+"""Node metadata: names of the original layers, joined by ';'."""

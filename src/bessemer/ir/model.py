@@ -1,0 +1,58 @@
+"""`Model`: a canonical graph, where it came from, and what the report must say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.canonical import LAYER_KEY
+from bessemer.ir.signature import Signature, signature_of
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file a model came from.
+
+    format: name of the source ('onnx', 'tflite').
+    path: the file as the user gave it.
+    details: what `inspect` shows beyond the graph (producer, opset, signatures, ...).
+    """
+
+    format: str
+    path: Path
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Model:
+    """A computation graph with its weights, in canonical form after `normalise`.
+
+    graph: the `onnx_ir.Model`; its inputs and outputs keep the source's names, order, types and axis order.
+    notes: sentences the report must show (a changed type, a state reset, ...).
+    """
+
+    graph: onnx_ir.Model
+    origin: Origin
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def signature(self) -> Signature:
+        """What a caller feeds and gets."""
+        return signature_of(self.graph.graph)
+
+
+def tag(node: onnx_ir.Node, *layers: str) -> onnx_ir.Node:
+    """Record the original layers that `node` came from; returns `node`."""
+    names = [name for name in layers if name]
+    if names:
+        node.metadata_props[LAYER_KEY] = ";".join(dict.fromkeys(names))
+    return node
+
+
+def layer_of(node: onnx_ir.Node) -> str:
+    """Original layer names of `node`, joined by ';' (its own name when nothing was recorded)."""
+    return node.metadata_props.get(LAYER_KEY) or node.name or ""

@@ -1,0 +1,1 @@
+"""Graph to graph. One file per pass or rule family."""

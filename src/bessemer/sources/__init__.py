@@ -1,0 +1,48 @@
+"""Formats that Bessemer reads. One file or package per format; entries are listed without importing them."""
+
+from __future__ import annotations
+
+from bessemer.sources.base import SourceEntry
+
+
+def _looks_like_onnx(head: bytes) -> bool:
+    """A ModelProto starts with field 1 (ir_version, varint) or another of its small field numbers."""
+    return len(head) >= 2 and head[0] == 0x08 and 1 <= head[1] <= 0x20
+
+
+def _looks_like_tflite(head: bytes) -> bool:
+    return head[4:8] == b"TFL3"
+
+
+SOURCES: tuple[SourceEntry, ...] = (
+    SourceEntry(
+        name="onnx",
+        title="ONNX",
+        suffixes=(".onnx",),
+        module="bessemer.sources.onnx",
+        sniff=_looks_like_onnx,
+        summary="ONNX models, opset 7 to the newest, with external data, functions and subgraphs.",
+        reads=(
+            "external data, memory-mapped and confined to the model's folder",
+            "QDQ and QOperator quantized models (they become encodings)",
+            "float16, bfloat16, int4, float8 weights",
+        ),
+        runtime="ONNX Runtime",
+        extra="ort",
+    ),
+    SourceEntry(
+        name="tflite",
+        title="TensorFlow Lite / LiteRT",
+        suffixes=(".tflite", ".lite"),
+        module="bessemer.sources.tflite",
+        sniff=_looks_like_tflite,
+        summary="TFLite flatbuffers: float, float16, dynamic-range, full-integer and sparse models.",
+        reads=(
+            "int8, uint8, int16x8 and int4 tensors (they become encodings, loss-free)",
+            "channels-last layouts, without a Transpose inside the converted graph",
+            "several signatures",
+        ),
+        runtime="LiteRT",
+        extra="tflite",
+    ),
+)

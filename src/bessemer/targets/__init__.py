@@ -1,0 +1,38 @@
+"""Places where models run. One package per target; entries are listed without importing them."""
+
+from __future__ import annotations
+
+from bessemer.targets.base import TargetEntry
+
+TARGETS: tuple[TargetEntry, ...] = (
+    TargetEntry(
+        name="onnx",
+        title="ONNX file",
+        module="bessemer.targets.onnx.target",
+        summary="A portable .onnx file at a chosen opset.",
+        precisions=("float32", "float16", "bfloat16", "mixed"),
+        suffix=".onnx",
+        runtime="ONNX Runtime (the standard's reference evaluator where it has no kernel)",
+        extra="ort",
+    ),
+    TargetEntry(
+        name="ort",
+        title="ONNX Runtime",
+        module="bessemer.targets.ort.target",
+        summary="A graph optimised offline by ONNX Runtime, as .onnx or .ort.",
+        precisions=("float32", "float16"),
+        suffix=".onnx",
+        runtime="ONNX Runtime",
+        extra="ort",
+    ),
+    TargetEntry(
+        name="tflite",
+        title="TFLite / LiteRT",
+        module="bessemer.targets.tflite.target",
+        summary="A .tflite flatbuffer, written directly from the schema.",
+        precisions=("float32", "float16"),
+        suffix=".tflite",
+        runtime="LiteRT",
+        extra="tflite",
+    ),
+)

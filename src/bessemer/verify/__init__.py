@@ -1,0 +1,1 @@
+"""Inputs, named closeness, the first value that differs, the verdict."""

@@ -1,0 +1,170 @@
+"""The evidence of one conversion: the documented JSON schema behind every report.
+
+Reports only format what stands here; nothing is computed from it that is not stated in it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Status = Literal["executed", "emulated", "compiled-only", "declined", "failed"]
+"""Only `executed` may say "verified"; `failed` means it ran and departed from the original, or did not run."""
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorRecord(Record):
+    """A border tensor. `shape` holds ints, symbol names or null."""
+
+    name: str
+    dtype: str
+    shape: list[int | str | None]
+
+
+class ModelRecord(Record):
+    """What a model is: counts are of the whole graph, subgraphs included."""
+
+    path: str
+    format: str
+    bytes: int
+    sha256: str
+    inputs: list[TensorRecord]
+    outputs: list[TensorRecord]
+    operators: dict[str, int]
+    nodes: int
+    parameters: int
+    macs: int | None = Field(description="multiply-accumulates at the verified shapes; null where unknown")
+    weights: dict[str, int] = Field(description="bytes of constants by type")
+    activations: int | None = Field(description="peak bytes of live activations; null where shapes are unbound")
+    details: dict[str, str] = Field(default_factory=dict)
+
+
+class PassLine(Record):
+    """One optimisation that ran."""
+
+    name: str
+    options: str
+    changed: int
+    seconds: float
+    declined: list[str] = Field(default_factory=list)
+
+
+class OutputCloseness(Record):
+    """Worst case of one output over all input sets. snr in dB (null: exact or undefined)."""
+
+    name: str
+    max_abs: float
+    max_rel: float
+    snr: float | None
+    top1: float | None = Field(default=None, description="share of rows whose arg-max agrees")
+    within: bool
+
+
+class Divergence(Record):
+    """The first value, in execution order, that departs by more than the bound."""
+
+    value: str
+    layer: str
+    op: str
+    max_abs: float
+    snr: float | None
+
+
+class Border(Record):
+    """How an artifact's border tensor relates to the original's."""
+
+    original: str
+    artifact: str
+    dtype: str
+    perm: list[int] | None = None
+    changed: str = Field(default="", description="one sentence when type, name or axis order changed")
+
+
+class BlockerRecord(Record):
+    """One reason why a target declined."""
+
+    node: str
+    op: str
+    layer: str
+    rule: str
+    reason: str
+    rewrite: str
+
+
+class Accuracy(Record):
+    """Share of right labels on the user's data, original against artifact."""
+
+    samples: int
+    original: float
+    artifact: float
+
+
+class FileRecord(Record):
+    """A file that was written; `path` is relative to the output directory."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class TargetEvidence(Record):
+    """One row of the report: one target, one precision."""
+
+    target: str
+    precision: str
+    options: dict[str, str]
+    status: Status
+    verified: bool
+    summary: str = Field(description="one sentence a reader can act on")
+    runtime: str = ""
+    reference: str = Field(default="", description="runtime that executed the original")
+    bound: str = Field(default="", description="named closeness that was demanded, e.g. close(1e-4, 1e-4)")
+    input_sets: list[str] = Field(default_factory=list, description="one line per set that was run")
+    outputs: list[OutputCloseness] = Field(default_factory=list)
+    accuracy: Accuracy | None = None
+    divergence: Divergence | None = None
+    blockers: list[BlockerRecord] = Field(default_factory=list)
+    borders: list[Border] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    files: list[FileRecord] = Field(default_factory=list)
+    operators: dict[str, int] = Field(default_factory=dict, description="operator counts of the artifact")
+    seconds: dict[str, float] = Field(default_factory=dict, description="prepare, write, verify")
+    latency: dict[str, float] = Field(default_factory=dict, description="median ms per run: original, artifact")
+
+
+class Manifest(Record):
+    """What would reproduce the artifacts byte for byte."""
+
+    bessemer: str
+    command: list[str]
+    inputs: list[FileRecord]
+    options: dict[str, str]
+    versions: dict[str, str]
+
+
+class Evidence(Record):
+    """The whole report of one conversion."""
+
+    schema_version: int = SCHEMA_VERSION
+    source: ModelRecord
+    passes: list[PassLine]
+    optimized: dict[str, int] = Field(description="operator counts of the canonical graph after the passes")
+    targets: list[TargetEvidence]
+    seconds: float
+    peak_bytes: int
+    manifest: Manifest
+
+    @property
+    def exit_code(self) -> int:
+        """0 all verified; 4 a verification failed; 3 something was declined or only compiled."""
+        if any(row.status == "failed" for row in self.targets):
+            return 4
+        return 0 if all(row.verified for row in self.targets) else 3
