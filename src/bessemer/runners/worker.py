@@ -1,0 +1,62 @@
+"""The child side of `runners.isolated`: builds one runner, then answers run, tap and peak until its input ends."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from importlib import import_module
+from typing import Any
+
+from bessemer.ir.errors import BessemerError
+from bessemer.runners.base import Runner
+from bessemer.runners.isolated import receive, send
+
+
+def serve(source: Any, sink: Any) -> None:
+    """Answer messages from `source` on `sink`."""
+    call, arguments = receive(source)
+    runner = _guarded(sink, lambda: _build(call, arguments), announce=True)
+    while runner is not None:
+        try:
+            verb, inputs, names = receive(source)
+        except EOFError:
+            return
+        actions = {
+            "run": lambda: runner.run(inputs),
+            "tap": lambda: runner.tap(inputs, names),
+            "peak": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        _guarded(sink, actions[verb])
+
+
+def _build(call: str, arguments: tuple[Any, ...]) -> Runner:
+    module, name = call.split(":")
+    runner: Runner = getattr(import_module(module), name)(*arguments)
+    return runner
+
+
+def _guarded(sink: Any, action: Any, *, announce: bool = False) -> Any:
+    """Run `action` and send its result. A runtime may raise anything: here is the border where that becomes data."""
+    try:
+        result = action()
+        payload = (result.runtime, result.signature) if announce else result
+    except BessemerError as error:
+        send(sink, ("error", error))
+        return None
+    except Exception as error:  # noqa: BLE001  # foreign runtimes raise their own unrelated types
+        send(sink, ("refused", f"{type(error).__name__}: {error}"[:2000]))
+        return None
+    send(sink, ("ok", payload))
+    return result
+
+
+def main() -> None:
+    """Keep the protocol's stdout to ourselves: runtimes print there."""
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, sink)
+
+
+if __name__ == "__main__":
+    main()
