@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BessemerError(Exception):
@@ -16,12 +16,22 @@ class BessemerError(Exception):
         self.what, self.where, self.why, self.fix = what, where, why, fix
         super().__init__(what)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross process borders whole, whatever their constructors ask for."""
+        return _rebuild, (type(self), dict(self.__dict__))
+
     def __str__(self) -> str:
         parts = [self.what.rstrip(".")]
         if self.where:
             parts[0] += f" (at {self.where})"
         parts += [text.rstrip(".") for text in (self.why, self.fix) if text]
         return ". ".join(parts) + "."
+
+
+def _rebuild(kind: type[BessemerError], state: dict[str, Any]) -> BessemerError:
+    error = kind.__new__(kind)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(BessemerError):

@@ -139,9 +139,10 @@ class IsolatedRunner:
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._limit
+        stream: Any = self._process.stdout
         ready: list[Any] = []
         while not ready and time.monotonic() < deadline:
-            ready, _, _ = select.select([self._process.stdout], [], [], 1.0)
+            ready, _, _ = select.select([stream], [], [], 1.0)
         if not ready:
             self.close()
             raise RuntimeDied(

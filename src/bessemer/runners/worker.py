@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from bessemer.ir.errors import BessemerError
+from bessemer.ir.types import Array
 from bessemer.runners.base import Runner
 from bessemer.runners.isolated import receive, send
 
@@ -19,15 +21,18 @@ def serve(source: Any, sink: Any) -> None:
     runner = _guarded(sink, lambda: _build(call, arguments), announce=True)
     while runner is not None:
         try:
-            verb, inputs, names = receive(source)
+            message = receive(source)
         except EOFError:
             return
-        actions = {
-            "run": lambda: runner.run(inputs),
-            "tap": lambda: runner.tap(inputs, names),
-            "peak": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        }
-        _guarded(sink, actions[verb])
+        _guarded(sink, partial(_perform, runner, *message))
+
+
+def _perform(runner: Runner, verb: str, inputs: dict[str, Array], names: tuple[str, ...]) -> Any:
+    if verb == "run":
+        return runner.run(inputs)
+    if verb == "tap":
+        return runner.tap(inputs, names)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _build(call: str, arguments: tuple[Any, ...]) -> Runner:

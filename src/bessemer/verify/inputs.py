@@ -143,8 +143,8 @@ def _integers(
 def _integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:
     """Whole range of 8 and 16 bits (images, quantized tensors); 0..1 for indices and masks of unknown meaning."""
     if dtype.itemsize <= 2:
-        info = np.iinfo(dtype)
-        return int(info.min), int(info.max) + 1
+        bits = 8 * dtype.itemsize
+        return (0, 1 << bits) if dtype.kind == "u" else (-(1 << bits - 1), 1 << bits - 1)
     return 0, 2
 
 
