@@ -1,0 +1,61 @@
+"""Outputs are made beside their place and moved there at the end; an interrupted run leaves nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from bessemer.ir.errors import UsageError
+
+READ_SIZE = 1 << 20
+
+
+class Workspace:
+    """A hidden directory beside `out` (same file system, so that a move is a rename)."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--out {out} is a file", fix="Name a directory")
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name or 'out'}-", dir=out.parent))
+        except OSError as error:
+            raise UsageError(f"Cannot write beside {out}", why=str(error)) from None
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def folder(self, name: str) -> Path:
+        """A new empty directory inside the workspace."""
+        folder = self.path / name
+        folder.mkdir()
+        return folder
+
+    def publish(self, files: list[Path], base: Path) -> list[Path]:
+        """Move `files` (under `base`) into the output directory, replacing older ones; returns their new paths."""
+        placed: list[Path] = []
+        for file in files:
+            place = self.out / file.relative_to(base)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, place)
+            placed.append(place)
+        return placed
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(READ_SIZE):
+            digest.update(piece)
+    return digest.hexdigest()
