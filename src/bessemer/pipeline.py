@@ -1,0 +1,241 @@
+"""The whole road of a model on one screen: open, normalise, rewrite, prepare, write, verify, report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bessemer.ir.errors import BessemerError, Declined
+from bessemer.ir.model import Model
+from bessemer.sources.base import OpenOptions
+from bessemer.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bessemer.ir.types import Array
+    from bessemer.passes.base import PassRecord
+    from bessemer.targets.base import Prepared, Target
+    from bessemer.verify.data import Preprocess
+    from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
+    from bessemer.verify.judge import Reference
+
+
+@dataclass(frozen=True)
+class TargetRequest:
+    """One target as the user asked for it; `options` are validated by the target's own model."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """What a caller may say about a whole conversion.
+
+    shapes, signature: see OpenOptions; data, labels, preprocess: the user's inputs; seed: of generated inputs;
+    bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
+    keep_failed: place artifacts that failed verification too, as `NAME.failed`.
+    """
+
+    shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
+    signature: str | None = None
+    data: Path | None = None
+    labels: Path | None = None
+    preprocess: Preprocess | None = None
+    samples: int = 0
+    seed: int = 0
+    bound: str | None = None
+    level: int = 2
+    keep_failed: bool = False
+
+    @property
+    def opening(self) -> OpenOptions:
+        """The part that concerns the source."""
+        return OpenOptions(dict(self.shapes), self.signature)
+
+
+class Progress(Protocol):
+    """Told what is being done; `target` is empty for the stages that serve all targets."""
+
+    def stage(self, name: str, target: str = "") -> None:
+        """A stage begins."""
+        ...
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def stage(self, name: str, target: str = "") -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Optimized:
+    """A model after the portable stages, with what the passes did."""
+
+    model: Model
+    records: list[PassRecord]
+
+
+def open_model(path: Path, options: OpenOptions) -> Model:
+    """Raw model of a file, recognised by content."""
+    from bessemer.sources.sniff import identify
+
+    return identify(path).load().open(path, options)
+
+
+def normalise(model: Model, options: ConvertOptions) -> Optimized:
+    """Canonical form and full-precision rewrites, in place."""
+    from bessemer.passes.base import run_passes
+    from bessemer.passes.standard import standard_passes
+
+    return Optimized(model, run_passes(model.graph, standard_passes(options.shapes, options.level)))
+
+
+def convert(
+    path: Path,
+    targets: Sequence[TargetRequest],
+    out: Path,
+    options: ConvertOptions,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Convert `path` for every target, execute each artifact beside the original, and return the evidence.
+
+    Verified artifacts are moved into `out` at the end of their row. Raises UnreadableInput, UsageError,
+    MissingExtra; what a target declines or fails is a row, not an exception.
+    """
+    from bessemer.assemble import Meter, assemble
+    from bessemer.passes.stats import operator_counts
+    from bessemer.runners.isolated import IsolatedRunner
+
+    watch = progress or Silent()
+    meter = Meter()
+    watch.stage("open")
+    requests = [(request, *_resolve(request)) for request in targets]
+    raw = open_model(path, options.opening)
+    before = operator_counts(raw.graph)
+    call = ("bessemer.executors:of_source", str(path), options.opening)
+    with IsolatedRunner(*call) as original, Workspace(out) as work:
+        watch.stage("optimise")
+        optimized = normalise(raw, options)
+        row = _Rows(path, optimized.model, original, work, options, watch)
+        rows = [row.make(request, target, validated) for request, target, validated in requests]
+        return assemble(path, optimized, rows, options, meter, before)
+
+
+def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
+    """What each target would say: lowered with real shapes and types, nothing written or run."""
+    from bessemer.assemble import declined_row, prepared_row
+
+    requests = [(request, *_resolve(request)) for request in targets]
+    optimized = normalise(open_model(path, options.opening), options)
+    rows: list[TargetEvidence] = []
+    for request, target, validated in requests:
+        try:
+            rows.append(prepared_row(request, validated, _prepare(optimized.model, target, validated)))
+        except Declined as refusal:
+            rows.append(declined_row(request, validated, refusal))
+    return rows
+
+
+def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
+    """Inputs, outputs, operators, parameters, MACs, weights by type, activation memory."""
+    from bessemer.assemble import model_record
+
+    model = open_model(path, options.opening)
+    normalise(model, ConvertOptions(shapes=options.shapes, level=0))
+    return model_record(path, model)
+
+
+def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
+    """Run two models of any readable formats on the same inputs; outputs pair by name, else by position."""
+    from bessemer.assemble import compared_row
+
+    return compared_row(a, b, options, options.bound or bound)
+
+
+def verify(artifact: Path, against: Path, options: ConvertOptions) -> TargetEvidence:
+    """Hold an artifact against its source; the bound is float32's unless `options.bound` says otherwise."""
+    return compare(against, artifact, options)
+
+
+def run(path: Path, data: Path | None, options: ConvertOptions) -> list[dict[str, Array]]:
+    """Execute a model in its own runtime on the user's data or on seeded inputs; one dict of outputs per set."""
+    from bessemer.assemble import input_sets
+    from bessemer.runners.isolated import IsolatedRunner
+
+    model = open_model(path, options.opening)
+    with IsolatedRunner("bessemer.executors:of_source", str(path), options.opening) as runner:
+        sets, _ = input_sets(model, runner.signature, options)
+        return [runner.run(item.arrays) for item in sets]
+
+
+def _resolve(request: TargetRequest) -> tuple[Target, Any]:
+    from bessemer.targets.registry import find, validate
+
+    target = find(request.name).load()
+    return target, validate(request.name, target, request.options)
+
+
+def _prepare(model: Model, target: Target, options: Any) -> Prepared:
+    """Lower a copy: the graph is cloned, tensors are shared."""
+    return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
+
+
+class _Rows:
+    """Makes one row of evidence per target; the original runs once for all of them."""
+
+    def __init__(
+        self, path: Path, model: Model, original: Any, work: Workspace, options: ConvertOptions, watch: Progress
+    ) -> None:
+        self.path, self.model, self.original = path, model, original
+        self.work, self.options, self.watch = work, options, watch
+        self._reference: tuple[Reference, Array | None] | None = None
+
+    @property
+    def reference(self) -> tuple[Reference, Array | None]:
+        """What the original answers, and the labels of the user's data."""
+        from bessemer.assemble import input_sets
+        from bessemer.verify.judge import run_original
+
+        if self._reference is None:
+            sets, labels = input_sets(self.model, self.original.signature, self.options)
+            self._reference = run_original(self.original, sets), labels
+        return self._reference
+
+    def make(self, request: TargetRequest, target: Target, validated: Any) -> TargetEvidence:
+        """Prepare, write, verify, publish."""
+        from bessemer.assemble import Row, declined_row
+
+        row = Row(request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}"))
+        try:
+            self.watch.stage("prepare", request.name)
+            prepared = row.timed("prepare", lambda: _prepare(self.model, target, validated))
+            self.watch.stage("write", request.name)
+            stem = artifact_stem(self.path, prepared.precision)
+            row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
+        except Declined as refusal:
+            return declined_row(request, validated, refusal)
+        self.watch.stage("verify", request.name)
+        reference, labels = self.reference
+        try:
+            row.timed("verify", lambda: row.verify(self.model, self.original, reference, labels, prepared, self.options))
+        except BessemerError as error:
+            if error.exit_code == 6:
+                raise
+            row.crash = str(error)
+        return row.publish(self.work, prepared, reference, self.options.keep_failed)
+
+
+def artifact_stem(path: Path, precision: str) -> str:
+    """`mobilenet` for float32, `mobilenet.float16` for the rest: several precisions share one folder."""
+    stem = path.stem if path.suffix else path.name
+    return stem if precision in ("", "float32") else f"{stem}.{precision}"
+
+
+def command_line() -> list[str]:
+    """The command as the manifest records it."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+

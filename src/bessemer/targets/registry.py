@@ -1,0 +1,47 @@
+"""Find targets by name and validate their options; third parties join by the entry point group `bessemer.targets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any
+
+from bessemer.ir.errors import UsageError
+from bessemer.targets import TARGETS
+from bessemer.targets.base import Target, TargetEntry
+
+
+def all_targets() -> tuple[TargetEntry, ...]:
+    """Built-in targets, then plugins."""
+    plugins = (point.load() for point in entry_points(group="bessemer.targets"))
+    return (*TARGETS, *plugins)
+
+
+def find(name: str) -> TargetEntry:
+    """The declaration called `name`; raises UsageError naming the known ones."""
+    entries = {entry.name: entry for entry in all_targets()}
+    if name in entries:
+        return entries[name]
+    near = get_close_matches(name, entries, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    raise UsageError(f"There is no target '{name}'", fix=f"{hint}Known targets: {', '.join(entries)}")
+
+
+def validate(name: str, target: Target, options: Mapping[str, Any]) -> Any:
+    """The target's option model; raises UsageError naming the option, the reason and the known ones."""
+    from pydantic import ValidationError
+
+    try:
+        return target.options.model_validate(dict(options))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join(map(str, problem["loc"]))
+        known = ", ".join(target.options.model_fields)
+        near = get_close_matches(key, target.options.model_fields, n=1)
+        hint = f"Did you mean '{near[0]}'? " if near and near[0] != key else ""
+        raise UsageError(
+            f"Target '{name}' cannot take {key}={problem.get('input')!r}",
+            why=str(problem["msg"]),
+            fix=f"{hint}Known options: {known}",
+        ) from None
