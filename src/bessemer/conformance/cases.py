@@ -1,0 +1,122 @@
+"""One standard node test through one target."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bessemer.ir.errors import BessemerError, Declined, MissingExtra
+from bessemer.verify.closeness import is_numeric, wide
+from bessemer.verify.compare import from_artifact, to_artifact
+
+RANDOM = ("bernoulli", "random", "dropout_default_mask", "training_dropout", "multinomial")
+"""Tests whose outputs are drawn: only shape and type can be compared."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """verdict: 'verified', 'declined', 'wrong' or 'crash'; reason: of everything but 'verified'."""
+
+    name: str
+    verdict: str
+    reason: str = ""
+    rules: tuple[str, ...] = field(default=())
+
+
+@cache
+def node_cases() -> dict[str, Any]:
+    """The standard's node test cases by name, from the onnx package."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    return {case.name: case for case in collect_testcases() if case.model is not None}
+
+
+def run_case(name: str, target: str) -> Outcome:
+    """Convert, execute and compare one case. Anything that is not a Bessemer error is a crash of ours."""
+    with tempfile.TemporaryDirectory(prefix="bessemer-") as folder:
+        try:
+            return _judge(node_cases()[name], target, Path(folder))
+        except MissingExtra:
+            raise
+        except Declined as refusal:
+            rules = tuple(sorted({blocker.rule for blocker in refusal.blockers}))
+            return Outcome(name, "declined", "; ".join(sorted({b.reason for b in refusal.blockers})), rules)
+        except BessemerError as error:
+            return Outcome(name, "crash", f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  # a crash is what this program looks for
+            return Outcome(name, "crash", f"{type(error).__name__}: {error}")
+
+
+def _judge(case: Any, target: str, folder: Path) -> Outcome:
+    from bessemer.pipeline import ConvertOptions, normalise, open_model
+    from bessemer.targets.registry import find, validate
+
+    path = folder / "case.onnx"
+    path.write_bytes(case.model.SerializeToString())
+    model = open_model(path, ConvertOptions().opening)
+    normalise(model, ConvertOptions())
+    lowering = find(target).load()
+    prepared = lowering.prepare(model, validate(target, lowering, {}))
+    out = folder / "out"
+    out.mkdir()
+    runner = lowering.runner(lowering.write(prepared, out, "case").path)
+    for inputs, expected in case.data_sets:
+        answer = runner.run(to_artifact(_named(case.model.graph.input, inputs), prepared.inputs))
+        reason = _first_difference(case, prepared, answer, expected)
+        if reason:
+            return Outcome(case.name, "wrong", reason)
+    return Outcome(case.name, "verified")
+
+
+def _named(values: Any, arrays: Any) -> dict[str, Any]:
+    return {value.name: _array(item) for value, item in zip(values, arrays, strict=False)}
+
+
+def _array(item: Any) -> Any:
+    """Test data may be a TensorProto; sequences and optionals stay as they are."""
+    from onnx import TensorProto, numpy_helper
+
+    return numpy_helper.to_array(item) if isinstance(item, TensorProto) else item
+
+
+def _first_difference(case: Any, prepared: Any, answer: dict[str, Any], expected: Any) -> str:
+    drawn = any(word in case.name for word in RANDOM)
+    for value, want in zip(case.model.graph.output, expected, strict=False):
+        border = prepared.outputs[value.name]
+        got = answer[border.name]
+        got = from_artifact(got, border) if isinstance(got, np.ndarray) else got
+        reason = _difference(_array(want), got, case.rtol, case.atol, drawn)
+        if reason:
+            return f"output '{value.name}': {reason}"
+    return ""
+
+
+def _difference(want: Any, got: Any, rtol: float, atol: float, drawn: bool) -> str:
+    if isinstance(want, (list, tuple)):
+        pairs = [] if len(want) != len(got) else list(zip(want, got, strict=True))
+        reasons = [_difference(_array(a), b, rtol, atol, drawn) for a, b in pairs]
+        return "" if len(want) == len(got) and not any(reasons) else f"sequence differs: {reasons}"
+    if want is None or got is None:
+        return "" if want is got else f"{want} against {got}"
+    a, b = np.asarray(want), np.asarray(got)
+    if a.shape != b.shape:
+        return f"shape {a.shape} against {b.shape}"
+    if drawn:
+        return ""
+    if not is_numeric(a) or not is_numeric(b):
+        return "" if np.array_equal(a.astype(object), b.astype(object)) else "values differ"
+    if np.allclose(wide(a), wide(b), rtol=rtol, atol=max(atol, 1e-7), equal_nan=True):
+        return ""
+    return f"differs by up to {np.nanmax(np.abs(wide(a) - wide(b))):g}"
+
+
+def quiet() -> None:
+    """Runtimes chatter on stderr; a worker's belongs to nobody."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
