@@ -87,7 +87,13 @@ def _agree_specially(ref: Array, got: Array) -> bool:
     if not np.array_equal(np.isnan(ref), np.isnan(got)):
         return False
     infinite = np.isinf(ref) | np.isinf(got)
-    return bool(np.array_equal(ref[infinite], got[infinite]))
+    return bool(np.array_equal(ref[infinite], got[infinite], equal_nan=True))
+
+
+def _gap(a: Array, b: Array) -> Array:
+    """|a - b| where both are finite, else 0: infinities and NaNs are judged by `_agree_specially`."""
+    finite = np.isfinite(a) & np.isfinite(b)
+    return np.abs(np.where(finite, a, 0) - np.where(finite, b, 0))
 
 
 def measure(ref: Array, got: Array) -> Difference:
@@ -123,9 +129,10 @@ def _ulp(ref: Array, got: Array, values: tuple[float, ...], _step: float | None)
     if ref.dtype.kind != "f":
         return _exact(ref, got, values, None)
     a, b = wide(ref), wide(got)
-    spacing = np.spacing(np.abs(ref)).astype(np.float64)
-    close = np.abs(a - b) <= values[0] * spacing
-    return _agree_specially(a, b) and bool(np.all(close | ~np.isfinite(a)))
+    with np.errstate(all="ignore"):  # the spacing of the largest float is not one
+        spacing = np.spacing(np.abs(ref)).astype(np.float64)
+    gap = _gap(a, b)
+    return _agree_specially(a, b) and bool(np.all((gap == 0) | (gap <= values[0] * spacing)))
 
 
 def _close(ref: Array, got: Array, values: tuple[float, ...], _step: float | None) -> bool:
@@ -133,8 +140,8 @@ def _close(ref: Array, got: Array, values: tuple[float, ...], _step: float | Non
     a, b = wide(ref), wide(got)
     finite = np.isfinite(a) & np.isfinite(b)
     scale = max(1.0, float(np.abs(a[finite]).max(initial=0.0)))
-    ok = np.abs(a - b, where=finite, out=np.zeros(a.shape)) <= values[0] * np.abs(a) + values[1] * scale
-    return _agree_specially(a, b) and bool(np.all(ok | ~finite))
+    allowed = np.where(finite, values[0] * np.abs(a) + values[1] * scale, np.inf)
+    return _agree_specially(a, b) and bool(np.all(_gap(a, b) <= allowed))
 
 
 def _snr(ref: Array, got: Array, values: tuple[float, ...], _step: float | None) -> bool:
@@ -151,7 +158,7 @@ def _steps(ref: Array, got: Array, values: tuple[float, ...], step: float | None
     """Within n quantization steps: of `step` for floats, of 1 for integers."""
     unit = step if step else 1.0 if ref.dtype.kind in "biu" else 0.0
     a, b = wide(ref), wide(got)
-    return _agree_specially(a, b) and bool(np.all(np.abs(a - b) <= values[0] * unit * (1 + 1e-6)))
+    return _agree_specially(a, b) and bool(np.all(_gap(a, b) <= values[0] * unit * (1 + 1e-6)))
 
 
 _CHECKS = {"exact": _exact, "ulp": _ulp, "close": _close, "snr": _snr, "top1": _same_top1, "steps": _steps}
