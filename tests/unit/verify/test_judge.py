@@ -1,0 +1,91 @@
+"""The verdict: borders are undone before comparing, refused sets are named, failing sets are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from bessemer.ir.errors import UsageError
+from bessemer.ir.signature import Signature, TensorSpec
+from bessemer.ir.types import Array
+from bessemer.targets.base import Border
+from bessemer.verify.closeness import Closeness
+from bessemer.verify.divergence import Landmark, first_divergence
+from bessemer.verify.inputs import InputSet
+from bessemer.verify.judge import judge, run_original
+
+
+class Function:
+    """A runner of a Python function: values by name, in order."""
+
+    runtime = "python"
+
+    def __init__(self, call: Callable[[dict[str, Array]], dict[str, Array]]) -> None:
+        self.call = call
+        self.signature = Signature((TensorSpec("x", "float32", (2, 3)),), (TensorSpec("y", "float32", (2, 3)),))
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return self.call(dict(inputs))
+
+    def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        values = self.call(dict(inputs))
+        return {name: values[name] for name in names if name in values}
+
+
+def sets(*arrays: Array) -> list[InputSet]:
+    return [InputSet(f"set {index}", {"x": array}) for index, array in enumerate(arrays)]
+
+
+X = np.arange(6, dtype=np.float32).reshape(2, 3)
+SAME = {"y": Border("y", "float32")}
+BOUND = Closeness.parse("close(1e-5, 1e-5)")
+
+
+def test_an_equal_artifact_is_within_and_a_transposed_border_is_undone() -> None:
+    reference = run_original(Function(lambda v: {"y": v["x"] * 2}), sets(X))
+    artifact = Function(lambda v: {"out": (v["in"] * 2).astype(np.float64)})
+    inputs, outputs = {"x": Border("in", "float32", (1, 0))}, {"y": Border("out", "float64", (1, 0))}
+    verdict = judge(reference, artifact, inputs, outputs, BOUND)
+    assert verdict.within
+    assert verdict.outputs[0].max_abs == 0
+
+
+def test_the_first_failing_set_is_reported() -> None:
+    reference = run_original(Function(lambda v: {"y": v["x"]}), sets(X, X + 9, X + 10))
+    artifact = Function(lambda v: {"y": np.minimum(v["x"], 12)})
+    verdict = judge(reference, artifact, {"x": Border("x", "float32")}, SAME, BOUND)
+    assert not verdict.within
+    assert verdict.failing_set is not None
+    assert verdict.failing_set.title == "set 1"
+
+
+def test_refused_sets_are_named_and_all_refused_is_an_error() -> None:
+    def picky(values: dict[str, Array]) -> dict[str, Array]:
+        if values["x"].max() > 5:
+            raise UsageError("too large")
+        return {"y": values["x"]}
+
+    reference = run_original(Function(picky), sets(X, X + 1))
+    assert reference.refused == ["set 1"]
+    with pytest.raises(UsageError, match=r"refuses every generated input.*too large.*--data"):
+        run_original(Function(picky), sets(X + 1))
+
+
+def test_accuracy_counts_right_labels_on_both_sides() -> None:
+    scores = np.float32([[0, 1, 2], [5, 1, 0]])
+    reference = run_original(Function(lambda v: {"y": scores}), sets(X))
+    artifact = Function(lambda v: {"y": scores[:, ::-1]})
+    verdict = judge(reference, artifact, {"x": Border("x", "")}, SAME, BOUND, labels=np.array([2, 0]))
+    assert verdict.accuracy is not None
+    assert (verdict.accuracy.original, verdict.accuracy.artifact) == (1.0, 0.0)
+
+
+def test_the_first_value_that_departs_is_named_with_its_layer() -> None:
+    original = Function(lambda v: {"a": v["x"], "b": v["x"] + 1, "y": v["x"] + 2})
+    artifact = Function(lambda v: {"a": v["x"], "b": v["x"] + 1.5, "y": v["x"] + 9})
+    marks = [Landmark(Border(n, ""), Border(n, ""), f"layer_{n}", "Add") for n in ("a", "b", "y")]
+    found = first_divergence(original, artifact, {"x": Border("x", "float32")}, sets(X)[0], marks, BOUND)
+    assert found is not None
+    assert (found.value, found.layer, found.max_abs) == ("b", "layer_b", 0.5)
