@@ -14,3 +14,11 @@ Shape = tuple[int | str | None, ...]
 Perm = tuple[int, ...]
 
 IntArray = npt.NDArray[np.int64]
+
+
+def named_dtype(name: str) -> np.dtype[np.generic]:
+    """numpy dtype of a name that may belong to ml_dtypes ('bfloat16', 'float8_e4m3fn', 'int4')."""
+    import ml_dtypes
+
+    extended = getattr(ml_dtypes, name, None)
+    return np.dtype(extended if extended is not None and not hasattr(np, name) else name)

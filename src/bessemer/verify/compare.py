@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bessemer.ir.layout import inverse
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, named_dtype
 from bessemer.targets.base import Border
 from bessemer.verify.closeness import Closeness, Difference, measure
 from bessemer.verify.evidence import OutputCloseness
-from bessemer.verify.inputs import named_dtype
 
 
 def to_artifact(arrays: Mapping[str, Array], borders: Mapping[str, Border]) -> dict[str, Array]:

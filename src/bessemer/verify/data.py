@@ -10,7 +10,7 @@ import numpy as np
 
 from bessemer.ir.errors import MissingExtra, UnreadableInput, UsageError
 from bessemer.ir.signature import Signature, TensorSpec
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, named_dtype
 from bessemer.verify.inputs import InputSet
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
@@ -221,8 +221,6 @@ def _batches(arrays: dict[str, Array], signature: Signature, path: Path) -> Iter
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:
-    from bessemer.verify.inputs import named_dtype
-
     if spec.dtype == "str":
         return array.astype(object)
     wanted = named_dtype(spec.dtype)

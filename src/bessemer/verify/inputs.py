@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.ir.signature import Signature, TensorSpec
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, named_dtype
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -121,14 +121,6 @@ def draw(
     if dtype.kind == "c":
         return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
     return _reals(shape, kind, rng).astype(dtype)
-
-
-def named_dtype(name: str) -> np.dtype[np.generic]:
-    """numpy dtype of a name that may belong to ml_dtypes."""
-    import ml_dtypes
-
-    extended = getattr(ml_dtypes, name, None)
-    return np.dtype(extended if extended is not None and not hasattr(np, name) else name)
 
 
 def _integers(

@@ -1,0 +1,128 @@
+"""ONNX Runtime as a Runner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bessemer.ir.errors import MissingExtra, UsageError
+from bessemer.ir.signature import Signature, TensorSpec
+from bessemer.ir.types import Array, named_dtype
+
+_TYPES = {
+    "tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
+    "tensor(bfloat16)": "bfloat16", "tensor(string)": "str", "tensor(bool)": "bool",
+    "tensor(float8e4m3fn)": "float8_e4m3fn", "tensor(float8e4m3fnuz)": "float8_e4m3fnuz",
+    "tensor(float8e5m2)": "float8_e5m2", "tensor(float8e5m2fnuz)": "float8_e5m2fnuz",
+    "tensor(int4)": "int4", "tensor(uint4)": "uint4", "tensor(int2)": "int2", "tensor(uint2)": "uint2",
+}  # fmt: skip
+
+
+def load_runtime() -> Any:
+    """The onnxruntime module, silenced; raises MissingExtra."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtra("onnxruntime", extra="ort", needed_for="Running ONNX models") from None
+    onnxruntime.set_default_logger_severity(4)
+    return onnxruntime
+
+
+class OrtRunner:
+    """A session on the CPU.
+
+    optimize: let the runtime optimise the graph (off by default: the file is executed as it is written);
+    threads: 0 leaves the choice to the runtime.
+    """
+
+    def __init__(self, path: Path, *, optimize: bool = False, threads: int = 0) -> None:
+        self._ort = load_runtime()
+        self._path = path
+        self._options = self._ort.SessionOptions()
+        level = self._ort.GraphOptimizationLevel
+        self._options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        self._options.intra_op_num_threads = threads
+        self._options.log_severity_level = 4
+        self._session = self._open(str(path))
+        self.runtime = f"ONNX Runtime {self._ort.__version__}"
+        self.signature = Signature(
+            tuple(map(_spec, self._session.get_inputs())), tuple(map(_spec, self._session.get_outputs()))
+        )
+
+    def _open(self, model: str | bytes) -> Any:
+        return self._ort.InferenceSession(model, self._options, providers=["CPUExecutionProvider"])
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name."""
+        return self._run(self._session, inputs, [spec.name for spec in self.signature.outputs])
+
+    def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Intermediate values, by a copy of the model with more outputs; its weights stay in the one file."""
+        import onnx
+
+        proto = onnx.load(self._path, load_external_data=False)
+        made = {name for node in proto.graph.node for name in node.output}
+        wanted = [name for name in dict.fromkeys(names) if name in made]
+        border = {value.name for value in proto.graph.output}
+        for name in wanted:
+            if name not in border:
+                proto.graph.output.append(onnx.ValueInfoProto(name=name))
+        here = self._path.with_name(f".{self._path.name}.{os.getpid()}.tap")
+        here.write_bytes(proto.SerializeToString())
+        try:
+            session = self._open(str(here))
+        finally:
+            here.unlink()
+        return self._run(session, inputs, wanted)
+
+    def _run(self, session: Any, inputs: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
+        missing = [spec.name for spec in self.signature.inputs if spec.name not in inputs]
+        if missing:
+            raise UsageError(f"The model needs the input '{missing[0]}'")
+        fed = {spec.name: inputs[spec.name] for spec in self.signature.inputs}
+        if not any(_is_extended(array) for array in fed.values()):
+            answer = session.run(names, fed)
+            if not any(isinstance(item, self._ort.OrtValue) for item in answer):
+                return dict(zip(names, answer, strict=True))
+        values = {name: self._value(array) for name, array in fed.items()}
+        found = session.run_with_ort_values(names, values)
+        return {name: _numpy(item) for name, item in zip(names, found, strict=True)}
+
+    def _value(self, array: Array) -> Any:
+        import onnx_ir
+
+        if not _is_extended(array):
+            return self._ort.OrtValue.ortvalue_from_numpy(array)
+        kind = onnx_ir.DataType.from_numpy(array.dtype)
+        raw = array.view(np_unsigned(array.dtype.itemsize))
+        return self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, int(kind))
+
+
+def np_unsigned(itemsize: int) -> str:
+    """Unsigned integer type of the same width."""
+    return f"uint{8 * itemsize}"
+
+
+def _is_extended(array: Any) -> bool:
+    """Whether numpy itself has no such type (ml_dtypes: bfloat16, float8, ...)."""
+    return getattr(getattr(array, "dtype", None), "kind", "") == "V"
+
+
+def _numpy(value: Any) -> Any:
+    if not value.is_tensor():
+        return value.to_tensor_list() if hasattr(value, "to_tensor_list") else None
+    kind = _TYPES.get(value.data_type(), "")
+    if kind in ("bfloat16",) or kind.startswith("float8"):
+        return value.numpy().view(named_dtype(kind))
+    return value.numpy()
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = _TYPES.get(value.type) or value.type.removeprefix("tensor(").removesuffix(")")
+    if value.type.startswith("seq("):
+        kind = "sequence"
+    elif value.type.startswith("optional("):
+        kind = "optional"
+    return TensorSpec(value.name, kind, tuple(value.shape or ()))

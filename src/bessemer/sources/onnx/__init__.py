@@ -1,0 +1,71 @@
+"""ONNX files: parsed by the onnx package after a bounded scan, weights memory-mapped, nothing decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.model import Model, Origin
+from bessemer.sources.base import OpenOptions
+from bessemer.sources.onnx.guard import check_proto, check_wire
+
+if TYPE_CHECKING:
+    from bessemer.runners.base import Runner
+
+
+class OnnxSource:
+    """Reads .onnx; see `Source`."""
+
+    def open(self, path: Path, options: OpenOptions) -> Model:
+        """Parse `path`; raises UnreadableInput for broken or hostile files."""
+        import onnx_ir
+
+        proto = load_proto(path)
+        try:
+            graph = onnx_ir.serde.deserialize_model(proto)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+            raise UnreadableInput(f"{path} is not a consistent ONNX graph", why=_cause(error)) from None
+        onnx_ir.external_data.set_base_dir(graph.graph, path.parent)
+        details = {
+            "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
+            "ir_version": proto.ir_version,
+            "opset": ", ".join(f"{item.domain or 'ai.onnx'} {item.version}" for item in proto.opset_import),
+        }
+        return Model(graph, Origin("onnx", path, details))
+
+    def runner(self, path: Path, options: OpenOptions) -> Runner:
+        """The file in ONNX Runtime, unoptimised as far as the runtime allows."""
+        from bessemer.runners.onnxruntime import OrtRunner
+
+        load_proto(path)
+        return OrtRunner(path)
+
+
+def load_proto(path: Path) -> Any:
+    """The ModelProto of a file, its external data left on disk; checked before anything is allocated from it."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    size = path.stat().st_size
+    if size > 2**31 - 1:
+        raise UnreadableInput(f"{path} has {size} bytes", why="protobuf ends at 2 GiB: weights belong into external data")
+    data = path.read_bytes()
+    check_wire(data, path)
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except (DecodeError, RuntimeError) as error:
+        raise UnreadableInput(f"{path} is not a readable ONNX file", why=f"protobuf: {_cause(error)}") from None
+    check_proto(proto, path)
+    return proto
+
+
+def _cause(error: BaseException) -> str:
+    """First line of the innermost reason."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+SOURCE = OnnxSource()
