@@ -1,0 +1,1 @@
+"""Bytes to plain records and back; bounded; knows no graphs."""
