@@ -1,0 +1,1 @@
+"""Canonical graph to .tflite: records laid out per value, written directly from the schema."""

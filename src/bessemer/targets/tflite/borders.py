@@ -1,0 +1,132 @@
+"""Inputs and outputs of the file: names, types and axis order, with a sentence for each change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bessemer.ir.errors import Blocker
+from bessemer.ir.layout import apply, channels_first, channels_last, identity, inverse, is_identity
+from bessemer.ir.types import Perm
+from bessemer.targets.base import Border, Prepared
+from bessemer.targets.tflite.builder import Tensor
+from bessemer.targets.tflite.context import Blocked, Context, Placed
+from bessemer.targets.tflite.dtypes import border_dtype
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+IMAGE_OPS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "DepthToSpace"})
+PASSING = frozenset({"Add", "Sub", "Mul", "Div", "Relu", "Clip", "Pad", "Cast", "BatchNormalization"})
+
+
+def place_inputs(ctx: Context, graph: ir.Graph, blockers: list[Blocker], prepared: Prepared) -> None:
+    """Create the input tensors."""
+    for value in graph.inputs:
+        if value.name in graph.initializers:
+            continue
+        try:
+            _place_input(ctx, value, prepared)
+        except Blocked as problem:
+            blockers.append(Blocker(value.name or "", "Input", problem.rule, problem.reason, rewrite=problem.rewrite))
+
+
+def _place_input(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
+    from bessemer.targets.tflite.driver import _need_tensor
+
+    _need_tensor(value)
+    name, shape = value.name or "", ctx.shape(value)
+    rank = len(shape)
+    order = channels_first(rank) if ctx.options.io == "nhwc" and feeds_image_op(value) else identity(rank)
+    encoding = ctx.encoding(value)
+    inner, kind = ctx.type(value), ctx.type(value)
+    if kind == "INT64" and ctx.options.int64 == "int32":
+        kind = "INT32"
+    index = ctx.sub.add(Tensor(name, kind, apply(inverse(order), shape)))
+    ctx.sub.inputs.append(index)
+    ctx.module.inputs[name] = index
+    prepared.inputs[name] = Border(name, border_dtype(kind), _moved(order))
+    _note(value, kind, order, "Input", prepared)
+    if encoding is None:
+        ctx.placed[value] = Placed(ctx.cast(index, inner), order)
+    else:
+        ctx.alias(value, index, order)
+        ctx.flush()
+
+
+def feeds_image_op(value: ir.Value, depth: int = 6) -> bool:
+    """Whether the value reaches an operator that wants channels last through ones that do not care."""
+    if value.shape is None or len(value.shape) < 4 or depth == 0:
+        return False
+    for node in value.consumers():
+        if node.op_type in IMAGE_OPS and node.inputs[0] is value:
+            return True
+        if node.op_type in PASSING and feeds_image_op(node.outputs[0], depth - 1):
+            return True
+    return False
+
+
+def place_outputs(ctx: Context, graph: ir.Graph, blockers: list[Blocker], prepared: Prepared) -> None:
+    """Give every graph output a tensor of its own, in the promised axis order and type."""
+    for value in graph.outputs:
+        try:
+            _place_output(ctx, value, prepared)
+        except Blocked as problem:
+            blockers.append(Blocker(value.name or "", "Output", problem.rule, problem.reason, rewrite=problem.rewrite))
+
+
+def _place_output(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
+    rank, name = ctx.rank(value), value.name or ""
+    order = identity(rank)
+    if ctx.options.io == "nhwc" and rank >= 4 and ctx.perm(value) == channels_first(rank):
+        order = channels_first(rank)
+    index = ctx.tensor(value, order)
+    if ctx.sub.tensors[index].type == "INT64" and ctx.options.int64 == "int32":
+        index = ctx.cast(index, "INT32")
+    tensor = ctx.sub.tensors[index]
+    if index in ctx.sub.inputs or index in ctx.sub.outputs or tensor.data is not None:
+        index = _copied(ctx, index, name)
+    ctx.sub.outputs.append(index)
+    kind = ctx.sub.tensors[index].type
+    ctx.module.outputs[name] = index
+    prepared.outputs[name] = Border(name, border_dtype(kind), _moved(order))
+    _note(value, kind, order, "Output", prepared)
+
+
+def _copied(ctx: Context, index: int, name: str) -> int:
+    """An output that is also an input, a constant or another output needs a tensor of its own."""
+    tensor = ctx.sub.tensors[index]
+    out = ctx.temp(tensor.type, tensor.shape, f"{name}/copy", tensor.encoding)
+    if sum(dim is None for dim in tensor.shape) <= 1:
+        return ctx.reshape(index, tensor.shape, out)
+    shape = ctx.temp("INT32", (len(tensor.shape),), f"{name}/shape")
+    ctx.emit("SHAPE", [index], [shape], out_type=2)
+    return ctx.emit("RESHAPE", [index, shape], [out])
+
+
+def _moved(order: Perm) -> Perm | None:
+    return None if is_identity(order) else channels_last(len(order))
+
+
+def _note(value: ir.Value, kind: str, order: Perm, what: str, prepared: Prepared) -> None:
+    said = []
+    original = "float" if value.dtype is None else str(value.dtype.name).lower()
+    want = {"float": "float32", "double": "float64"}.get(original, original)
+    if border_dtype(kind) != want:
+        said.append(f"is {border_dtype(kind)} in the file ({want} in the original)")
+    if not is_identity(order):
+        said.append("is channels last in the file (channels first in the original)")
+    if said:
+        prepared.notes.append(f"{what} '{value.name}' {' and '.join(said)}.")
+
+
+def landmarks(ctx: Context, graph: ir.Graph, prepared: Prepared) -> None:
+    """Say where the float values of the canonical graph stand, for finding the first one that departs."""
+    for node in graph:
+        for value in node.outputs:
+            place = ctx.placed.get(value)
+            if place is None or not value.name:
+                continue
+            tensor = ctx.sub.tensors[place.index]
+            if tensor.encoding is None and tensor.type in ("FLOAT32", "INT32", "INT64", "BOOL"):
+                perm = None if is_identity(place.perm) else inverse(place.perm)
+                prepared.values[value.name] = Border(tensor.name, border_dtype(tensor.type), perm)

@@ -1,0 +1,22 @@
+"""Options of the TFLite target."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TFLiteOptions(BaseModel):
+    """What a caller may ask of a .tflite file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Literal["float32", "float16"] = Field(
+        "float32", description="float16 stores float weights in half precision; arithmetic stays float32"
+    )
+    io: Literal["original", "nhwc"] = Field(
+        "original", description="axis order of image inputs and outputs: the source's, or channels last"
+    )
+    int64: Literal["keep", "int32"] = Field("keep", description="type of int64 inputs and outputs")
+    description: str = Field("", description="free text stored in the file")

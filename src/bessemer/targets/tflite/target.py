@@ -1,0 +1,88 @@
+"""The TFLite target: lower, write, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.model import Model
+from bessemer.targets.base import Artifact, Prepared
+from bessemer.targets.tflite.options import TFLiteOptions
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from bessemer.runners.base import Runner
+
+CLOSENESS = {"float32": "close(1e-4, 1e-4)", "float16": "snr(50) or close(1e-2, 1e-2)"}
+
+
+class TFLiteTarget:
+    """Writes .tflite files for LiteRT."""
+
+    options = TFLiteOptions
+
+    def prepare(self, model: Model, options: Any) -> Prepared:
+        """Lower `model`, which is consumed. Raises Declined with all blockers."""
+        from bessemer.targets.tflite.borders import landmarks, place_inputs, place_outputs
+        from bessemer.targets.tflite.builder import Module
+        from bessemer.targets.tflite.context import Context
+        from bessemer.targets.tflite.driver import lower_nodes
+        from bessemer.targets.tflite.legalize import legalize
+
+        graph = model.graph.graph
+        legalize(model.graph)
+        prepared = Prepared(Module(description=options.description), options.precision, CLOSENESS[options.precision])
+        prepared.notes.extend(model.notes)
+        ctx = Context(prepared.payload, options, graph.name or "main")
+        ctx.narrow = narrow_encodings(graph)
+        blockers: list[Blocker] = ctx.blockers
+        place_inputs(ctx, graph, blockers, prepared)
+        if not blockers:
+            lower_nodes(ctx, graph, blockers)
+            place_outputs(ctx, graph, blockers, prepared)
+        if blockers:
+            raise Declined("tflite", blockers)
+        landmarks(ctx, graph, prepared)
+        if any(value_encoded(ctx, value) for node in graph for value in node.outputs):
+            prepared.closeness = f"steps(1) or {prepared.closeness} or snr(30)"
+        prepared.operators = prepared.payload.counts()
+        return prepared
+
+    def write(self, prepared: Prepared, out: Path, stem: str) -> Artifact:
+        """Write `stem`.tflite. Raises Declined when the file would pass 2 GiB."""
+        from bessemer.targets.tflite.write import to_records
+        from bessemer.wire.errors import WireError
+        from bessemer.wire.tflite import write
+
+        path = out / f"{stem}.tflite"
+        try:
+            write(to_records(prepared.payload), path)
+        except WireError as error:
+            blocker = Blocker("", "File", "file-size", str(error), rewrite="store weights as float16 or int8")
+            raise Declined("tflite", [blocker]) from error
+        return Artifact("tflite", path, (path,))
+
+    def runner(self, artifact: Path) -> Runner:
+        """The file in LiteRT. Raises MissingExtra."""
+        from bessemer.runners.litert import LiteRTRunner
+
+        return LiteRTRunner(artifact)
+
+
+def value_encoded(ctx: Any, value: ir.Value) -> bool:
+    """Whether a computed value is written as integers."""
+    return ctx.encoding(value) is not None and not ctx.is_const(value)
+
+
+def narrow_encodings(graph: ir.Graph) -> bool:
+    """Whether UINT8 values should be written as INT8: no when the weights themselves are asymmetric UINT8."""
+    from bessemer.ir.encoding import weight_of
+
+    weights = (weight_of(value) for node in graph for value in node.inputs)
+    kinds = {weight.encoding.dtype for weight in weights if weight is not None}
+    return "INT8" in kinds and "UINT8" not in kinds
+
+
+TARGET = TFLiteTarget()
