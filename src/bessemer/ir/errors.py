@@ -46,6 +46,12 @@ class VerificationFailed(BessemerError):
     exit_code = 4
 
 
+class RuntimeRefused(BessemerError):
+    """A runtime would not load or run a model."""
+
+    exit_code = 4
+
+
 class UnreadableInput(BessemerError):
     """A file that is broken, hostile or not what its name says."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bessemer.ir.errors import MissingExtra, UsageError
+import numpy as np
+
+from bessemer.ir.errors import MissingExtra, RuntimeRefused, UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, named_dtype
 
@@ -20,6 +23,10 @@ _TYPES = {
 }  # fmt: skip
 
 
+_VIEWED = {name for name, kind in _TYPES.items() if kind.startswith(("bfloat", "float8", "int4", "uint4", "int2", "uint2"))}
+"""Types that numpy has no name for: they cross the border as OrtValues."""
+
+
 def load_runtime() -> Any:
     """The onnxruntime module, silenced; raises MissingExtra."""
     try:
@@ -28,6 +35,25 @@ def load_runtime() -> Any:
         raise MissingExtra("onnxruntime", extra="ort", needed_for="Running ONNX models") from None
     onnxruntime.set_default_logger_severity(4)
     return onnxruntime
+
+
+_FAILURES = (
+    "EPFail", "EngineError", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "ModelLoaded",
+    "NoModel", "NoSuchFile", "NotImplemented", "RuntimeException",
+)  # fmt: skip
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
+    """The runtime's own exceptions (they share no base) as RuntimeRefused."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = tuple(kind for name in _FAILURES if (kind := getattr(state, name, None)))
+    try:
+        yield
+    except (*kinds, RuntimeError, ValueError, TypeError, OverflowError) as error:
+        why = str(error).replace("\n", " ")[:400]
+        raise RuntimeRefused(f"ONNX Runtime refuses {path.name}", why=why) from None
 
 
 class OrtRunner:
@@ -45,8 +71,12 @@ class OrtRunner:
         self._options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 4
-        self._session = self._open(str(path))
+        with refusals(path):
+            self._session = self._open(str(path))
         self.runtime = f"ONNX Runtime {self._ort.__version__}"
+        self._plain_border = not any(
+            value.type in _VIEWED for value in (*self._session.get_inputs(), *self._session.get_outputs())
+        )
         self.signature = Signature(
             tuple(map(_spec, self._session.get_inputs())), tuple(map(_spec, self._session.get_outputs()))
         )
@@ -72,7 +102,8 @@ class OrtRunner:
         here = self._path.with_name(f".{self._path.name}.{os.getpid()}.tap")
         here.write_bytes(proto.SerializeToString())
         try:
-            session = self._open(str(here))
+            with refusals(self._path):
+                session = self._open(str(here))
         finally:
             here.unlink()
         return self._run(session, inputs, wanted)
@@ -81,14 +112,15 @@ class OrtRunner:
         missing = [spec.name for spec in self.signature.inputs if spec.name not in inputs]
         if missing:
             raise UsageError(f"The model needs the input '{missing[0]}'")
-        fed = {spec.name: inputs[spec.name] for spec in self.signature.inputs}
-        if not any(_is_extended(array) for array in fed.values()):
-            answer = session.run(names, fed)
-            if not any(isinstance(item, self._ort.OrtValue) for item in answer):
-                return dict(zip(names, answer, strict=True))
-        values = {name: self._value(array) for name, array in fed.items()}
-        found = session.run_with_ort_values(names, values)
-        return {name: _numpy(item) for name, item in zip(names, found, strict=True)}
+        fed = {spec.name: _plain(inputs[spec.name]) for spec in self.signature.inputs}
+        with refusals(self._path):
+            if self._plain_border and not any(_is_extended(array) for array in fed.values()):
+                return dict(zip(names, session.run(names, fed), strict=True))
+            values = {name: self._value(array) for name, array in fed.items()}
+            found = session._sess.run_with_ort_values(  # the public wrapper cannot return sequences
+                {name: value._ortvalue for name, value in values.items()}, names, None
+            )
+            return {name: _numpy(self._ort.OrtValue(item)) for name, item in zip(names, found, strict=True)}
 
     def _value(self, array: Array) -> Any:
         import onnx_ir
@@ -110,13 +142,29 @@ def _is_extended(array: Any) -> bool:
     return getattr(getattr(array, "dtype", None), "kind", "") == "V"
 
 
+def _plain(value: Any) -> Any:
+    """Arrays stay arrays (scalars become 0-d), sequences become lists of arrays."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return np.asarray(value) if isinstance(value, (np.generic, int, float)) else value
+
+
 def _numpy(value: Any) -> Any:
-    if not value.is_tensor():
-        return value.to_tensor_list() if hasattr(value, "to_tensor_list") else None
     kind = _TYPES.get(value.data_type(), "")
-    if kind in ("bfloat16",) or kind.startswith("float8"):
-        return value.numpy().view(named_dtype(kind))
+    if value.data_type() in _VIEWED:
+        return _raw(value, kind)
     return value.numpy()
+
+
+def _raw(value: Any, kind: str) -> Array:
+    """A copy of a tensor whose type numpy lacks."""
+    import ctypes
+
+    shape = tuple(value.shape())
+    dtype = named_dtype(kind)
+    count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    data = ctypes.string_at(value.data_ptr(), count) if count else b""
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _spec(value: Any) -> TensorSpec:

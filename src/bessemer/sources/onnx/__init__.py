@@ -35,11 +35,11 @@ class OnnxSource:
         return Model(graph, Origin("onnx", path, details))
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
-        """The file in ONNX Runtime, unoptimised as far as the runtime allows."""
-        from bessemer.runners.onnxruntime import OrtRunner
+        """The file in ONNX Runtime, unoptimised; in the reference evaluator where that has no kernel."""
+        from bessemer.runners.onnx_reference import StandardRunner
 
         load_proto(path)
-        return OrtRunner(path)
+        return StandardRunner(path)
 
 
 def load_proto(path: Path) -> Any:

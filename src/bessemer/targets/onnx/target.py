@@ -65,10 +65,10 @@ class OnnxTarget:
         return Artifact("onnx", path, (path,))
 
     def runner(self, artifact: Path) -> Runner:
-        """ONNX Runtime, executing the file as it is written."""
-        from bessemer.runners.onnxruntime import OrtRunner
+        """ONNX Runtime, executing the file as it is written; the reference evaluator where it has no kernel."""
+        from bessemer.runners.onnx_reference import StandardRunner
 
-        return OrtRunner(artifact)
+        return StandardRunner(artifact)
 
 
 def _borders(specs: tuple[TensorSpec, ...]) -> dict[str, Border]:
