@@ -1,0 +1,166 @@
+"""Evidence on a terminal: a table with one row per target, then what a reader must know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bessemer.report import units, words
+
+if TYPE_CHECKING:
+    from bessemer.verify.evidence import BlockerRecord, Evidence, ModelRecord, TargetEvidence, TensorRecord
+
+COLOURS = {"good": "green", "bad": "bold red", "warn": "yellow"}
+MARKS = {"good": "✓", "bad": "✗", "warn": "–"}
+WIDE = 100
+BLOCKERS_SHOWN = 40
+
+
+def evidence(record: Evidence) -> RenderableType:
+    """The whole report."""
+    return Group(_heading(record), Text(), *targets(record.targets), Text(), _footing(record))
+
+
+def targets(rows: Sequence[TargetEvidence]) -> Iterator[RenderableType]:
+    """The table of rows, then the details of each."""
+    yield _Rows(rows)
+    for row in rows:
+        lines = list(_details(row))
+        if lines:
+            yield Text()
+            yield Text.assemble((words.title(row), "bold"), f"  {row.summary}")
+            yield _pairs([("  " + label, text) for label, text in lines])
+
+
+def model(record: ModelRecord) -> RenderableType:
+    """What `bessemer inspect` shows."""
+    facts = [
+        ("format", record.format),
+        ("size", units.size(record.bytes)),
+        ("parameters", f"{units.count(record.parameters)}  ({record.parameters:,})"),
+        ("MACs", units.count(record.macs)),
+        ("activations", units.size(record.activations)),
+        ("weights", ", ".join(f"{kind} {units.size(held)}" for kind, held in record.weights.items()) or "none"),
+        ("sha256", record.sha256),
+        *record.details.items(),
+    ]
+    return Group(
+        Text(record.path, style="bold"),
+        _pairs(facts),
+        Text(),
+        _tensors("inputs", record.inputs),
+        _tensors("outputs", record.outputs),
+        Text(f"operators  {record.nodes} nodes", style="bold"),
+        _operators(record.operators),
+    )
+
+
+def _heading(record: Evidence) -> RenderableType:
+    source = record.source
+    facts = [
+        source.format, units.size(source.bytes), f"{units.count(source.parameters)} parameters",
+        f"{units.count(source.macs)} MACs", f"{source.nodes} nodes, {sum(record.optimized.values())} after passes",
+    ]  # fmt: skip
+    return Group(Text(source.path, style="bold"), Text(" · ".join(facts), style="dim"))
+
+
+def _footing(record: Evidence) -> RenderableType:
+    return Text(f"{units.seconds(record.seconds)}, peak memory {units.size(record.peak_bytes)}", style="dim")
+
+
+class _Rows:
+    """The table of rows; on a wide terminal it has more columns."""
+
+    def __init__(self, rows: Sequence[TargetEvidence]) -> None:
+        self.rows = rows
+
+    def __rich_console__(self, console: Console, options: object) -> Iterator[RenderableType]:
+        wide = console.width >= WIDE
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("target", overflow="fold")
+        table.add_column("status", no_wrap=True)
+        table.add_column("worst diff", justify="right", no_wrap=True)
+        if wide:
+            table.add_column("bound", overflow="fold")
+        table.add_column("size", justify="right", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        if wide:
+            table.add_column("executed in", overflow="fold")
+        for row in self.rows:
+            table.add_row(*_cells(row, wide))
+        yield table
+
+
+def _cells(row: TargetEvidence, wide: bool) -> list[RenderableType]:
+    tone = words.tone(row)
+    cells: list[RenderableType] = [
+        Text(words.title(row), style="bold"),
+        Text(f"{MARKS[tone]} {words.status(row)}", style=COLOURS[tone]),
+        words.worst(row),
+    ]
+    if wide:
+        cells.append(Text(row.bound))
+    cells += [words.artifact_size(row), words.elapsed(row)]
+    if wide:
+        cells.append(Text(row.runtime))
+    return cells
+
+
+def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
+    """Label and text of each thing that a reader must know."""
+    if row.accuracy:
+        said = f"{units.percent(row.accuracy.artifact)} (original {units.percent(row.accuracy.original)}"
+        yield "accuracy", Text(f"{said}, {row.accuracy.samples} samples)")
+    for output in row.outputs:
+        if not output.within:
+            said = f"max diff {units.number(output.max_abs)}, SNR {units.decibel(output.snr)}, bound {row.bound}"
+            yield "output", Text(f"{output.name}: {said}", style="red")
+    if row.divergence:
+        first = row.divergence
+        place = f"'{first.value}' ({first.op}, layer '{first.layer}')"
+        yield "departs at", Text(f"{place}: max diff {units.number(first.max_abs)}")
+    yield from (("blocker", _blocker(item)) for item in row.blockers[:BLOCKERS_SHOWN])
+    if len(row.blockers) > BLOCKERS_SHOWN:
+        yield "...", Text(f"{len(row.blockers) - BLOCKERS_SHOWN} more blockers: all are in --json and --report")
+    yield from (("border", Text(f"{item.original}: {item.changed}")) for item in row.borders if item.changed)
+    yield from (("note", Text(note)) for note in row.notes)
+    yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)
+
+
+def _blocker(item: BlockerRecord) -> Text:
+    name = f" '{item.node}'" if item.node else ""
+    layer = f" of layer '{item.layer}'" if item.layer and item.layer != item.node else ""
+    hint = f" Nearest legal form: {item.rewrite.rstrip('.')}." if item.rewrite else ""
+    text = f"{name}{layer}: {item.reason.rstrip('.')} [{item.rule}].{hint}"
+    return Text.assemble((item.op, "yellow"), text)
+
+
+def _pairs(facts: Sequence[tuple[str, str | Text]]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in facts:
+        table.add_row(Text(key), Text(value) if isinstance(value, str) else value)
+    return table
+
+
+def _tensors(title: str, tensors: Sequence[TensorRecord]) -> RenderableType:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for tensor in tensors:
+        table.add_row(Text("  " + tensor.name), Text(tensor.dtype), Text(units.shape(tensor.shape)))
+    return Group(Text(title, style="bold"), table, Text())
+
+
+def _operators(counts: dict[str, int]) -> Table:
+    most = max(counts.values(), default=1)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(justify="right")
+    table.add_column(style="cyan", no_wrap=True)
+    for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(Text("  " + name), str(number), "━" * max(1, round(24 * number / most)))
+    return table

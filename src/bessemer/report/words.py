@@ -1,0 +1,52 @@
+"""The words of a status: one place, so that every report says the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bessemer.report import units
+
+if TYPE_CHECKING:
+    from bessemer.verify.evidence import TargetEvidence
+
+
+def status(row: TargetEvidence) -> str:
+    """'verified' only for a row that was executed and held its bound."""
+    if row.status == "executed":
+        return "verified" if row.verified else "executed, not verified"
+    return row.status
+
+
+def tone(row: TargetEvidence) -> str:
+    """'good', 'bad' or 'warn': how the status is coloured."""
+    if row.status == "executed" and row.verified:
+        return "good"
+    return "bad" if row.status in ("failed", "executed") else "warn"
+
+
+def title(row: TargetEvidence) -> str:
+    """'tflite float16'."""
+    return f"{row.target} {row.precision}".strip()
+
+
+def artifact_size(row: TargetEvidence) -> str:
+    """Bytes of all files of the row."""
+    return units.size(sum(file.bytes for file in row.files)) if row.files else units.DASH
+
+
+def worst(row: TargetEvidence) -> str:
+    """The largest absolute difference of any output."""
+    return units.number(max(output.max_abs for output in row.outputs)) if row.outputs else units.DASH
+
+
+def elapsed(row: TargetEvidence) -> str:
+    """Sum of the row's stages."""
+    return units.seconds(sum(row.seconds.values())) if row.seconds else units.DASH
+
+
+def operators_line(counts: dict[str, int], most: int = 8) -> str:
+    """'Conv 53, Relu 49, Add 16, 3 more kinds'; largest first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = [f"{name} {number}" for name, number in ordered[:most]]
+    rest = len(ordered) - most
+    return ", ".join(shown + ([f"{rest} more kinds"] if rest > 0 else []))
