@@ -22,5 +22,11 @@ In the family's module write
   `ctx.integer` is true, `ctx.tensor` gives the quantized tensor and `ctx.out` makes one.
 - What TFLite lacks but the ONNX standard defines by a function body needs no lowering: it is decomposed before.
 
-A new family is a new file here; it is found by itself.
+- Kernels lack many integer types: `compute_as(ctx, index, "INT32")` and `store(ctx, index, out)` in common.py
+  convert around them (CAST wraps like ONNX's two's complement does).
+
+A new family is a new file here; it is found by itself. Who does what now: conv, pool, matmul (Gemm too), elementwise
+(Add..Pow, Max, Min, Sum, Mean), activation (Relu..Softmax, Clip, PRelu, Gelu), normalization, resize, shaping (Reshape,
+Transpose, Concat, Split, Slice, Pad, DepthToSpace, ...), quantize (Quantize/DequantizeLinear) are taken; every other
+operator of the standard is free for a family file of its own.
 """
