@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bessemer.passes.base import PassResult
+from bessemer.passes.eliminate import Eliminate
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -27,9 +28,9 @@ class Canonicalize:
             common.RemoveInitializersFromInputsPass(),
             common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             common.TopologicalSortPass(),
-            common.IdentityEliminationPass(),
             common.RemoveUnusedNodesPass(),
             common.RemoveUnusedFunctionsPass(),
         ):
             changed += bool(step(graph).modified)
+        changed += Eliminate().run(graph).changed
         return PassResult(changed)

@@ -2,17 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bessemer.passes.base import PassResult
 
 if TYPE_CHECKING:
+    import onnx_ir
+
     from bessemer.passes.base import Pass
 
 Dims = tuple[int | str | tuple[int, int], ...]
+ROUNDS = 4
+"""Rewrites are repeated until nothing changes, at most so often."""
 
 
 def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
-    """level 0: canonical form only; 1: and folding; 2: and fusions."""
+    """level 0: canonical form only; 1: folding and removal; 2: layers join their neighbours."""
+    from bessemer.passes.batchnorm import FoldAffine, FoldBatchNorm
     from bessemer.passes.canonicalize import Canonicalize
+    from bessemer.passes.eliminate import Eliminate
+    from bessemer.passes.fold import FoldConstants
+    from bessemer.passes.shapes import BindShapes, InferShapes
 
-    return [Canonicalize()]
+    steps: list[Pass] = [Canonicalize(), BindShapes(dict(shapes)), InferShapes()]
+    if level >= 1:
+        steps.append(Repeat((FoldConstants(), Eliminate(), InferShapes(), Canonicalize())))
+    if level >= 2:
+        steps += [FoldBatchNorm(), FoldAffine(), Deduplicate(), Repeat((Eliminate(), InferShapes(), Canonicalize()))]
+    return steps
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Run `steps` until a whole round changes nothing; shapes count only when something else did."""
+
+    name: ClassVar[str] = "repeat"
+    steps: Sequence[Pass] = field(default_factory=tuple)
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """At most ROUNDS rounds."""
+        changed, declined = 0, ()
+        for _ in range(ROUNDS):
+            results = [(step.name, step.run(graph)) for step in self.steps]
+            declined = tuple(reason for _, result in results for reason in result.declined)
+            new = sum(result.changed for name, result in results if name != "infer-shapes")
+            changed += new
+            if not new:
+                break
+        return PassResult(changed, declined)
+
+
+@dataclass(frozen=True)
+class Deduplicate:
+    """Equal subexpressions and equal constants become one; tied weights stay tied."""
+
+    name: ClassVar[str] = "deduplicate"
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """By onnx-ir's passes; quantized constants and encoded values are left alone."""
+        from onnx_ir.passes import common
+
+        from bessemer.ir.encoding import encoding_of
+
+        if any(encoding_of(value) is not None for node in graph.graph for value in node.outputs):
+            return PassResult(declined=("the model is quantized: equal values may be encoded differently",))
+        steps = (common.DeduplicateInitializersPass(size_limit=1 << 16), common.CommonSubexpressionEliminationPass())
+        return PassResult(sum(bool(step(graph).modified) for step in steps))

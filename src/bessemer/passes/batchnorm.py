@@ -1,0 +1,159 @@
+"""Fold inference batch normalisation, and per-channel constants, into the layer before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from bessemer.ir.encoding import encoding_of, weight_of
+from bessemer.ir.model import layer_of, tag
+from bessemer.ir.types import Array
+from bessemer.passes.base import PassResult
+from bessemer.passes.rewrite import dims, drop, is_constant, make_constant, owner, replace_value
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+LIMIT = 1 << 28
+"""Elements up to which weights are rewritten."""
+
+
+@dataclass(frozen=True)
+class FoldBatchNorm:
+    """`gamma (Wx + b - mean) / sqrt(var + eps) + beta` becomes `W'x + b'` (Ioffe & Szegedy 2015, section 3.1).
+
+    After Conv, ConvTranspose and Gemm; a batch normalisation that stays becomes Mul and Add.
+    """
+
+    name: ClassVar[str] = "fold-batchnorm"
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """A layer whose result others read too, or that is encoded, keeps its normalisation; that is said."""
+        changed, declined = 0, []
+        for node in list(graph.graph.all_nodes()):
+            if node.op_type != "BatchNormalization" or node.domain not in ("", "ai.onnx"):
+                continue
+            reason = _fold(node)
+            changed += not reason
+            if reason:
+                declined.append(f"BatchNormalization '{node.name}': {reason}")
+        return PassResult(changed, tuple(declined))
+
+
+def _fold(norm: onnx_ir.Node) -> str:
+    """Fold one node; returns why not, or ''."""
+    if not all(is_constant(value) for value in norm.inputs[1:5]):
+        return "its statistics are not constant"
+    if norm.attributes.get_int("training_mode", 0):
+        return "it is in training mode"
+    source = norm.inputs[0]
+    layer = source.producer() if source is not None else None
+    if source is None or layer is None or layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return "no Conv, ConvTranspose or Gemm stands before it"
+    if len(source.uses()) != 1 or source.is_graph_output():
+        return f"others read the result of '{layer.name}' too"
+    if encoding_of(source) is not None or weight_of(layer.inputs[1]) is not None:
+        return f"'{layer.name}' is quantized"
+    if not is_constant(layer.inputs[1]) or (len(layer.inputs) > 2 and layer.inputs[2] and not is_constant(layer.inputs[2])):
+        return f"the weights of '{layer.name}' are not constant"
+    if layer.op_type == "Gemm" and not _plain_gemm(layer):
+        return f"'{layer.name}' scales its operands"
+    scale, shift = _affine(norm)
+    _absorb(layer, scale, shift)
+    tag(layer, *layer_of(layer).split(";"), *layer_of(norm).split(";"))
+    replace_value(norm.outputs[0], source)
+    drop(norm)
+    return ""
+
+
+def _plain_gemm(layer: onnx_ir.Node) -> bool:
+    alpha, beta = layer.attributes.get_float("alpha", 1.0), layer.attributes.get_float("beta", 1.0)
+    return alpha == 1.0 and beta == 1.0
+
+
+def _affine(norm: onnx_ir.Node) -> tuple[Array, Array]:
+    """Scale and shift per channel, in float64."""
+    gamma, beta, mean, var = (_array(value).astype(np.float64) for value in norm.inputs[1:5])
+    scale = gamma / np.sqrt(var + (norm.attributes.get_float("epsilon", 1e-5) or 0.0))
+    return scale, beta - mean * scale
+
+
+def _array(value: onnx_ir.Value | None) -> Array:
+    if value is None or value.const_value is None:
+        raise ValueError("a constant was expected")
+    return value.const_value.numpy()
+
+
+def _absorb(layer: onnx_ir.Node, scale: Array, shift: Array) -> None:
+    """Scale the weights' output channels and move the bias."""
+    weight = _array(layer.inputs[1])
+    bias = _array(layer.inputs[2]) if len(layer.inputs) > 2 and layer.inputs[2] is not None else np.zeros(1)
+    graph, name = owner(layer), (layer.inputs[1].name if layer.inputs[1] else None) or layer.name or "weight"
+    scaled = (weight * _along_outputs(layer, weight, scale)).astype(weight.dtype)
+    moved = (bias.astype(np.float64) * scale + shift).astype(weight.dtype)
+    layer.replace_input_with(1, make_constant(graph, scaled, f"{name}.folded"))
+    if len(layer.inputs) < 3:
+        layer.resize_inputs(3)
+    layer.replace_input_with(2, make_constant(graph, moved, f"{name}.bias"))
+
+
+def _along_outputs(layer: onnx_ir.Node, weight: Array, scale: Array) -> Array:
+    if layer.op_type == "Gemm":
+        return scale[:, None] if layer.attributes.get_int("transB", 0) else scale[None, :]
+    rest = (1,) * (weight.ndim - 2)
+    if layer.op_type == "Conv":
+        return scale.reshape(-1, 1, *rest)
+    groups = layer.attributes.get_int("group", 1) or 1
+    per_group = scale.reshape(groups, 1, -1, *rest)  # weight: (in, out / groups, ...)
+    return np.broadcast_to(
+        per_group, (groups, weight.shape[0] // groups, weight.shape[1], *rest)
+    ).reshape(weight.shape[0], weight.shape[1], *rest)
+
+
+@dataclass(frozen=True)
+class FoldAffine:
+    """`Conv(x) * c` and `Conv(x) + c` with constant per-channel c join the convolution."""
+
+    name: ClassVar[str] = "fold-affine"
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """Rewrite in place."""
+        changed = sum(_fold_affine(node) for node in list(graph.graph.all_nodes()) if node.op_type in ("Mul", "Add"))
+        return PassResult(changed)
+
+
+def _fold_affine(node: onnx_ir.Node) -> bool:
+    places = [place for place in (0, 1) if is_constant(node.inputs[place])]
+    if node.domain not in ("", "ai.onnx") or len(places) != 1 or len(node.inputs) != 2:
+        return False
+    held, source = node.inputs[places[0]], node.inputs[1 - places[0]]
+    layer = source.producer() if source is not None else None
+    if source is None or layer is None or layer.op_type != "Conv" or held is None or layer.domain not in ("", "ai.onnx"):
+        return False
+    channel = _per_channel(held, source)
+    ready = all(is_constant(value) and weight_of(value) is None for value in layer.inputs[1:] if value is not None)
+    single = len(source.uses()) == 1 and not source.is_graph_output() and encoding_of(source) is None
+    if channel is None or not ready or not single or dims(node.outputs[0]) is None:
+        return False
+    ones, zeros = np.ones_like(channel), np.zeros_like(channel)
+    _absorb(layer, channel if node.op_type == "Mul" else ones, channel if node.op_type == "Add" else zeros)
+    tag(layer, *layer_of(layer).split(";"), *layer_of(node).split(";"))
+    replace_value(node.outputs[0], source)
+    drop(node)
+    return True
+
+
+def _per_channel(held: onnx_ir.Value, source: onnx_ir.Value) -> Array | None:
+    """The constant as one float64 per channel, when it varies along axis 1 only."""
+    shape, constant_shape = source.shape, dims(held)
+    if shape is None or constant_shape is None or len(shape) < 3 or not isinstance(shape[1], int):
+        return None
+    padded = (1,) * (len(shape) - len(constant_shape)) + constant_shape
+    if len(padded) != len(shape) or padded[1] not in (1, shape[1]) or any(d != 1 for i, d in enumerate(padded) if i != 1):
+        return None
+    array = _array(held)
+    if array.dtype.kind != "f" or array.size > LIMIT:
+        return None
+    return np.broadcast_to(array.reshape(-1).astype(np.float64), (shape[1],)).copy()

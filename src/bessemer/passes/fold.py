@@ -1,0 +1,189 @@
+"""Constant folding, bounded: what is known before the model runs is computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from bessemer.ir.encoding import encoding_of, weight_of
+from bessemer.ir.types import Array
+from bessemer.passes.base import PassResult
+from bessemer.passes.rewrite import constant, drop, is_constant, make_constant, owner
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+NEVER = {
+    "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial",
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "If", "Loop", "Scan", "SequenceMap",
+    "Optional", "OptionalGetElement", "OptionalHasElement", "SequenceEmpty", "SequenceConstruct",
+    "SplitToSequence", "SequenceAt", "SequenceInsert", "SequenceErase", "SequenceLength",
+    "ConcatFromSequence", "ImageDecoder", "Dropout",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoldConstants:
+    """Evaluate nodes whose inputs are all constant, and shapes that are already known.
+
+    growth: all folding together may add at most this share of the model's constants ...
+    slack: ... plus so many bytes.
+    """
+
+    name: ClassVar[str] = "fold-constants"
+    growth: float = 0.05
+    slack: int = 1 << 20
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """Nodes whose result would break the bound are left, and said."""
+        held = sum(v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value is not None)
+        folder = _Folder(budget=int(held * self.growth) + self.slack)
+        for subgraph in (graph.graph, *graph.graph.subgraphs()):
+            for node in list(subgraph):
+                folder.visit(node)
+        return PassResult(folder.changed, tuple(folder.declined))
+
+
+class _Folder:
+    def __init__(self, budget: int) -> None:
+        self.budget, self.changed = budget, 0
+        self.declined: list[str] = []
+
+    def visit(self, node: onnx_ir.Node) -> None:
+        if node.domain not in ("", "ai.onnx") or node.op_type in NEVER or not node.outputs:
+            return
+        if any(encoding_of(value) is not None for value in node.outputs):
+            return
+        results = _known_shape(node)
+        if results is None and node.inputs and all(v is None or is_constant(v) for v in node.inputs):
+            results = self._evaluate(node)
+        if results is not None:
+            self._replace(node, results)
+
+    def _evaluate(self, node: onnx_ir.Node) -> list[Array] | None:
+        if any(weight_of(value) is not None for value in node.inputs):
+            return None  # quantized constants stay integers
+        if any(isinstance(attr.value, _graph_type()) for attr in node.attributes.values()):
+            return None
+        size = _expected_bytes(node)
+        if size is not None and size > self.budget + _freed(node):
+            self._decline(node, size)
+            return None
+        return evaluate(node)
+
+    def _decline(self, node: onnx_ir.Node, size: int) -> None:
+        self.declined.append(f"{node.op_type} '{node.name}' is constant but {size} bytes large: over the bound")
+
+    def _replace(self, node: onnx_ir.Node, results: list[Array]) -> None:
+        added = sum(array.nbytes for array in results) - _freed(node)
+        if added > self.budget:
+            self._decline(node, added)
+            return
+        if any(value.is_graph_output() for value in node.outputs):
+            return  # the border's name belongs to a node
+        self.budget -= max(added, 0)
+        graph = owner(node)
+        for value, array in zip(node.outputs, results, strict=True):
+            value.replace_all_uses_with(make_constant(graph, array, value.name or f"{node.name}_folded"))
+        drop(node)
+        self.changed += 1
+
+
+def _graph_type() -> type:
+    import onnx_ir
+
+    return onnx_ir.Graph
+
+
+def _freed(node: onnx_ir.Node) -> int:
+    """Bytes of constants that only this node reads: they go with it."""
+    sole = {value.name: value for value in node.inputs if value is not None and len(value.uses()) == 1}
+    return sum(value.const_value.nbytes for value in sole.values() if value.const_value is not None)
+
+
+def _expected_bytes(node: onnx_ir.Node) -> int | None:
+    total = 0
+    for value in node.outputs:
+        if value.shape is None or value.dtype is None or any(not isinstance(dim, int) for dim in value.shape):
+            return None
+        total += int(np.prod([dim for dim in value.shape if isinstance(dim, int)], dtype=np.int64)) * 8
+    return total // 2
+
+
+def _known_shape(node: onnx_ir.Node) -> list[Array] | None:
+    """Shape and Size of values whose dims are bound; Gather of bound dims from a Shape with unbound ones."""
+    if node.op_type in ("Shape", "Size"):
+        kept = _kept_dims(node)
+        if kept is None or not all(isinstance(dim, int) for dim in kept):
+            return None
+        array = np.array(kept, np.int64)
+        return [array if node.op_type == "Shape" else np.array(array.prod(), np.int64)]
+    if node.op_type in ("Gather", "Slice") and node.inputs[0] is not None:
+        producer = node.inputs[0].producer()
+        if producer is not None and producer.op_type == "Shape":
+            return _part_of_shape(node, producer)
+    return None
+
+
+def _kept_dims(node: onnx_ir.Node) -> list[Any] | None:
+    source = node.inputs[0]
+    if source is None or source.shape is None:
+        return None
+    rank = len(source.shape)
+    start, end = node.attributes.get_int("start", 0) or 0, node.attributes.get_int("end", rank)
+    return list(source.shape)[slice(start, rank if end is None else end)]
+
+
+def _part_of_shape(node: onnx_ir.Node, producer: onnx_ir.Node) -> list[Array] | None:
+    kept = _kept_dims(producer)
+    if kept is None:
+        return None
+    picked: Any
+    if node.op_type == "Gather":
+        indices = constant(node.inputs[1])
+        if indices is None or indices.size == 0 or np.abs(indices).max() > len(kept):
+            return None
+        picked = np.array([d if isinstance(d, int) else None for d in kept], object)[indices]
+    else:
+        bounds = [constant(value) for value in node.inputs[1:]]
+        if len(bounds) not in (2, 3) or any(b is None or b.size != 1 for b in bounds):
+            return None
+        start, end = (int(b.reshape(-1)[0]) for b in bounds[:2] if b is not None)
+        picked = np.array([d if isinstance(d, int) else None for d in kept[start:end]], object)
+    array = np.asarray(picked, object)
+    return None if any(dim is None for dim in array.reshape(-1)) else [array.astype(np.int64)]
+
+
+def evaluate(node: onnx_ir.Node) -> list[Array] | None:
+    """Outputs of a node on its constant inputs by the standard's evaluator; None when it has no such operator."""
+    import onnx
+    import onnx_ir
+    from onnx.reference import ReferenceEvaluator
+
+    fed = {value.name: value.const_value.numpy() for value in node.inputs if value is not None and value.const_value}
+    if any(array.dtype.kind in "OV" for array in fed.values()):
+        return None
+    version = owner(node).opset_imports.get("", 0)
+    proto = onnx.GraphProto(name="fold")
+    proto.node.append(onnx_ir.serde.serialize_node(node))
+    for name in fed:
+        proto.input.append(onnx.ValueInfoProto(name=name))
+    proto.output.extend(onnx.ValueInfoProto(name=value.name) for value in node.outputs if value.name)
+    model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", version)])
+    try:
+        with np.errstate(all="ignore"):
+            found = ReferenceEvaluator(model).run(None, fed)
+    except Exception:  # noqa: BLE001  # numpy code of 200 operators raises anything; an unfolded node is right too
+        return None
+    arrays = [np.asarray(item) for item in found]
+    return arrays if len(arrays) == len(node.outputs) and _types_agree(node, arrays) else None
+
+
+def _types_agree(node: onnx_ir.Node, arrays: list[Array]) -> bool:
+    """The evaluator may widen a type; then the node stays."""
+    return all(
+        value.dtype is None or (array.dtype.kind not in "OV" and value.dtype.numpy() == array.dtype)
+        for value, array in zip(node.outputs, arrays, strict=True)
+    )

@@ -1,0 +1,84 @@
+"""Shapes and types: bind what the user says, infer the rest. Weights are never serialised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bessemer.ir.errors import UsageError
+from bessemer.passes.base import PassResult
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+Dims = tuple[int | str | tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class BindShapes:
+    """Give inputs the dims that the user said: a number binds, a name or a range stays symbolic."""
+
+    name: ClassVar[str] = "bind-shapes"
+    shapes: Mapping[str, Dims] = field(default_factory=dict)
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """Raises UsageError for an unknown input, a wrong rank or a dim that contradicts the model."""
+        if not self.shapes:
+            return PassResult()
+        inputs = {value.name: value for value in graph.graph.inputs}
+        for name, wanted in self.shapes.items():
+            if name not in inputs:
+                raise UsageError(
+                    f"--shape names the input '{name}', which the model does not have",
+                    fix=f"Its inputs are: {', '.join(map(str, inputs))}",
+                )
+            _bind(inputs[name], wanted)
+        for node in graph.graph.all_nodes():
+            for value in node.outputs:
+                if not value.is_graph_output():
+                    value.shape = None
+        for value in graph.graph.outputs:
+            _forget(value)
+        return PassResult(len(self.shapes))
+
+
+def _bind(value: onnx_ir.Value, wanted: Dims) -> None:
+    import onnx_ir
+
+    held = value.shape
+    if held is not None and len(held) != len(wanted):
+        raise UsageError(f"--shape gives '{value.name}' {len(wanted)} dims, the model says {len(held)}: {held}")
+    new: list[int | str] = []
+    for axis, dim in enumerate(wanted):
+        fixed = held[axis] if held is not None else None
+        if isinstance(fixed, int) and isinstance(dim, int) and fixed != dim and fixed > 0:
+            raise UsageError(
+                f"--shape gives axis {axis} of '{value.name}' the size {dim}, the model fixes it to {fixed}",
+                fix="Leave a fixed axis as it is",
+            )
+        symbol = f"{value.name}_{axis}" if isinstance(dim, tuple) else dim
+        new.append(fixed if isinstance(fixed, int) and fixed > 0 else symbol)
+    value.shape = onnx_ir.Shape(new)
+
+
+def _forget(value: onnx_ir.Value) -> None:
+    """Outputs keep their rank; their dims are inferred again."""
+    import onnx_ir
+
+    if value.shape is not None:
+        value.shape = onnx_ir.Shape([None] * len(value.shape))
+
+
+@dataclass(frozen=True)
+class InferShapes:
+    """Types and shapes of all values by ONNX's own inference, with data propagation."""
+
+    name: ClassVar[str] = "infer-shapes"
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """Shapes only become more precise; a model that inference cannot follow keeps what it says."""
+        from onnx_ir.passes.common import ShapeInferencePass
+
+        result = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
+        return PassResult(int(result.modified))
