@@ -164,3 +164,23 @@ def _operators(counts: dict[str, int]) -> Table:
     for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(Text("  " + name), str(number), "━" * max(1, round(24 * number / most)))
     return table
+
+
+def comparison(row: TargetEvidence) -> RenderableType:
+    """One row with every output: what `verify` and `compare` show."""
+    tone = words.tone(row)
+    verdict = Text.assemble((f"{MARKS[tone]} {words.status(row)}", COLOURS[tone]), f"  {row.summary}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("output", overflow="fold")
+    for title in ("max diff", "relative", "SNR", "top-1", "within"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for item in row.outputs:
+        numbers = [units.number(item.max_abs), units.number(item.max_rel), units.decibel(item.snr)]
+        within = Text("yes", style="green") if item.within else Text("no", style="bold red")
+        table.add_row(Text(item.name), *numbers, units.percent(item.top1), within)
+    facts = [("original in", row.reference), ("compared in", row.runtime), ("bound", row.bound)]
+    if row.accuracy:
+        shares = f"{units.percent(row.accuracy.artifact)} (original {units.percent(row.accuracy.original)})"
+        facts.append(("accuracy", f"{shares} on {row.accuracy.samples} samples"))
+    sets = [("input set", line) for line in row.input_sets[:6]]
+    return Group(verdict, Text(), table, Text(), _pairs([*(fact for fact in facts if fact[1]), *sets]))

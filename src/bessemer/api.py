@@ -1,0 +1,134 @@
+"""The Python API: the road of the design one verb at a time, `convert` for all of it, and ConversionManager."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bessemer.manager import ConversionManager
+
+if TYPE_CHECKING:
+    from bessemer.ir.model import Model
+    from bessemer.passes.base import Pass
+    from bessemer.pipeline import ConvertOptions, Progress
+    from bessemer.targets.base import Artifact
+    from bessemer.verify.evidence import Evidence, TargetEvidence
+
+__all__ = ["ConversionManager", "compile", "convert", "load", "optimize", "verify"]
+
+PathLike = str | os.PathLike[str]
+Shapes = Mapping[str, Sequence[int | str | tuple[int, int]]]
+
+
+def load(path: PathLike, *, shapes: Shapes | None = None, signature: str | None = None) -> Model:
+    """Read a model file, recognised by its content.
+
+    shapes: input name -> dims; an int binds an axis, a str names it, (low, high) is a range.
+    Raises UsageError, UnreadableInput or Declined.
+    """
+    from bessemer.pipeline import open_model
+    from bessemer.sources.base import OpenOptions
+
+    return open_model(Path(path), OpenOptions(_dims(shapes), signature))
+
+
+def optimize(model: Model, steps: Sequence[Pass] | None = None, *, level: int = 2) -> Model:
+    """Bring `model` to canonical form and rewrite it, in place; returns it.
+
+    steps: these passes, in order; without, the standard ones of `level` (0 to 3).
+    """
+    from bessemer.passes.base import run_passes
+    from bessemer.pipeline import ConvertOptions, normalise
+
+    if steps is None:
+        return normalise(model, ConvertOptions(level=level)).model
+    run_passes(model.graph, steps)
+    return model
+
+
+def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
+    """Write `model` for a target ('tflite:float16', spelled as after `--to`) into the directory `out`.
+
+    The model is brought to canonical form first. The artifact is not executed here: `verify` does that.
+    Raises Declined with all blockers, or UsageError.
+    """
+    from bessemer.pipeline import ConvertOptions, artifact_stem, normalise
+    from bessemer.script.target_spec import parse
+    from bessemer.targets.base import Artifact
+    from bessemer.targets.registry import find, validate
+    from bessemer.workspace import Workspace
+
+    spec = parse(target)
+    implementation = find(spec.name).load()
+    options = validate(spec.name, implementation, spec.options)
+    canonical = normalise(_copy(model), ConvertOptions()).model
+    prepared = implementation.prepare(canonical, options)
+    with Workspace(Path(out)) as work:
+        made = implementation.write(prepared, work.path, artifact_stem(model.origin.path, prepared.precision))
+        placed = work.publish(list(made.files), work.path)
+    return Artifact(made.target, Path(out) / made.path.relative_to(work.path), tuple(placed))
+
+
+def verify(artifact: Artifact | PathLike, against: PathLike, **options: Any) -> TargetEvidence:
+    """Run an artifact beside its original; `options` are the fields of `pipeline.ConvertOptions`.
+
+    A departure is told by `verified` and `status`, not by an exception.
+    """
+    from bessemer import pipeline
+    from bessemer.targets.base import Artifact
+
+    path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
+    return pipeline.verify(path, Path(against), _options(options))
+
+
+def convert(
+    path: PathLike,
+    to: str | Sequence[str],
+    out: PathLike = "out",
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Evidence:
+    """Convert a model to every target named in `to` (spelled as after `--to`) and verify each artifact.
+
+    options: the fields of `pipeline.ConvertOptions` (shapes, signature, data, labels, preprocess, seed, bound, ...).
+    What a target declines or fails is a row of the evidence, not an exception.
+    """
+    from bessemer import pipeline
+    from bessemer.script.target_spec import parse
+
+    specs = [parse(text) for text in ([to] if isinstance(to, str) else to)]
+    requests = [pipeline.TargetRequest(spec.name, spec.options) for spec in specs]
+    return pipeline.convert(Path(path), requests, Path(out), _options(options), progress)
+
+
+def _options(given: Mapping[str, Any]) -> ConvertOptions:
+    """Fields of ConvertOptions from keywords; unknown ones are errors that name the nearest."""
+    from dataclasses import fields
+
+    from bessemer.manager import unknown_key
+    from bessemer.pipeline import ConvertOptions
+
+    known = [item.name for item in fields(ConvertOptions)]
+    for key in given:
+        if key not in known:
+            raise unknown_key("option", key, known)
+    changes = dict(given)
+    for key in ("data", "labels"):
+        if changes.get(key) is not None:
+            changes[key] = Path(changes[key])
+    if "shapes" in changes:
+        changes["shapes"] = _dims(changes["shapes"])
+    return ConvertOptions(**changes)
+
+
+def _dims(shapes: Shapes | None) -> dict[str, tuple[int | str | tuple[int, int], ...]]:
+    return {name: tuple(dims) for name, dims in (shapes or {}).items()}
+
+
+def _copy(model: Model) -> Model:
+    from bessemer.ir.model import Model
+
+    return Model(model.graph.clone(), model.origin, list(model.notes))

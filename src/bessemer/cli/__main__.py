@@ -1,0 +1,5 @@
+"""`python -m bessemer.cli`."""
+
+from bessemer.cli.main import main
+
+main()

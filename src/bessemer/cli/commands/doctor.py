@@ -1,0 +1,39 @@
+"""`bessemer doctor`."""
+
+from __future__ import annotations
+
+from bessemer.cli import options as o
+
+CORE = ("numpy", "ml-dtypes", "onnx", "onnx-ir", "flatbuffers", "pydantic", "jinja2", "rich", "typer")
+
+
+def command(json: o.Json = False) -> None:
+    """Show which runtimes and extras are installed, their versions, and how to get those that are missing."""
+    import platform
+
+    from bessemer.cli.listing import EXTRAS, version_of
+    from bessemer.cli.output import show, show_json
+
+    base = {"bessemer": version_of("bessemer"), "python": platform.python_version()}
+    base |= {name: version_of(name) for name in CORE}
+    extras = {extra: (package, version_of(package), use) for extra, (package, use) in EXTRAS.items()}
+    if json:
+        found = {
+            extra: {"package": package, "version": held, "for": use} for extra, (package, held, use) in extras.items()
+        }
+        show_json({"platform": platform.platform(), "base": base, "extras": found})
+        return
+    rows: list[tuple[str, str, str]] = [(name, held or "missing", "") for name, held in base.items()]
+    for extra, (package, held, use) in extras.items():
+        rows.append((package, held or "missing", use if held else f"{use}: pip install 'bessemer[{extra}]'"))
+    show(platform.platform(), _table(rows))
+
+
+def _table(rows: list[tuple[str, str, str]]) -> object:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    for name, held, said in rows:
+        table.add_row(Text(name), Text(held, style="bold red" if held == "missing" else ""), Text(said, style="dim"))
+    return table

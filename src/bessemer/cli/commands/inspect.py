@@ -1,0 +1,26 @@
+"""`bessemer inspect`."""
+
+from __future__ import annotations
+
+from bessemer.cli import options as o
+
+
+def command(
+    model: o.ModelPath, shape: o.Shapes = None, signature: o.SignatureName = None, json: o.Json = False
+) -> None:
+    """Show what a model is: inputs, outputs, operators, parameters, MACs, weights by type, activation memory."""
+    from bessemer.cli.output import Stages, show, show_record
+
+    options = o.Asked(shape, signature).options()
+
+    from bessemer import pipeline
+
+    with Stages() as stages:
+        stages.stage("inspect")
+        record = pipeline.inspect(model, options)
+    if json:
+        show_record(record)
+        return
+    from bessemer.report import terminal
+
+    show(terminal.model(record))

@@ -1,0 +1,48 @@
+"""How `formats` and `targets` look, and which runtimes are here (asked of package metadata: nothing is imported)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+EXTRAS: dict[str, tuple[str, str]] = {
+    "ort": ("onnxruntime", "runs ONNX models"),
+    "tflite": ("ai-edge-litert", "runs TFLite models"),
+    "images": ("pillow", "reads images given to --data"),
+}
+"""Extra -> the package it installs, and what that is for."""
+
+Row = tuple[str, str, Sequence[str], Sequence[str], str]
+
+
+def version_of(package: str) -> str | None:
+    """Installed version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def installed(runtime: str, extra: str) -> str:
+    """'ONNX Runtime (1.31.1)', or how to install it."""
+    package = EXTRAS.get(extra, ("", ""))[0]
+    if not package:
+        return runtime
+    found = version_of(package)
+    return f"{runtime} ({found})" if found else f"{runtime} (missing: pip install 'bessemer[{extra}]')"
+
+
+def listing(rows: Sequence[Row]) -> Any:
+    """name, summary, then its points."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for index, (name, summary, points, limits, runtime) in enumerate(rows):
+        lines = [summary, *(f"· {point}" for point in points), *(f"· limit: {limit}" for limit in limits)]
+        ending = "\n" if index + 1 < len(rows) else ""
+        table.add_row(Text(name), Text("\n".join([*lines, f"runs in {runtime}"]) + ending))
+    return table
