@@ -78,14 +78,22 @@ def _spell(encoding: Encoding) -> str:
 
 def _encoded(graph: onnx_ir.Graph) -> list[onnx_ir.Value]:
     """Encoded values that no DequantizeLinear with the same encoding stands before already."""
-    values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    values = [
+        *graph.inputs,
+        *graph.initializers.values(),
+        *(value for node in graph for value in node.outputs),
+    ]
     unique = {id(value): value for value in values if encoding_of(value) is not None}
     return [value for value in unique.values() if not _already(value)]
 
 
 def _already(value: onnx_ir.Value) -> bool:
     maker = value.producer()
-    return is_standard(maker, "DequantizeLinear") and maker is not None and node_encoding(maker) == encoding_of(value)
+    return (
+        is_standard(maker, "DequantizeLinear")
+        and maker is not None
+        and node_encoding(maker) == encoding_of(value)
+    )
 
 
 def _materialize_graph(graph: onnx_ir.Graph) -> int:
@@ -128,7 +136,7 @@ def _weight(graph: onnx_ir.Graph, value: onnx_ir.Value, order: dict[onnx_ir.Node
         graph.append(node)
     else:
         graph.insert_before(first, node)
-    if onnx_ir.DataType.FLOAT != result.dtype:
+    if result.dtype != onnx_ir.DataType.FLOAT:
         result.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
 
 
@@ -165,7 +173,9 @@ def _quantizer(graph: onnx_ir.Graph, value: onnx_ir.Value, encoding: Encoding, n
     import onnx_ir
 
     scale, zero = _parameters(graph, encoding, name)
-    node = onnx_ir.node("QuantizeLinear", [value, scale, zero], _attributes(encoding), name=f"{name}_quantize")
+    node = onnx_ir.node(
+        "QuantizeLinear", [value, scale, zero], _attributes(encoding), name=f"{name}_quantize"
+    )
     node.outputs[0].name = f"{name}_quantized"
     node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType[encoding.dtype])
     node.outputs[0].shape = value.shape
@@ -194,7 +204,9 @@ def _dequantize(
         unused = parameters.pop()
         if unused is not None and unused.name is not None:
             del graph.initializers[unused.name]
-    return onnx_ir.node("DequantizeLinear", [integers, *parameters], _attributes(encoding), name=f"{name}_dequantize")
+    return onnx_ir.node(
+        "DequantizeLinear", [integers, *parameters], _attributes(encoding), name=f"{name}_dequantize"
+    )
 
 
 def _attributes(encoding: Encoding) -> dict[str, int]:
@@ -206,9 +218,7 @@ def _attributes(encoding: Encoding) -> dict[str, int]:
     return found
 
 
-def _parameters(
-    graph: onnx_ir.Graph, encoding: Encoding, name: str
-) -> tuple[onnx_ir.Value, onnx_ir.Value]:
+def _parameters(graph: onnx_ir.Graph, encoding: Encoding, name: str) -> tuple[onnx_ir.Value, onnx_ir.Value]:
     import onnx_ir
 
     scale = _register(graph, onnx_ir.tensor(encoding.scale.astype(np.float32)), f"{name}_scale")
@@ -231,6 +241,8 @@ def _register(graph: onnx_ir.Graph, tensor: onnx_ir.Tensor, name: str) -> onnx_i
     while unique in taken:
         unique, count = f"{name}_{count}", count + 1
     tensor.name = unique
-    value = onnx_ir.Value(name=unique, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype), const_value=tensor)
+    value = onnx_ir.Value(
+        name=unique, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype), const_value=tensor
+    )
     graph.register_initializer(value)
     return value

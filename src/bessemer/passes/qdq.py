@@ -25,10 +25,31 @@ BITS = {
 """Integer types an Encoding may name, with their width."""
 
 MOVES = frozenset(
-    "Reshape Transpose Squeeze Unsqueeze Flatten Identity Slice Gather Concat Split Expand Tile DepthToSpace "
-    "SpaceToDepth MaxPool Max Min".split()
+    [
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Identity",
+        "Slice",
+        "Gather",
+        "Concat",
+        "Split",
+        "Expand",
+        "Tile",
+        "DepthToSpace",
+        "SpaceToDepth",
+        "MaxPool",
+        "Max",
+        "Min",
+    ]
 )
 """Operators that commute with a quantization of one encoding: they move or pick elements."""
+
+
+KERNELS_KEY = "bessemer.kernels"
+"""Model metadata: 'integer' when the source stated integer operators (QLinearConv, ...), not Q/DQ pairs."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +63,8 @@ class AbsorbQdq:
         from bessemer.passes.qoperator import expand_qoperators
 
         changed, declined = expand_qoperators(graph)
+        if changed:
+            graph.metadata_props[KERNELS_KEY] = "integer"
         for part in graph.graphs():
             changed += _adopt_domain(part)
             changed += _absorb_weights(part)
@@ -155,7 +178,11 @@ def _absorb_weights(graph: onnx_ir.Graph) -> int:
         weight = _weight_behind(node)
         if weight is None:
             continue
-        key = (id(node.inputs[0]), *(id(value) for value in node.inputs[1:]), node.attributes.get_int("axis", 1))
+        key = (
+            id(node.inputs[0]),
+            *(id(value) for value in node.inputs[1:]),
+            node.attributes.get_int("axis", 1),
+        )
         out = node.outputs[0]
         if key in done:
             out.replace_all_uses_with(done[key])
@@ -301,7 +328,9 @@ def _all_quantized(value: onnx_ir.Value, encoding: Encoding) -> bool:
     held = encoding_of(value)
     if held is not None:
         return held == encoding
-    return all(is_standard(user, "QuantizeLinear") and node_encoding(user) == encoding for user in value.consumers())
+    return all(
+        is_standard(user, "QuantizeLinear") and node_encoding(user) == encoding for user in value.consumers()
+    )
 
 
 def _remove_pair(graph: onnx_ir.Graph, value: onnx_ir.Value, pair: onnx_ir.Node) -> int:

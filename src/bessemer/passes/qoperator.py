@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-
 @dataclass(frozen=True)
 class Opened:
     """What a QOperator node means: real `op` over dequantized inputs, quantized by `result`.
@@ -42,7 +41,9 @@ TABLE: dict[tuple[str, str], Opened] = {
     ("com.microsoft", "QLinearConv"): Opened("Conv", ((0, 1, 2, 1), (3, 4, 5, 0)), (6, 7), 8, _CONV),
     ("com.microsoft", "QLinearAdd"): Opened("Add", _BINARY, (6, 7)),
     ("com.microsoft", "QLinearMul"): Opened("Mul", _BINARY, (6, 7)),
-    ("com.microsoft", "QGemm"): Opened("Gemm", ((0, 1, 2, 1), (3, 4, 5, 1)), (7, 8), 6, ("alpha", "transA", "transB")),
+    ("com.microsoft", "QGemm"): Opened(
+        "Gemm", ((0, 1, 2, 1), (3, 4, 5, 1)), (7, 8), 6, ("alpha", "transA", "transB")
+    ),
     ("com.microsoft", "QLinearGlobalAveragePool"): Opened("GlobalAveragePool", _UNARY, (3, 4)),
     ("com.microsoft", "QLinearAveragePool"): Opened("AveragePool", _UNARY, (3, 4), None, _POOL),
     ("com.microsoft", "QLinearSigmoid"): Opened("Sigmoid", _UNARY, (3, 4)),
@@ -150,13 +151,19 @@ def _bias(graph: onnx_ir.Graph, node: onnx_ir.Node, meaning: Opened) -> onnx_ir.
     alpha = node.attributes.get_float("alpha", 1.0) if node.op_type == "QGemm" else 1.0
     if a is not None and b is not None:
         product = np.asarray(np.float32(alpha) * a.reshape(()) * b, np.float32)
-        scale = _constant(graph, product.reshape(()) if product.size == 1 else product, f"{node.outputs[0].name}_bias_scale")
+        scale = _constant(
+            graph, product.reshape(()) if product.size == 1 else product, f"{node.outputs[0].name}_bias_scale"
+        )
     else:
         scale = _insert(graph, node, "Mul", [left, right], "bias_scale", {}, None)
-    return _insert(graph, node, "DequantizeLinear", [bias, scale], "bias", {"axis": 0} if scale.shape else {}, bias)
+    return _insert(
+        graph, node, "DequantizeLinear", [bias, scale], "bias", {"axis": 0} if scale.shape else {}, bias
+    )
 
 
-def _constant(graph: onnx_ir.Graph, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]], name: str) -> onnx_ir.Value:
+def _constant(
+    graph: onnx_ir.Graph, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]], name: str
+) -> onnx_ir.Value:
     import onnx_ir
 
     value = onnx_ir.Value(
@@ -192,7 +199,9 @@ def _finish(
     parameters = [value for value in (_at(node, index) for index in result) if value is not None]
     if parameters:
         final.name = f"{old.name}_real"
-        quantizer = onnx_ir.node("QuantizeLinear", [final, *parameters], name=f"{node.name or old.name}_quantize")
+        quantizer = onnx_ir.node(
+            "QuantizeLinear", [final, *parameters], name=f"{node.name or old.name}_quantize"
+        )
         graph.insert_before(node, quantizer)
         final = quantizer.outputs[0]
         final.type, final.shape = old.type, old.shape
@@ -200,5 +209,3 @@ def _finish(
     graph.remove(node, safe=True)
     name, old.name = old.name, None
     final.name = name
-
-

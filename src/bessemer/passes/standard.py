@@ -24,9 +24,10 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     from bessemer.passes.canonicalize import Canonicalize
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
+    from bessemer.passes.qdq import AbsorbQdq
     from bessemer.passes.shapes import BindShapes, InferShapes
 
-    steps: list[Pass] = [Canonicalize(), BindShapes(dict(shapes)), InferShapes()]
+    steps: list[Pass] = [Canonicalize(), BindShapes(dict(shapes)), InferShapes(), AbsorbQdq()]
     if level >= 1:
         steps.append(Repeat((FoldConstants(), Eliminate(), InferShapes(), Canonicalize())))
     if level >= 2:

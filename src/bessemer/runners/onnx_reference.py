@@ -55,13 +55,13 @@ class ReferenceRunner:
 class StandardRunner:
     """ONNX Runtime where it can execute a file, else the standard's reference evaluator; `runtime` says which."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, optimize: bool = False) -> None:
         from bessemer.runners.onnxruntime import OrtRunner
 
         self._path = path
         self._reference: ReferenceRunner | None = None
         try:
-            self._runner: OrtRunner | ReferenceRunner = OrtRunner(path)
+            self._runner: OrtRunner | ReferenceRunner = OrtRunner(path, optimize=optimize)
         except RuntimeRefused:
             self._runner = self.reference()
 

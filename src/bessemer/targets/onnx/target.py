@@ -1,27 +1,20 @@
-"""ONNX files at a chosen opset."""
+"""ONNX files at a chosen opset and precision."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING
 
 from bessemer.ir.model import Model
-from bessemer.ir.signature import TensorSpec
-from bessemer.targets.base import Artifact, Border, Prepared
+from bessemer.targets.base import Artifact, Prepared
+from bessemer.targets.graph_file import GraphOptions, describe, lower, wants_integer_kernels, write_graph
 
 if TYPE_CHECKING:
     from bessemer.runners.base import Runner
 
 
-class OnnxOptions(BaseModel):
+class OnnxOptions(GraphOptions):
     """Options of the `onnx` target."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    precision: Literal["float32"] = "float32"
-    external_data: Literal["auto", "always", "never"] = Field("auto", description="auto: above 1.5 GB")
 
 
 class OnnxTarget:
@@ -31,48 +24,23 @@ class OnnxTarget:
 
     def prepare(self, model: Model, options: OnnxOptions) -> Prepared:
         """The graph as it will be written."""
-        from bessemer.passes.stats import operator_counts
-
-        signature = model.signature
-        values = {
-            value.name: Border(value.name, "")
-            for node in model.graph.graph
-            for value in node.outputs
-            if value.name
-        }
-        return Prepared(
-            payload=(model.graph, options.external_data),
-            precision=options.precision,
-            closeness="close(1e-4, 1e-5)",
-            inputs=_borders(signature.inputs),
-            outputs=_borders(signature.outputs),
-            operators=operator_counts(model.graph),
-            notes=list(model.notes),
-            values=values,
-        )
+        lowered = lower(model, options, "onnx")
+        return describe(lowered, options, (lowered.graph, options.external_data))
 
     def write(self, prepared: Prepared, out: Path, stem: str) -> Artifact:
         """One .onnx, and its weights beside it where they are many."""
-        import onnx_ir
-
         graph, external = prepared.payload
         path = out / f"{stem}.onnx"
-        size = sum(value.const_value.nbytes for value in graph.graph.initializers.values() if value.const_value)
-        if external == "always" or (external == "auto" and size > 1_500_000_000):
-            onnx_ir.save(graph, path, external_data=f"{stem}.onnx.data")
-            return Artifact("onnx", path, (path, out / f"{stem}.onnx.data"))
-        onnx_ir.save(graph, path)
-        return Artifact("onnx", path, (path,))
+        return Artifact("onnx", path, write_graph(graph, path, external))
 
     def runner(self, artifact: Path) -> Runner:
-        """ONNX Runtime, executing the file as it is written; the reference evaluator where it has no kernel."""
+        """ONNX Runtime, executing the file as it is written; the reference evaluator where it has no kernel.
+
+        A file made from integer operators runs optimised: that is what joins its Q/DQ pairs into integer kernels.
+        """
         from bessemer.runners.onnx_reference import StandardRunner
 
-        return StandardRunner(artifact)
+        return StandardRunner(artifact, optimize=wants_integer_kernels(artifact))
 
 
-def _borders(specs: tuple[TensorSpec, ...]) -> dict[str, Border]:
-    return {spec.name: Border(spec.name, spec.dtype) for spec in specs}
-
-
-TARGET: Any = OnnxTarget()
+TARGET = OnnxTarget()

@@ -1,0 +1,293 @@
+"""What the targets that end in an ONNX file share: options, lowering to an opset, writing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bessemer.ir.canonical import DOMAIN
+from bessemer.ir.errors import Blocker, Declined, UsageError
+from bessemer.ir.model import Model, layer_of
+from bessemer.targets.base import Border, Prepared
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+DEFAULT_OPSET = 21
+LARGE = 1_500_000_000
+"""Bytes of constants from which on they are written beside the graph."""
+
+MIN_IR = 4
+"""The first IR version whose constants need not be inputs too."""
+
+CLOSENESS = {
+    "float32": "close(1e-4, 1e-5)",
+    "float16": "snr(40) or close(1e-2, 1e-3)",
+    "mixed": "snr(40) or close(1e-2, 1e-3)",
+    "bfloat16": "snr(25) or close(5e-2, 1e-2)",
+}
+QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
+
+
+class GraphOptions(BaseModel):
+    """Options that every target with an ONNX file understands."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    precision: Literal["float32", "float16", "bfloat16", "mixed"] = Field(
+        "float32", description="mixed: float16, with sums, powers and normalisations in float32"
+    )
+    keep: tuple[str, ...] = Field((), description="globs of node or layer names that stay float32")
+    opset: int | None = Field(
+        None,
+        ge=7,
+        description=f"ai.onnx opset; by default {DEFAULT_OPSET}, or the lowest above it that can say the model",
+    )
+    external_data: Literal["auto", "always", "never"] = Field("auto", description="auto: above 1.5 GB")
+    io: Literal["original", "nchw", "nhwc"] = Field(
+        "original", description="axis order of rank-4 inputs and outputs"
+    )
+    keep_io_types: bool = Field(True, description="inputs and outputs stay float32 in a narrower model")
+
+
+@dataclass
+class Lowered:
+    """A graph as it will be written, and what became of its borders."""
+
+    graph: onnx_ir.Model
+    opset: int
+    inputs: dict[str, Border] = field(default_factory=dict)
+    outputs: dict[str, Border] = field(default_factory=dict)
+    values: dict[str, Border] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    quantized: bool = False
+
+
+def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
+    """Axis order, precision, opset, encodings: in this order, in place. Raises Declined with all blockers."""
+    from bessemer.passes.border_order import order_borders
+    from bessemer.passes.materialize import MaterializeQdq, needed_opset
+
+    graph = model.graph
+    signature = model.signature
+    names = [value.name for node in graph.graph for value in node.outputs if value.name]
+    quantized = bool(needed_opset(graph))
+    notes = list(model.notes)
+    blockers = _foreign_nodes(graph)
+    perms_in, perms_out = order_borders(graph.graph, options.io)
+    notes += _narrow(graph, options)
+    opset = choose_opset(graph, options.opset, target, blockers)
+    MaterializeQdq(opset).run(graph)
+    _set_versions(graph, opset)
+    after = Model(graph, model.origin).signature
+    made = {value.name for node in graph.graph for value in node.outputs}
+    return Lowered(
+        graph,
+        opset,
+        {
+            spec.name: Border(spec.name, _type_of(after.inputs, i), perms_in.get(spec.name))
+            for i, spec in enumerate(signature.inputs)
+        },
+        {
+            spec.name: Border(spec.name, _type_of(after.outputs, i), perms_out.get(spec.name))
+            for i, spec in enumerate(signature.outputs)
+        },
+        {name: Border(name, "") for name in names if name in made and name not in perms_out},
+        notes,
+        quantized,
+    )
+
+
+def _type_of(specs: tuple[Any, ...], index: int) -> str:
+    return str(specs[index].dtype)
+
+
+def _foreign_nodes(graph: onnx_ir.Model) -> list[Blocker]:
+    """Nodes of our own domain: no ONNX runtime knows them."""
+    return [
+        Blocker(
+            node=node.name or "",
+            op=node.op_type,
+            layer=layer_of(node),
+            rule="no-onnx-operator",
+            reason="no ONNX operator means this",
+        )
+        for node in graph.graph.all_nodes()
+        if node.domain == DOMAIN
+    ]
+
+
+def _narrow(graph: onnx_ir.Model, options: GraphOptions) -> list[str]:
+    from bessemer.passes.narrow import NarrowFloats
+
+    if options.precision == "float32":
+        return []
+    step = NarrowFloats(
+        dtype="bfloat16" if options.precision == "bfloat16" else "float16",
+        keep=options.keep,
+        sensitive=options.precision == "mixed",
+        keep_io=options.keep_io_types,
+    )
+    return list(step.run(graph).declined)
+
+
+def choose_opset(graph: onnx_ir.Model, wanted: int | None, target: str, blockers: list[Blocker]) -> int:
+    """Convert to `wanted`, or to the lowest opset from the default on that can say the model."""
+    import onnx
+
+    from bessemer.passes.materialize import encoding_blockers, needed_opset
+
+    newest = onnx.defs.onnx_opset_version()
+    if wanted is not None and wanted > newest:
+        raise UsageError(f"There is no opset {wanted}", fix=f"Choose 7 to {newest}")
+    opset = wanted if wanted is not None else max(DEFAULT_OPSET, needed_opset(graph), lowest_opset(graph))
+    if wanted is None and not _can_convert():
+        opset = graph.graph.opset_imports.get("", opset)
+    refused = [*blockers, *encoding_blockers(graph, opset)]
+    refused += convert_opset(graph, opset)
+    if refused:
+        raise Declined(target, refused)
+    return opset
+
+
+def lowest_opset(graph: onnx_ir.Model) -> int:
+    """The first opset that has every operator of the graph at all."""
+    import onnx
+
+    first = 0
+    for node in graph.graph.all_nodes():
+        if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, ""):
+            first = max(first, _first_version(node.op_type))
+    return first
+
+
+def _first_version(op: str) -> int:
+    import onnx
+
+    version = int(onnx.defs.get_schema(op, "").since_version)
+    while version > 1 and _exists(op, version - 1):
+        version = int(onnx.defs.get_schema(op, version - 1, "").since_version)
+    return version
+
+
+def _exists(op: str, version: int) -> bool:
+    import onnx
+
+    try:
+        onnx.defs.get_schema(op, version, "")
+    except onnx.defs.SchemaError:
+        return False
+    return True
+
+
+def _can_convert() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("bessemer.passes.opset") is not None
+
+
+def convert_opset(graph: onnx_ir.Model, opset: int) -> list[Blocker]:
+    """Rewrite the graph from its opset to `opset`; returns what cannot be said there."""
+    if graph.graph.opset_imports.get("", 0) == opset:
+        return []
+    from bessemer.passes.opset import ConvertOpset
+
+    result = ConvertOpset(opset).run(graph)
+    return [
+        Blocker(node="", op="", rule="opset", reason=reason, rewrite="a newer --opset")
+        for reason in result.declined
+    ]
+
+
+def _set_versions(graph: onnx_ir.Model, opset: int) -> None:
+    import onnx
+
+    graph.graph.opset_imports[""] = opset
+    graph.graph.opset_imports.pop("ai.onnx", None)
+    used = {node.domain for node in graph.graph.all_nodes()} | {
+        function.domain for function in graph.functions.values()
+    }
+    for domain in list(graph.graph.opset_imports):
+        if domain and domain not in used:
+            del graph.graph.opset_imports[domain]
+    for domain in used - {"", "ai.onnx"}:
+        graph.graph.opset_imports.setdefault(domain, 1)
+    known = onnx.helper.OP_SET_ID_VERSION_MAP
+    domains = [(name or "ai.onnx", version) for name, version in graph.graph.opset_imports.items()]
+    graph.ir_version = max(MIN_IR, *(known.get(item, MIN_IR) for item in domains))
+    graph.producer_name, graph.producer_version = "bessemer", None
+
+
+def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
+    """The Prepared of a lowered graph."""
+    from bessemer.passes.qdq import KERNELS_KEY
+    from bessemer.passes.stats import operator_counts
+
+    notes = list(lowered.notes)
+    if lowered.graph.metadata_props.get(KERNELS_KEY):
+        notes.append(
+            "the source's integer operators became Q/DQ pairs, which ONNX Runtime joins into integer kernels"
+        )
+    closeness = CLOSENESS[options.precision]
+    if lowered.quantized and options.precision == "float32":
+        closeness = QUANTIZED
+    return Prepared(
+        payload=payload,
+        precision=options.precision,
+        closeness=closeness,
+        inputs=lowered.inputs,
+        outputs=lowered.outputs,
+        operators=operator_counts(lowered.graph),
+        notes=notes,
+        values=lowered.values,
+    )
+
+
+def constant_bytes(graph: onnx_ir.Model) -> int:
+    """Bytes of all constants as they will be stored."""
+    return sum(
+        value.const_value.nbytes
+        for part in graph.graphs()
+        for value in part.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def write_graph(
+    graph: onnx_ir.Model, path: Path, external: Literal["auto", "always", "never"]
+) -> tuple[Path, ...]:
+    """Write `graph`; weights that are external stay on disk and are copied file to file. Returns all files."""
+    import onnx_ir
+
+    size = constant_bytes(graph)
+    if external == "never" and size > 2**31 - 1:
+        raise UsageError(
+            f"The constants take {size} bytes and protobuf ends at 2 GiB", fix="Leave --external-data at auto"
+        )
+    if external == "always" or (external == "auto" and size > LARGE):
+        beside = f"{path.name}.data"
+        onnx_ir.save(
+            graph,
+            path,
+            external_data=beside,
+            size_threshold_bytes=1024,
+            max_workers=1,
+            max_in_flight_bytes=1 << 26,
+        )
+        data = path.with_name(beside)
+        return (path, data) if data.exists() else (path,)
+    onnx_ir.save(graph, path)
+    return (path,)
+
+
+def wants_integer_kernels(path: Path) -> bool:
+    """Whether the file was made from integer operators (see `passes.qdq.KERNELS_KEY`)."""
+    import onnx
+
+    from bessemer.passes.qdq import KERNELS_KEY
+
+    proto = onnx.load(path, load_external_data=False)
+    return any(item.key == KERNELS_KEY for item in proto.metadata_props)
