@@ -1,4 +1,4 @@
-"""The Python API: the road of the design one verb at a time, `convert` for all of it, and ConversionManager."""
+"""The Python API: one verb per stage, `convert` for the whole road, and ConversionManager."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def convert(
 ) -> Evidence:
     """Convert a model to every target named in `to` (spelled as after `--to`) and verify each artifact.
 
-    options: the fields of `pipeline.ConvertOptions` (shapes, signature, data, labels, preprocess, seed, bound, ...).
+    options: the fields of `pipeline.ConvertOptions` (shapes, signature, data, seed, bound, ...).
     What a target declines or fails is a row of the evidence, not an exception.
     """
     from bessemer import pipeline

@@ -12,7 +12,7 @@ Keys of `config` (all optional; every other key is an error):
     preprocess          text as after --preprocess
     samples, seed       how many samples of `data`; seed of generated inputs
     bound               named closeness, e.g. 'close(1e-3, 1e-3)'
-    ...                 any option of the target itself (`bessemer targets --json`), e.g. io, external_data, keep
+    ...                 any option of the target itself (io, external_data, keep, ...)
 """
 
 from __future__ import annotations
@@ -34,7 +34,17 @@ if TYPE_CHECKING:
 RENAMED = {"opset_version": "opset"}
 """Key of the config -> option of the target."""
 
-WHOLE = ("shapes", "signature", "data", "labels", "preprocess", "samples", "seed", "bound", "optimization_level")
+WHOLE = (
+    "shapes",
+    "signature",
+    "data",
+    "labels",
+    "preprocess",
+    "samples",
+    "seed",
+    "bound",
+    "optimization_level",
+)
 """Keys that concern the conversion and not the target."""
 
 
@@ -142,7 +152,7 @@ def _raise_unless_verified(row: TargetEvidence) -> None:
 
 
 def _named(made: Path, out: Path, row: TargetEvidence) -> Path:
-    """The artifact under the caller's name; files beside it (external weights) keep theirs, which it refers to."""
+    """The artifact under the caller's name; external weights keep theirs, which it refers to."""
     if len(row.files) > 1 and made.suffix != ".onnx":
         raise UsageError(f"The target wrote {len(row.files)} files, which one name cannot hold",
                          fix="Give a directory as output_path")  # fmt: skip

@@ -1,4 +1,4 @@
-"""How `formats` and `targets` look, and which runtimes are here (asked of package metadata: nothing is imported)."""
+"""How `formats` and `targets` look, and which runtimes are here (by package metadata, without imports)."""
 
 from __future__ import annotations
 

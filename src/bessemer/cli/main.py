@@ -59,15 +59,19 @@ class Lazy(TyperGroup):
         except KeyboardInterrupt:
             _stop("Interrupted. Nothing half-written was left behind.", INTERRUPTED)
         except (MemoryError, RecursionError) as error:
-            limit = "more memory than there is" if isinstance(error, MemoryError) else "deeper nesting than is allowed"
-            _stop(f"This model asks for {limit}. It may be broken or hostile; give the command more memory if not.",
-                  UNREADABLE)  # fmt: skip
+            excess = "memory than there is" if isinstance(error, MemoryError) else "nesting than is allowed"
+            _stop(
+                f"This model asks for more {excess}: it is too large for this machine, or hostile.",
+                UNREADABLE,
+            )
 
 
 def _load(name: str) -> Any:
     function = import_module(f"bessemer.cli.commands.{name}").command
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name, short_help=COMMANDS[name], context_settings={"help_option_names": ["-h", "--help"]})(function)
+    single.command(name, short_help=COMMANDS[name], context_settings={"help_option_names": ["-h", "--help"]})(
+        function
+    )
     return typer.main.get_command(single)
 
 
@@ -103,8 +107,8 @@ app = typer.Typer(
 
 
 @app.callback(
-    epilog="Exit codes: 0 done and verified; 2 wrong usage; 3 declined; 4 verification failed; 5 unreadable or "
-    "hostile input; 6 a needed extra or runtime is missing."
+    epilog="Exit codes: 0 done and verified; 2 wrong usage; 3 declined; 4 verification failed; "
+    "5 unreadable or hostile input; 6 a needed extra or runtime is missing."
 )
 def _root(
     version: Annotated[

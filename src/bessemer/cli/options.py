@@ -12,7 +12,9 @@ import typer
 if TYPE_CHECKING:
     from bessemer.pipeline import ConvertOptions, TargetRequest
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file; its format is found by content.")]
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="Model file; its format is found by content.")
+]
 To = Annotated[
     list[str],
     typer.Option(
@@ -26,18 +28,23 @@ Shapes = Annotated[
     typer.Option(
         "--shape",
         metavar="NAME=DIMS",
-        help="Bind an input's shape, repeatable: input=1x3x224x224, a range 1..8x3x224x224, a name Nx3x224x224.",
+        help="Bind an input's shape, repeatable: input=1x3x224x224; a range 1..8x3x224x224; "
+        "a name Nx3x224x224.",
     ),
 ]
 SignatureName = Annotated[
-    str | None, typer.Option("--signature", metavar="NAME", help="Which signature of a file that holds several.")
+    str | None,
+    typer.Option("--signature", metavar="NAME", help="Which signature of a file that holds several."),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="PATH", help="Inputs to verify on: .npy, .npz, an image, or a directory of them."),
+    typer.Option(
+        "--data", metavar="PATH", help="Inputs to verify on: .npy, .npz, an image, or a directory of them."
+    ),
 ]
 Labels = Annotated[
-    Path | None, typer.Option("--labels", metavar="PATH", help="Right answers (.npy, .npz): accuracy is compared too.")
+    Path | None,
+    typer.Option("--labels", metavar="PATH", help="Right answers (.npy, .npz): accuracy is compared too."),
 ]
 PreprocessText = Annotated[
     str | None,
@@ -48,7 +55,9 @@ PreprocessText = Annotated[
         "order=rgb,layout=nchw,scale=255.",
     ),
 ]
-Samples = Annotated[int, typer.Option("--samples", min=0, metavar="N", help="Use at most N samples of --data (0: all).")]
+Samples = Annotated[
+    int, typer.Option("--samples", min=0, metavar="N", help="Use at most N samples of --data (0: all).")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of generated inputs.")]
 Bound = Annotated[
     str | None,
@@ -59,7 +68,9 @@ Bound = Annotated[
         "or several joined by ' or '.",
     ),
 ]
-Level = Annotated[int, typer.Option("--level", min=0, max=3, metavar="N", help="Optimisation level of the passes.")]
+Level = Annotated[
+    int, typer.Option("--level", min=0, max=3, metavar="N", help="Optimisation level of the passes.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 

@@ -84,7 +84,7 @@ def report_kind(path: Path) -> str:
 
 
 def write_reports(evidence: Evidence, paths: Sequence[Path]) -> None:
-    """Write each report beside its place and move it there. Raises UsageError where that cannot be written."""
+    """Write each report beside its place and move it there; UsageError where that is impossible."""
     from bessemer.report import html
     from bessemer.report import json as as_json
 
@@ -101,7 +101,7 @@ def write_reports(evidence: Evidence, paths: Sequence[Path]) -> None:
 
 
 class Stages:
-    """Progress of a conversion as one line on stderr: only on a terminal, only when the work takes a while."""
+    """Progress as one line on stderr: only on a terminal, only when the work takes a while."""
 
     def __init__(self) -> None:
         self._begin = time.monotonic()

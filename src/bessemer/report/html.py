@@ -1,4 +1,4 @@
-"""Evidence as one self-contained HTML page: no script, no external resource, light and dark, made to print too."""
+"""Evidence as one self-contained HTML page: no script, nothing external, light and dark, made to print."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def render(record: BaseModel) -> str:
-    """Any record of the evidence as indented JSON with a final newline; floats that JSON lacks become null."""
+    """Any record of the evidence as indented JSON; floats that JSON lacks become null."""
     return record.model_dump_json(indent=2) + "\n"
 
 

@@ -44,7 +44,7 @@ def model(record: ModelRecord) -> RenderableType:
         ("parameters", f"{units.count(record.parameters)}  ({record.parameters:,})"),
         ("MACs", units.count(record.macs)),
         ("activations", units.size(record.activations)),
-        ("weights", ", ".join(f"{kind} {units.size(held)}" for kind, held in record.weights.items()) or "none"),
+        ("weights", ", ".join(f"{kind} {units.size(n)}" for kind, n in record.weights.items()) or "none"),
         ("sha256", record.sha256),
         *record.details.items(),
     ]
@@ -62,9 +62,12 @@ def model(record: ModelRecord) -> RenderableType:
 def _heading(record: Evidence) -> RenderableType:
     source = record.source
     facts = [
-        source.format, units.size(source.bytes), f"{units.count(source.parameters)} parameters",
-        f"{units.count(source.macs)} MACs", f"{source.nodes} nodes, {sum(record.optimized.values())} after passes",
-    ]  # fmt: skip
+        source.format,
+        units.size(source.bytes),
+        f"{units.count(source.parameters)} parameters",
+        f"{units.count(source.macs)} MACs",
+        f"{source.nodes} nodes, {sum(record.optimized.values())} after passes",
+    ]
     return Group(Text(source.path, style="bold"), Text(" · ".join(facts), style="dim"))
 
 
@@ -117,15 +120,16 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
         yield "accuracy", Text(f"{said}, {row.accuracy.samples} samples)")
     for output in row.outputs:
         if not output.within:
-            said = f"max diff {units.number(output.max_abs)}, SNR {units.decibel(output.snr)}, bound {row.bound}"
-            yield "output", Text(f"{output.name}: {said}", style="red")
+            said = f"max diff {units.number(output.max_abs)}, SNR {units.decibel(output.snr)}"
+            yield "output", Text(f"{output.name}: {said}, bound {row.bound}", style="red")
     if row.divergence:
         first = row.divergence
         place = f"'{first.value}' ({first.op}, layer '{first.layer}')"
         yield "departs at", Text(f"{place}: max diff {units.number(first.max_abs)}")
     yield from (("blocker", _blocker(item)) for item in row.blockers[:BLOCKERS_SHOWN])
     if len(row.blockers) > BLOCKERS_SHOWN:
-        yield "...", Text(f"{len(row.blockers) - BLOCKERS_SHOWN} more blockers: all are in --json and --report")
+        rest = len(row.blockers) - BLOCKERS_SHOWN
+        yield "...", Text(f"{rest} more blockers: all are in --json and --report")
     yield from (("border", Text(f"{item.original}: {item.changed}")) for item in row.borders if item.changed)
     yield from (("note", Text(note)) for note in row.notes)
     yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)

@@ -1,4 +1,4 @@
-"""`--shape` on the command line: `input=1x3x224x224`, `input=1..8x3x224x224`, `input=Nx3x224x224`, `state=` (scalar)."""
+"""`--shape` on the command line: `x=1x3x224x224`, a range `x=1..8x3x224`, a name `x=Nx3x224`, a scalar `x=`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`--to` on the command line: `onnx`, `onnx:fp16`, `onnx:opset=12,precision=float16`, `tflite:float16,io=nhwc`.
+"""`--to` on the command line: `onnx`, `onnx:fp16`, `onnx:opset=12,precision=float16`, `tflite:fp16,io=nhwc`.
 
-A bare word is a precision, `key=value` is an option of the target. The target itself validates keys and values.
+A bare word is a precision, `key=value` an option of the target. The target itself validates keys and values.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def parse(text: str) -> TargetSpec:
     """Read one `--to`; raises UsageError that shows the grammar."""
     name, _, rest = text.strip().partition(":")
     if not _NAME.fullmatch(name):
-        raise UsageError(f"--to '{text}' names no target", fix="Write NAME, NAME:PRECISION or NAME:key=value,...")
+        raise UsageError(
+            f"--to '{text}' names no target", fix="Write NAME, NAME:PRECISION or NAME:key=value,..."
+        )
     options: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in rest.split(","))):
         key, value = _option(text, item)

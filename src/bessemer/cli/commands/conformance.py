@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,9 +13,11 @@ from bessemer.ir.errors import VerificationFailed
 if TYPE_CHECKING:
     from bessemer.conformance.cases import Outcome
 
-TargetName = Annotated[str, typer.Option("--target", metavar="NAME", help="Target to hold against the standard.")]
+TargetName = Annotated[
+    str, typer.Option("--target", metavar="NAME", help="Target to hold against the standard.")
+]
 Cases = Annotated[
-    list[str] | None, typer.Argument(metavar="[CASE]...", help="Names or globs such as test_conv*; all without.")
+    list[str] | None, typer.Argument(metavar="[CASE]...", help="Names or globs (test_conv*); all without.")
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Cases that run at once.")]
 Update = Annotated[bool, typer.Option("--update", help="Rewrite the target's gaps.toml (all cases only).")]
@@ -56,10 +58,10 @@ def command(
     counts = Counter(outcome.verdict for outcome in outcomes)
     bad = [outcome for outcome in outcomes if outcome.verdict in ("wrong", "crash")]
     if json:
-        cases_json = [{"name": item.name, "verdict": item.verdict, "reason": item.reason} for item in outcomes]
-        show_json({"target": target, "counts": dict(sorted(counts.items())), "cases": cases_json})
+        told = [{"name": item.name, "verdict": item.verdict, "reason": item.reason} for item in outcomes]
+        show_json({"target": target, "counts": dict(sorted(counts.items())), "cases": told})
     else:
-        show(*(_line(item) for item in bad), f"{target}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
+        show(*map(_line, bad), f"{target}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items()))
     raise typer.Exit(VerificationFailed.exit_code if bad else 0)
 
 
@@ -78,7 +80,7 @@ def _chosen(patterns: list[str] | None) -> list[str]:
     return chosen
 
 
-def _line(outcome: Outcome) -> object:
+def _line(outcome: Outcome) -> Any:
     from rich.text import Text
 
     return Text.assemble((outcome.verdict, "bold red"), f" {outcome.name}: {outcome.reason}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bessemer.cli import options as o
 
 CORE = ("numpy", "ml-dtypes", "onnx", "onnx-ir", "flatbuffers", "pydantic", "jinja2", "rich", "typer")
@@ -19,7 +21,8 @@ def command(json: o.Json = False) -> None:
     extras = {extra: (package, version_of(package), use) for extra, (package, use) in EXTRAS.items()}
     if json:
         found = {
-            extra: {"package": package, "version": held, "for": use} for extra, (package, held, use) in extras.items()
+            extra: dict(zip(("package", "version", "for"), facts, strict=True))
+            for extra, facts in extras.items()
         }
         show_json({"platform": platform.platform(), "base": base, "extras": found})
         return
@@ -29,11 +32,13 @@ def command(json: o.Json = False) -> None:
     show(platform.platform(), _table(rows))
 
 
-def _table(rows: list[tuple[str, str, str]]) -> object:
+def _table(rows: list[tuple[str, str, str]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 0))
     for name, held, said in rows:
-        table.add_row(Text(name), Text(held, style="bold red" if held == "missing" else ""), Text(said, style="dim"))
+        table.add_row(
+            Text(name), Text(held, style="bold red" if held == "missing" else ""), Text(said, style="dim")
+        )
     return table

@@ -8,7 +8,7 @@ from bessemer.cli import options as o
 def command(
     model: o.ModelPath, shape: o.Shapes = None, signature: o.SignatureName = None, json: o.Json = False
 ) -> None:
-    """Show what a model is: inputs, outputs, operators, parameters, MACs, weights by type, activation memory."""
+    """Show what a model is: inputs, outputs, operators, parameters, MACs, weights, activation memory."""
     from bessemer.cli.output import Stages, show, show_record
 
     options = o.Asked(shape, signature).options()
