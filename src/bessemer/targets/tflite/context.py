@@ -116,7 +116,7 @@ class Context:
             return self._constant_of(value, wanted)
         place = self._place(value)
         index = self.move(place.index, compose(place.perm, inverse(wanted)))
-        return index if self.integer else self.dequantized(index)
+        return index if self.integer or self.encoding(value) is None else self.dequantized(index)
 
     def tensors(self, values: Sequence[ir.Value | None], perm: Perm | None = None) -> list[int]:
         """`tensor` of each; absent ones are -1."""
@@ -162,7 +162,8 @@ class Context:
             self.emit("QUANTIZE", [index], [target])
             self.placed[value] = Placed(target, order)
         else:
-            self.placed[value] = Placed(index if encoding is not None else self.dequantized(index), order)
+            real = encoding is None and self.type(value) == "FLOAT32"
+            self.placed[value] = Placed(self.dequantized(index) if real else index, order)
 
     def flush(self) -> None:
         """Quantize the float results of the node just lowered (driver only)."""
@@ -244,6 +245,11 @@ class Context:
         raise Blocked("outer-value", f"'{value.name}' is not available inside this graph")
 
     def _encoded(self, value: ir.Value, encoding: Encoding, order: Perm) -> int:
+        if encoding.dtype not in ACTIVATIONS or not encoding.per_tensor:
+            raise Blocked("activation-encoding", f"LiteRT holds computed values as {', '.join(ACTIVATIONS)} with one scale, "
+                          f"not {encoding.dtype}{'' if encoding.per_tensor else ' per axis'} ('{value.name}')")
+        if encoding.dtype == "INT16" and encoding.zero_point.any():
+            raise Blocked("activation-encoding", f"LiteRT's INT16 values have zero point 0 ('{value.name}')")
         shape = apply(inverse(order), self.shape(value))
         return self.sub.add(Tensor(value.name or "", encoding.dtype, shape, encoding=physical(encoding, order)))
 
@@ -292,6 +298,8 @@ class Context:
             return self.emit("DEQUANTIZE", [half], [out])
         return self.sub.add(Tensor(name, kind, shape, data))
 
+
+ACTIVATIONS = ("INT8", "UINT8", "INT16")
 
 SMALL = 64
 """Constants of fewer elements stay float32 in a float16 file: halving them saves nothing."""

@@ -74,20 +74,33 @@ def sole_consumer(ctx: Context, v: ir.Value) -> ir.Node | None:
     return node if node.graph is v.graph or v.producer() is not None and node.graph is v.producer().graph else None
 
 
-def fused(ctx: Context, node: ir.Node) -> tuple[ir.Value, int]:
+def fused(ctx: Context, node: ir.Node, last: ir.Node | None = None) -> tuple[ir.Value, int]:
     """The value that `node` may write directly and the ActivationFunctionType that gets there.
 
     A following Relu, Relu6, Clip(0, 6) or Clip(-1, 1) that nothing else sees between is marked done.
+    `last`: a node already merged into `node`.
     """
-    result = node.outputs[0]
-    follower = sole_consumer(ctx, result)
-    if follower is None or ctx.type(result) != "FLOAT32":
-        return result, 0
-    kind = activation_of(ctx, follower)
-    if not kind:
-        return result, 0
+    follower, kind = activation_after(ctx, last or node)
+    if follower is None:
+        return (last or node).outputs[0], 0
     ctx.done.add(follower)
     return follower.outputs[0], ACTIVATION[kind]
+
+
+def activation_after(ctx: Context, node: ir.Node) -> tuple[ir.Node | None, str]:
+    """The activation that may be fused into `node`, and its name."""
+    result = node.outputs[0]
+    follower = sole_consumer(ctx, result)
+    if follower is None or ctx.type(result) != "FLOAT32" or follower.inputs[0] is not result:
+        return None, ""
+    kind = activation_of(ctx, follower)
+    return (follower, kind) if kind else (None, "")
+
+
+def final_value(ctx: Context, node: ir.Node) -> ir.Value:
+    """What `node` writes once a following activation is fused."""
+    follower, _ = activation_after(ctx, node)
+    return (follower or node).outputs[0]
 
 
 def activation_of(ctx: Context, node: ir.Node) -> str:
@@ -122,3 +135,38 @@ def perm_shape(ctx: Context, v: ir.Value, perm: Perm) -> tuple[int | None, ...]:
     """Physical dims of the tensor T with `v = transpose(T, perm)`."""
     dims = ctx.shape(v)
     return tuple(dims[axis] for axis in inverse(perm))
+
+
+def same_encoding(ctx: Context, node: ir.Node) -> bool:
+    """Whether the first input and the first output hold the same integers: what moving data needs."""
+    source, result = ctx.encoding(node.inputs[0]), ctx.encoding(node.outputs[0])
+    return source is not None and source == result and source.per_tensor
+
+
+def compute_as(ctx: Context, index: int, type_: str) -> int:
+    """The tensor in a type that the kernel has."""
+    return ctx.cast(index, type_)
+
+
+def store(ctx: Context, index: int, out: int) -> int:
+    """Write `index` into the tensor `out`, converting its type (integers wrap)."""
+    source, target = ctx.sub.tensors[index], ctx.sub.tensors[out]
+    if source.type != target.type:
+        return ctx.emit("CAST", [index], [out])
+    return ctx.emit("RESHAPE", [index, shape_of(ctx, index)], [out])
+
+
+def shape_of(ctx: Context, index: int) -> int:
+    """INT32 tensor of the physical shape of `index`."""
+    dims = ctx.sub.tensors[index].shape
+    if None not in dims:
+        return ctx.constant(np.array(dims, np.int32), "shape")
+    if sum(dim is None for dim in dims) == 1:
+        return ctx.constant(np.array([-1 if dim is None else dim for dim in dims], np.int32), "shape")
+    out = ctx.temp("INT32", (len(dims),), "shape")
+    return ctx.emit("SHAPE", [index], [out], out_type=2)
+
+
+def reshape_op(ctx: Context, index: int, out: int) -> int:
+    """RESHAPE `index` into the existing tensor `out`, whose shape has at most one unknown size."""
+    return ctx.reshape(index, ctx.sub.tensors[out].shape, out)

@@ -1,0 +1,214 @@
+"""Operators that only move data: Reshape and its kin, Transpose, Concat, Split, space and depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.ir.layout import compose, identity, is_identity
+from bessemer.ir.types import Perm
+from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.ops.common import need_rank, required_const, same_encoding, value
+from bessemer.targets.tflite.registry import lower
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@lower("Identity", integer=same_encoding)
+def same(ctx: Context, node: ir.Node) -> None:
+    """The value itself."""
+    source = value(node, 0)
+    perm = ctx.perm(source)
+    ctx.alias(node.outputs[0], ctx.tensor(source, perm), perm)
+
+
+@lower("Transpose", integer=same_encoding)
+def transpose(ctx: Context, node: ir.Node) -> None:
+    """Nothing is emitted: the permutation of the value is composed."""
+    source = value(node, 0)
+    rank = ctx.rank(source)
+    order = tuple(node.attributes.get_ints("perm", list(reversed(range(rank)))))
+    perm = ctx.perm(source)
+    ctx.alias(node.outputs[0], ctx.tensor(source, perm), compose(perm, order))
+
+
+@lower("Reshape", integer=same_encoding)
+def reshape(ctx: Context, node: ir.Node) -> None:
+    """RESHAPE of the logical order."""
+    source, result = value(node, 0), node.outputs[0]
+    dims = ctx.shape(result)
+    if sum(dim is None for dim in dims) > 1:
+        _reshape_at_run_time(ctx, node)
+        return
+    if _only_axes(ctx, source, result):
+        return
+    ctx.reshape(ctx.tensor(source), dims, ctx.out(result))
+
+
+def _only_axes(ctx: Context, source: ir.Value, result: ir.Value) -> bool:
+    """A Reshape to the same shape is no Reshape."""
+    if not ctx.same_dims(source, result):
+        return False
+    perm = ctx.perm(source)
+    ctx.alias(result, ctx.tensor(source, perm), perm)
+    return True
+
+
+def _reshape_at_run_time(ctx: Context, node: ir.Node) -> None:
+    """Several unknown sizes: the shape comes from the graph, or from sizes of the input where it says 0."""
+    source, result = value(node, 0), node.outputs[0]
+    known = ctx.const(value(node, 1))
+    if known is None:
+        ctx.emit("RESHAPE", [ctx.tensor(source), ctx.int32(value(node, 1))], [ctx.out(result)])
+        return
+    if node.attributes.get_int("allowzero", 0):
+        raise Blocked("dynamic-reshape", "a reshape with allowzero and unknown sizes", "bind the dimensions with --shape")
+    index = ctx.tensor(source)
+    whole = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (ctx.rank(source),), "shape")], out_type=2)
+    parts = [_dim(ctx, whole, axis, int(dim)) for axis, dim in enumerate(known)]
+    shape = ctx.temp("INT32", (len(parts),), "shape")
+    ctx.emit("CONCATENATION", parts, [shape], axis=0)
+    ctx.emit("RESHAPE", [index, shape], [ctx.out(result)])
+
+
+def _dim(ctx: Context, shape: int, axis: int, dim: int) -> int:
+    if dim != 0:
+        return ctx.constant(np.array([dim], np.int32), "dim")
+    begin, size = ctx.constant(np.array([axis], np.int32), "begin"), ctx.constant(np.array([1], np.int32), "size")
+    return ctx.emit("SLICE", [shape, begin, size], [ctx.temp("INT32", (1,), "dim")])
+
+
+@lower("Flatten", "Squeeze", "Unsqueeze", integer=same_encoding)
+def new_axes(ctx: Context, node: ir.Node) -> None:
+    """RESHAPE, or EXPAND_DIMS and SQUEEZE where several sizes are unknown."""
+    source, result = value(node, 0), node.outputs[0]
+    dims = ctx.shape(result)
+    if _only_axes(ctx, source, result):
+        return
+    if sum(dim is None for dim in dims) <= 1:
+        ctx.reshape(ctx.tensor(source), dims, ctx.out(result))
+    elif node.op_type == "Unsqueeze":
+        _expand(ctx, node)
+    elif node.op_type == "Squeeze":
+        axes = _squeezed(ctx, node)
+        ctx.emit("SQUEEZE", [ctx.tensor(source)], [ctx.out(result)], squeeze_dims=axes)
+    else:
+        raise Blocked("dynamic-reshape", "a Flatten with both sizes unknown", "bind the dimensions with --shape")
+
+
+def _squeezed(ctx: Context, node: ir.Node) -> tuple[int, ...]:
+    shape = ctx.shape(value(node, 0))
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        return tuple(int(axis) % len(shape) for axis in required_const(ctx, node, 1))
+    return tuple(axis for axis, dim in enumerate(shape) if dim == 1)
+
+
+def _expand(ctx: Context, node: ir.Node) -> None:
+    source, result = value(node, 0), node.outputs[0]
+    rank = ctx.rank(result)
+    axes = sorted(int(axis) % rank for axis in required_const(ctx, node, 1))
+    index = ctx.tensor(source)
+    for position, axis in enumerate(axes):
+        tensor = ctx.sub.tensors[index]
+        shape = (*tensor.shape[:axis], 1, *tensor.shape[axis:])
+        last = position == len(axes) - 1
+        out = ctx.out(result) if last else ctx.temp(tensor.type, shape, "expanded", tensor.encoding)
+        index = ctx.emit("EXPAND_DIMS", [index, ctx.constant(np.int32(axis), "axis")], [out])
+
+
+def _concat_integer(ctx: Context, node: ir.Node) -> bool:
+    """INT8 and INT16 kernels copy bytes: all encodings must agree; the UINT8 kernel rescales."""
+    target = ctx.encoding(node.outputs[0])
+    if target is None or not target.per_tensor:
+        return False
+    encodings = [ctx.encoding(v) for v in node.inputs if v is not None]
+    if target.dtype == "UINT8":
+        return all(e is not None and e.dtype == "UINT8" for e in encodings)
+    return all(e == target for e in encodings)
+
+
+@lower("Concat", integer=_concat_integer)
+def concat(ctx: Context, node: ir.Node) -> None:
+    """CONCATENATION along the physical axis."""
+    inputs = [v for v in node.inputs if v is not None]
+    result = node.outputs[0]
+    if len(inputs) == 1:
+        perm = ctx.perm(inputs[0])
+        ctx.alias(result, ctx.tensor(inputs[0], perm), perm)
+        return
+    rank = ctx.rank(result)
+    perm = common_perm(ctx, inputs)
+    axis = perm[node.attributes.get_int("axis") % rank]
+    index = [ctx.tensor(v, perm) for v in inputs]
+    kind = ctx.sub.tensors[index[0]].type
+    if kind not in ("FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16", "BOOL", "UINT32"):
+        raise Blocked("type", f"LiteRT's CONCATENATION has no {kind} kernel")
+    ctx.emit("CONCATENATION", index, [ctx.out(result, perm)], axis=axis)
+
+
+def common_perm(ctx: Context, values: list[ir.Value]) -> Perm:
+    """The axis order that most of the data already has."""
+    votes: dict[Perm, int] = {}
+    for v in values:
+        if not ctx.is_const(v):
+            votes[ctx.perm(v)] = votes.get(ctx.perm(v), 0) + 1
+    if not votes:
+        return identity(ctx.rank(values[0]))
+    return max(votes, key=lambda perm: (votes[perm], not is_identity(perm)))
+
+
+@lower("Split", integer=lambda ctx, node: _split_integer(ctx, node))
+def split(ctx: Context, node: ir.Node) -> None:
+    """SPLIT_V along the physical axis."""
+    source = value(node, 0)
+    need_rank(ctx, source, 8)
+    perm = ctx.perm(source)
+    logical_axis = node.attributes.get_int("axis", 0) % ctx.rank(source)
+    sizes = _split_sizes(ctx, node, logical_axis)
+    kind = ctx.type(source)
+    if not ctx.integer and kind not in ("FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16"):
+        raise Blocked("type", f"LiteRT's SPLIT_V has no {kind} kernel")
+    if len(sizes) == 1:
+        ctx.alias(node.outputs[0], ctx.tensor(source, perm), perm)
+        return
+    axis = ctx.constant(np.int32(perm[logical_axis]), "axis")
+    index = [ctx.tensor(source, perm), ctx.constant(np.array(sizes, np.int32), "sizes"), axis]
+    ctx.emit("SPLIT_V", index, [ctx.out(v, perm) for v in node.outputs], num_splits=len(sizes))
+
+
+def _split_integer(ctx: Context, node: ir.Node) -> bool:
+    source = ctx.encoding(node.inputs[0])
+    return source is not None and source.per_tensor and all(ctx.encoding(v) == source for v in node.outputs)
+
+
+def _split_sizes(ctx: Context, node: ir.Node, axis: int) -> list[int]:
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        return [int(size) for size in required_const(ctx, node, 1)]
+    total, count = ctx.shape(value(node, 0))[axis], len(node.outputs)
+    if total is None:
+        raise Blocked("dynamic-split", "the size of the split axis must be known", "bind its dimension with --shape")
+    each = -(-total // count)
+    return [min(each, total - each * index) for index in range(count)]
+
+
+@lower("DepthToSpace", "SpaceToDepth", integer=same_encoding)
+def depth_space(ctx: Context, node: ir.Node) -> None:
+    """The kernel where the channel order is TFLite's (DCR), else reshapes around a transpose."""
+    source, result = value(node, 0), node.outputs[0]
+    block = node.attributes.get_int("blocksize")
+    mode = node.attributes.get_string("mode", "DCR")
+    last = (0, 3, 1, 2)
+    if node.op_type == "SpaceToDepth" or mode == "DCR":
+        code = "DEPTH_TO_SPACE" if node.op_type == "DepthToSpace" else "SPACE_TO_DEPTH"
+        ctx.emit(code, [ctx.tensor(source, last)], [ctx.out(result, last)], block_size=block)
+        return
+    _, channels, height, width = ctx.shape(result)
+    n = ctx.shape(source)[0]
+    if channels is None or height is None or width is None:
+        raise Blocked("dynamic-shape", "DepthToSpace in CRD order needs known sizes", "bind them with --shape")
+    split_shape = (n, height // block, width // block, channels, block, block)
+    index = ctx.reshape(ctx.tensor(source, last), split_shape)
+    index = ctx.move(index, (0, 1, 4, 2, 5, 3))
+    ctx.reshape(index, (n, height, width, channels), ctx.out(result, last))
