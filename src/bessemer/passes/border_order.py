@@ -1,4 +1,4 @@
-"""Axis order of image inputs and outputs: channels first or channels last at the border, Transposes moved or removed."""
+"""Axis order of image inputs and outputs; Transposes at the border are moved or removed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TO_FIRST, TO_LAST = channels_first(4), channels_last(4)
 
 
 def order_borders(graph: onnx_ir.Graph, order: Order) -> tuple[dict[str, Perm], dict[str, Perm]]:
-    """Give every rank-4 input and output `order`; returns name -> perm with new = transpose(original, perm).
+    """Give rank-4 borders `order`; returns name -> perm with new = transpose(original, perm).
 
     A border that already stands behind the Transpose of a channels-last model loses it (nchw) or is left (nhwc).
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MaterializeQdq:
-    """Before: a float graph with encodings, at ai.onnx `opset`. After: the same meaning in Q/DQ nodes alone."""
+    """Before: a float graph with encodings, at `opset`. After: the same meaning in Q/DQ nodes."""
 
     opset: int = 21
     name: ClassVar[str] = "materialize-qdq"
@@ -49,7 +49,7 @@ def encoding_blockers(model: onnx_ir.Model, opset: int) -> list[Blocker]:
                     op=maker.op_type if maker is not None else "constant",
                     layer=layer_of(maker) if maker is not None else "",
                     rule="qdq-opset",
-                    reason=f"'{value.name}' is quantized as {_spell(encoding)}, which needs opset {need}, not {opset}",
+                    reason=f"'{value.name}' is {_spell(encoding)}: needs opset {need}, not {opset}",
                     rewrite=f"--opset {need}",
                 )
             )
@@ -145,7 +145,7 @@ def _node_at(graph: onnx_ir.Graph, order: dict[onnx_ir.Node, int], index: int) -
 
 
 def _activation(graph: onnx_ir.Graph, value: onnx_ir.Value) -> None:
-    """`value` -> QuantizeLinear -> DequantizeLinear -> its users; a QuantizeLinear that was there is shared."""
+    """`value` -> QuantizeLinear -> DequantizeLinear -> users; one that was there is shared."""
     encoding = encoding_of(value)
     if encoding is None:
         return
@@ -226,7 +226,7 @@ def _parameters(graph: onnx_ir.Graph, encoding: Encoding, name: str) -> tuple[on
 
 
 def _integers(graph: onnx_ir.Graph, array: Array, dtype: str, name: str) -> onnx_ir.Value:
-    """Integers of an encoding as an initializer; narrow types stand one per byte here and are packed when written."""
+    """Integers of an encoding as an initializer; narrow types are packed when written."""
     import onnx_ir
 
     kind = onnx_ir.DataType[dtype]
@@ -234,7 +234,7 @@ def _integers(graph: onnx_ir.Graph, array: Array, dtype: str, name: str) -> onnx
     return _register(graph, onnx_ir.Tensor(np.ascontiguousarray(held).reshape(array.shape), dtype=kind), name)
 
 
-def _register(graph: onnx_ir.Graph, tensor: onnx_ir.Tensor, name: str) -> onnx_ir.Value:
+def _register(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:
     import onnx_ir
 
     taken, unique, count = graph.initializers, name, 1
@@ -242,7 +242,10 @@ def _register(graph: onnx_ir.Graph, tensor: onnx_ir.Tensor, name: str) -> onnx_i
         unique, count = f"{name}_{count}", count + 1
     tensor.name = unique
     value = onnx_ir.Value(
-        name=unique, shape=tensor.shape, type=onnx_ir.TensorType(tensor.dtype), const_value=tensor
+        name=unique,
+        shape=onnx_ir.Shape(tensor.shape.numpy()),
+        type=onnx_ir.TensorType(tensor.dtype),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value

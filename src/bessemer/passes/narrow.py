@@ -47,6 +47,9 @@ SENSITIVE = frozenset(
 )
 """Operators that `mixed` keeps in float32: they sum, divide or raise to powers."""
 
+FOLLOWERS = frozenset("Add Sub Mul Div".split())
+"""`mixed` carries float32 through these from a kept operator on: 1/sqrt(variance) leaves float16's range."""
+
 TYPED_BY_ATTRIBUTE = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "Bernoulli": "dtype"}
 
 
@@ -73,7 +76,7 @@ class NarrowFloats:
 
 @dataclass
 class _Census:
-    """What happens to constants: finite values beyond the type's range, and non-zero ones that become zero."""
+    """Constants beyond the type's range, and non-zero ones that become zero."""
 
     overflow: set[str] = field(default_factory=set)
     vanished: int = 0
@@ -93,6 +96,7 @@ class _Narrowing:
         self.census = _Census()
         self.changed = 0
         self._casts: dict[tuple[int, int], onnx_ir.Value] = {}
+        self.sensitive: set[int] = set()
         self._ranges: dict[int, bool] = {}
         self._floats = {id(value): value for value in self._all_values() if _is_tensor_of(value, self.wide)}
 
@@ -151,10 +155,11 @@ class _Narrowing:
 
         tensor = value.const_value
         name = f"{value.name}_{kind.name.lower()}"
+        shape = onnx_ir.Shape(tensor.shape.numpy() if tensor is not None else ())
         lazy = onnx_ir.LazyTensor(
             lambda: onnx_ir.Tensor(_narrowed(tensor, kind), dtype=kind),
             dtype=kind,
-            shape=onnx_ir.Shape(tuple(tensor.shape) if tensor is not None else ()),
+            shape=shape,
             cache=False,
             name=name,
         )
@@ -177,7 +182,7 @@ class _Narrowing:
         return made
 
     def fits(self, value: onnx_ir.Value) -> bool:
-        """Whether a constant survives the narrow type (looked at once, a chunk at a time)."""
+        """Whether a constant survives the narrow type: no overflow, not all of it zero."""
         if id(value) not in self._ranges:
             self._ranges[id(value)] = self._survey(value)
         return self._ranges[id(value)]
@@ -187,13 +192,16 @@ class _Narrowing:
             return True
         flat = np.asarray(value.const_value.numpy()).reshape(-1)
         limit = 65504.0 if self.options.dtype == "float16" else 3.3895313892515355e38
-        vanished = 0
+        vanished = held = 0
         for start in range(0, flat.size, CHUNK):
             part = np.abs(flat[start : start + CHUNK])
             if np.any((part > limit) & np.isfinite(part)):
                 self.census.overflow.add(value.name or "")
                 return False
+            held += int(np.count_nonzero(part))
             vanished += int(np.count_nonzero((part > 0) & (part.astype(self.narrow.numpy()) == 0)))
+        if held and vanished == held:
+            return False  # an epsilon: without it a division by zero waits
         self.census.vanished += vanished
         return True
 
@@ -286,7 +294,8 @@ def _why_kept(node: onnx_ir.Node, work: _Narrowing, touched: list[onnx_ir.Value]
     options = work.options
     if any(fnmatchcase(name, glob) for name in (node.name or "", layer_of(node)) for glob in options.keep):
         return "asked for by keep"
-    if options.sensitive and node.op_type in SENSITIVE:
+    if options.sensitive and (node.op_type in SENSITIVE or _follows(node, work)):
+        work.sensitive.update(map(id, node.outputs))
         return "mixed keeps sums, powers and normalisations"
     if any(
         attribute.type in (onnx_ir.AttributeType.GRAPH, onnx_ir.AttributeType.GRAPHS)
@@ -298,9 +307,14 @@ def _why_kept(node: onnx_ir.Node, work: _Narrowing, touched: list[onnx_ir.Value]
     if any(not isinstance(value.type, onnx_ir.TensorType) or value.dtype is None for value in touched):
         return "a type of it is unknown or no tensor"
     weights = [value for value in touched if value.is_initializer() and work.is_float(value)]
-    if not all([work.fits(value) for value in weights]):
+    fitting = [work.fits(value) for value in weights]  # every one is counted
+    if not all(fitting):
         return f"a constant lies beyond the range of {options.dtype}"
     return ""
+
+
+def _follows(node: onnx_ir.Node, work: _Narrowing) -> bool:
+    return node.op_type in FOLLOWERS and any(id(value) in work.sensitive for value in node.inputs)
 
 
 def _schema(node: onnx_ir.Node, opset: int) -> Any:

@@ -1,4 +1,4 @@
-"""QuantizeLinear/DequantizeLinear nodes become encodings on values (the way back: `materialize.py`).
+"""QuantizeLinear/DequantizeLinear nodes become encodings (the way back: `materialize.py`).
 
 Loss-free: a DequantizeLinear of integer constants becomes a constant held as integers; a pair on an activation
 becomes the encoding of the value it quantizes. Pairs at the border (a graph input, a value that is also used
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import onnx_ir
 
 BITS = {
-    "INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4, "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32,
+    "INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4,
+    "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32,
 }  # fmt: skip
 """Integer types an Encoding may name, with their width."""
 
@@ -54,7 +55,7 @@ KERNELS_KEY = "bessemer.kernels"
 
 @dataclass(frozen=True)
 class AbsorbQdq:
-    """Before: any graph. After: no Q/DQ pair on an inner value, no DequantizeLinear of a constant, no QLinear*."""
+    """Before: any graph. After: no Q/DQ pair on inner values, no DequantizeLinear of constants."""
 
     name: ClassVar[str] = "absorb-qdq"
 
@@ -96,7 +97,7 @@ def holder(dtype: str) -> str:
 
 
 def node_encoding(node: onnx_ir.Node) -> Encoding | None:
-    """The encoding a QuantizeLinear or DequantizeLinear states; None when it is no constant affine integer one."""
+    """The encoding a Q or DQ node states; None when it is not constant, affine and integer."""
     import onnx_ir
 
     scale = constant(node.inputs[1])
@@ -169,7 +170,7 @@ def _adopt_domain(graph: onnx_ir.Graph) -> int:
 
 
 def _absorb_weights(graph: onnx_ir.Graph) -> int:
-    """DequantizeLinear of an integer constant, and a quantized float constant, become integers with an encoding."""
+    """DequantizeLinear of constants becomes a constant held as integers."""
     done: dict[tuple[object, ...], onnx_ir.Value] = {}
     count = 0
     for node in list(graph):

@@ -1,4 +1,4 @@
-"""QOperator nodes (QLinearConv, QGemm, ...) opened up: DequantizeLinear, the real operator, QuantizeLinear.
+"""QOperator nodes (QLinearConv, QGemm, ...) opened up into Dequantize, operator, Quantize.
 
 Integer-only operators that state no encoding (ConvInteger, MatMulInteger, DynamicQuantizeLinear, ...) stay as they
 are. Sources: ONNX operator specification; ONNX Runtime's contrib operator documentation.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """What a QOperator node means: real `op` over dequantized inputs, quantized by `result`.
+    """A QOperator node: `op` over dequantized inputs, quantized by `result`.
 
     operands: (integers, scale, zero point, axis of a vector scale); bias: (integers, the operands whose scales
     multiply to its scale); result: (scale, zero point) or None for a float result.

@@ -25,9 +25,9 @@ MIN_IR = 4
 
 CLOSENESS = {
     "float32": "close(1e-4, 1e-5)",
-    "float16": "snr(40) or close(1e-2, 1e-3)",
-    "mixed": "snr(40) or close(1e-2, 1e-3)",
-    "bfloat16": "snr(25) or close(5e-2, 1e-2)",
+    "float16": "snr(30) or close(1e-2, 1e-3)",
+    "mixed": "snr(30) or close(1e-2, 1e-3)",
+    "bfloat16": "snr(20) or close(5e-2, 1e-2)",
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 
@@ -44,7 +44,7 @@ class GraphOptions(BaseModel):
     opset: int | None = Field(
         None,
         ge=7,
-        description=f"ai.onnx opset; by default {DEFAULT_OPSET}, or the lowest above it that can say the model",
+        description=f"ai.onnx opset; by default {DEFAULT_OPSET}, or the lowest above that can say the model",
     )
     external_data: Literal["auto", "always", "never"] = Field("auto", description="auto: above 1.5 GB")
     io: Literal["original", "nchw", "nhwc"] = Field(
@@ -256,10 +256,8 @@ def constant_bytes(graph: onnx_ir.Model) -> int:
     )
 
 
-def write_graph(
-    graph: onnx_ir.Model, path: Path, external: Literal["auto", "always", "never"]
-) -> tuple[Path, ...]:
-    """Write `graph`; weights that are external stay on disk and are copied file to file. Returns all files."""
+def write_graph(graph: onnx_ir.Model, path: Path, external: str) -> tuple[Path, ...]:
+    """Write `graph`; external weights are copied file to file. Returns the files."""
     import onnx_ir
 
     size = constant_bytes(graph)

@@ -34,9 +34,9 @@ class OnnxTarget:
         return Artifact("onnx", path, write_graph(graph, path, external))
 
     def runner(self, artifact: Path) -> Runner:
-        """ONNX Runtime, executing the file as it is written; the reference evaluator where it has no kernel.
+        """ONNX Runtime, the file as it is written; the reference evaluator where it has no kernel.
 
-        A file made from integer operators runs optimised: that is what joins its Q/DQ pairs into integer kernels.
+        A file made from integer operators runs optimised: that joins Q/DQ pairs into integer kernels.
         """
         from bessemer.runners.onnx_reference import StandardRunner
 
