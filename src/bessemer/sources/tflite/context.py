@@ -1,0 +1,246 @@
+"""What an operator's reader works with: tensors as values in any axis order, and a graph that grows.
+
+Every TFLite tensor is known as one canonical value and the permutation between them (`ir.layout`): convolutions
+register their results channels-first, elementwise operators pass an order along, reshapes ask for the
+tensor's own order. A Transpose is made only when an order is asked for that nobody made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bessemer.ir.encoding import QuantizedWeight, set_encoding, set_weight
+from bessemer.ir.errors import Blocker
+from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
+from bessemer.ir.model import tag
+from bessemer.ir.types import Array, Perm
+from bessemer.sources.tflite.tensors import Constants, dtype_of, encoding_for, is_quantized
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from bessemer.wire.tflite.records import Model, Operator, SubGraph, Tensor
+
+TENSOR_KEY = "bessemer.tensor"
+"""Value meta: (tensor name in the file, permutation from that tensor to the value)."""
+
+
+class Unsupported(Exception):
+    """Raised by a reader of an operator: the reason why it has no meaning in the hub."""
+
+    def __init__(self, rule: str, reason: str, rewrite: str = "") -> None:
+        super().__init__(reason)
+        self.rule, self.reason, self.rewrite = rule, reason, rewrite
+
+
+class Context:
+    """One subgraph being read."""
+
+    def __init__(self, file: Model, subgraph: SubGraph, constants: Constants, notes: list[str]) -> None:
+        self.file, self.subgraph, self.constants, self.notes = file, subgraph, constants, notes
+        self.nodes: list[onnx_ir.Node] = []
+        self.initializers: list[onnx_ir.Value] = []
+        self.blockers: list[Blocker] = []
+        self.layer = ""
+        self._orders: dict[int, dict[Perm, onnx_ir.Value]] = {}
+        self._made: dict[int, Perm] = {}
+        self._names: set[str] = set()
+
+    # -- facts about tensors -------------------------------------------------------------------------------------
+
+    def tensor(self, index: int) -> Tensor:
+        """The record."""
+        return self.subgraph.tensors[index]
+
+    def name(self, index: int) -> str:
+        """Its name in the file, or its number."""
+        return self.tensor(index).name or f"tensor_{index}"
+
+    def shape(self, index: int) -> tuple[int | None, ...]:
+        """Dims in the tensor's own order; None where the signature is dynamic."""
+        record = self.tensor(index)
+        signature = record.shape_signature or record.shape
+        dynamic = len(signature) == len(record.shape)
+        return tuple(None if dynamic and signature[i] < 0 else dim for i, dim in enumerate(record.shape))
+
+    def rank(self, index: int) -> int:
+        """Number of axes."""
+        return len(self.tensor(index).shape)
+
+    def static(self, index: int) -> tuple[int, ...]:
+        """Dims, all bound; raises Unsupported where one is dynamic."""
+        dims = self.shape(index)
+        if any(dim is None for dim in dims):
+            raise Unsupported("dynamic-shape", f"tensor '{self.name(index)}' has unbound dims {dims}")
+        return tuple(dim for dim in dims if dim is not None)
+
+    def known(self, index: int) -> Array | None:
+        """The array of a constant tensor (real values), in its own order; None for activations."""
+        return self.constants.array(self.subgraph, index)
+
+    def integers(self, index: int) -> list[int]:
+        """A constant integer tensor as a flat list; raises Unsupported when it is computed."""
+        array = self.known(index)
+        if array is None:
+            raise Unsupported("constant-operand", f"operand '{self.name(index)}' must be constant")
+        return [int(item) for item in array.reshape(-1)]
+
+    # -- values --------------------------------------------------------------------------------------------------
+
+    def unique(self, name: str) -> str:
+        """A value name that nobody has yet."""
+        candidate, count = name, 0
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}_{count}"
+        self._names.add(candidate)
+        return candidate
+
+    def order(self, index: int) -> Perm:
+        """The order in which a tensor was made; constants have their own."""
+        return self._made.get(index, identity(self.rank(index)))
+
+    def value(self, index: int, perm: Perm | None = None) -> onnx_ir.Value:
+        """The tensor as a value in the axis order `perm` (None: its own)."""
+        wanted = identity(self.rank(index)) if perm is None else perm
+        orders = self._orders.setdefault(index, {})
+        if wanted in orders:
+            return orders[wanted]
+        if index not in self._made:
+            made = self._constant(index, wanted)
+        else:
+            step = compose(inverse(self._made[index]), wanted)
+            source = orders[self._made[index]]
+            made = self.emit("Transpose", [source], perm=list(step), shape=apply(wanted, self.shape(index)))
+            set_encoding(made, self._encoding(index, wanted))
+        orders[wanted] = made
+        return made
+
+    def optional(self, inputs: Sequence[int], place: int, perm: Perm | None = None) -> onnx_ir.Value | None:
+        """Operand `place`, or None when it is left out."""
+        return self.value(inputs[place], perm) if place < len(inputs) and inputs[place] >= 0 else None
+
+    def contiguous(self, index: int) -> onnx_ir.Value:
+        """A value whose elements stand in the tensor's own order, whatever its axes are called."""
+        perm = self.order(index)
+        if index in self._made and not moves_data(perm, self.tensor(index).shape):
+            return self._orders[index][perm]
+        return self.value(index)
+
+    def _encoding(self, index: int, perm: Perm) -> Any:
+        encoding = encoding_for(self.tensor(index))
+        return None if encoding is None else encoding.permuted(perm)
+
+    def _constant(self, index: int, perm: Perm) -> onnx_ir.Value:
+        import onnx_ir
+
+        record = self.tensor(index)
+        suffix = "" if is_identity(perm) else "_" + "".join(map(str, perm))
+        held = self.constants.weight(self.subgraph, index)
+        shape = apply(perm, self.static(index))
+        value = onnx_ir.Value(name=self.unique(self.name(index) + suffix), shape=onnx_ir.Shape(shape))
+        if held is not None:
+            set_weight(value, held.transposed(perm))
+            value.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+        else:
+            value.const_value = self.constants.tensor(self.subgraph, index, perm)
+            value.type = onnx_ir.TensorType(value.const_value.dtype)
+        if value.const_value is None:
+            raise Unsupported("no-value", f"tensor '{record.name}' is read before anything makes it")
+        self.initializers.append(value)
+        return value
+
+    def literal(self, array: Array, name: str = "const") -> onnx_ir.Value:
+        """A new constant."""
+        import onnx_ir
+
+        tensor = onnx_ir.tensor(array)
+        value = onnx_ir.Value(
+            name=self.unique(name), shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
+        )
+        value.const_value = tensor
+        self.initializers.append(value)
+        return value
+
+    # -- growing the graph ---------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[onnx_ir.Value | None],
+        *,
+        shape: Sequence[int | None] | None = None,
+        dtype: Any = None,
+        outputs: int = 1,
+        domain: str = "",
+        **attributes: Any,
+    ) -> Any:
+        """A node of the current layer; returns its value (or values). dtype None: that of the first input."""
+        import onnx_ir
+
+        kind = dtype if dtype is not None else next((value.dtype for value in inputs if value is not None), None)
+        made = [onnx_ir.Value(name=self.unique(f"{self.layer}/{op}")) for _ in range(outputs)]
+        for value in made:
+            value.type = None if kind is None else onnx_ir.TensorType(kind)
+            if shape is not None and outputs == 1:
+                value.shape = onnx_ir.Shape(list(shape))
+        kept = {key: item for key, item in attributes.items() if item is not None}
+        node = onnx_ir.node(op, list(inputs), attributes=kept, outputs=made, domain=domain)
+        node.name = made[0].name
+        tag(node, self.layer)
+        self.nodes.append(node)
+        return made[0] if outputs == 1 else made
+
+    def result(self, index: int, value: onnx_ir.Value, perm: Perm | None = None) -> None:
+        """Say that `value` is tensor `index` in axis order `perm`: named, typed, shaped and encoded as the file says."""
+        import onnx_ir
+
+        order = identity(self.rank(index)) if perm is None else perm
+        taken = value.is_initializer() or value.is_graph_input() or value.producer() is None
+        if taken or TENSOR_KEY in value.meta:
+            value = self.emit("Identity", [value])
+        value.name = self.unique(self.name(index))
+        value.meta[TENSOR_KEY] = (self.name(index), order)
+        if is_quantized(self.tensor(index)):
+            value.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+        else:
+            value.type = onnx_ir.TensorType(dtype_of(self.tensor(index)))
+        value.shape = onnx_ir.Shape(list(apply(order, self.shape(index))))
+        set_encoding(value, self._encoding(index, order))
+        self.register(index, value, order)
+
+    def register(self, index: int, value: onnx_ir.Value, perm: Perm) -> None:
+        """Only remember where the tensor is."""
+        self._orders[index] = {perm: value}
+        self._made[index] = perm
+
+    def reshaped(self, value: onnx_ir.Value, shape: Sequence[int | None]) -> onnx_ir.Value:
+        """Reshape to `shape`; at most one dim may be None (it takes the rest)."""
+        if sum(dim is None for dim in shape) > 1:
+            raise Unsupported("dynamic-shape", f"a reshape to {list(shape)} has more than one unbound dim")
+        target = np.array([-1 if dim is None else dim for dim in shape], np.int64)
+        return self.emit("Reshape", [value, self.literal(target, "shape")], shape=shape)
+
+    def block(self, op: str, problem: Unsupported) -> None:
+        """Remember why an operator cannot be read; reading goes on."""
+        self.blockers.append(
+            Blocker(self.layer, op, problem.rule, problem.reason, layer=self.layer, rewrite=problem.rewrite)
+        )
+
+
+def product(dims: Sequence[int]) -> int:
+    """Number of elements."""
+    return math.prod(dims)
+
+
+def options(operator: Operator) -> dict[str, Any]:
+    """The operator's option fields; empty when the file left them out."""
+    held = operator.builtin_options or operator.builtin_options2
+    return held.fields if held is not None else {}
+
+
+__all__ = ["Context", "QuantizedWeight", "Unsupported", "options", "product"]

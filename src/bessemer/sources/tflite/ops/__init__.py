@@ -1,0 +1,1 @@
+"""Readers of TFLite operators, by family: one decorated function per operator."""

@@ -1,0 +1,116 @@
+"""Convolutions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+
+from bessemer.ir.layout import channels_first
+from bessemer.sources.tflite.context import Context, Unsupported, options
+from bessemer.sources.tflite.ops.common import activate, padding, same_pads
+from bessemer.sources.tflite.registry import op
+from bessemer.wire.tflite.schema import Padding
+
+if TYPE_CHECKING:
+    from bessemer.wire.tflite.records import Operator
+
+NCHW = channels_first(4)
+OIHW_FROM_OHWI = (0, 3, 1, 2)
+OIHW_FROM_1HWO = (3, 0, 1, 2)
+
+
+def _windows(fields: dict[str, Any], names: str = "hw") -> tuple[list[int], list[int]]:
+    strides = [int(fields.get(f"stride_{axis}", 1)) or 1 for axis in names]
+    dilations = [int(fields.get(f"dilation_{axis}_factor", 1)) or 1 for axis in names]
+    return strides, dilations
+
+
+@op("CONV_2D")
+def conv_2d(context: Context, operator: Operator) -> None:
+    """Filters OHWI; grouped when the filter is shallower than the input."""
+    source, weights, result = operator.inputs[0], operator.inputs[1], operator.outputs[0]
+    fields = options(operator)
+    strides, dilations = _windows(fields)
+    height, width, depth = context.static(weights)[1:]
+    channels = context.shape(source)[3]
+    if channels is None or channels % depth:
+        raise Unsupported("conv-depth", f"{channels} input channels do not divide into filters of depth {depth}")
+    operands = [context.value(source, NCHW), context.value(weights, OIHW_FROM_OHWI), context.optional(operator.inputs, 2)]
+    made = context.emit(
+        "Conv", _trim(operands), kernel_shape=[height, width], strides=strides, dilations=dilations,
+        group=channels // depth, **padding(context, source, fields["padding"], (height, width), strides, dilations),
+    )  # fmt: skip
+    context.result(result, activate(context, made, fields["fused_activation_function"]), NCHW)
+
+
+def _trim(operands: list[Any]) -> list[Any]:
+    while operands and operands[-1] is None:
+        operands.pop()
+    return operands
+
+
+@op("DEPTHWISE_CONV_2D")
+def depthwise_conv_2d(context: Context, operator: Operator) -> None:
+    """Filters 1HWO with O = channels * multiplier."""
+    source, weights, result = operator.inputs[0], operator.inputs[1], operator.outputs[0]
+    fields = options(operator)
+    strides, dilations = _windows(fields)
+    _, height, width, count = context.static(weights)
+    channels = context.shape(source)[3]
+    if channels is None or count % channels:
+        raise Unsupported("conv-depth", f"{count} depthwise filters do not divide by {channels} channels")
+    operands = [context.value(source, NCHW), context.value(weights, OIHW_FROM_1HWO), context.optional(operator.inputs, 2)]
+    made = context.emit(
+        "Conv", _trim(operands), kernel_shape=[height, width], strides=strides, dilations=dilations, group=channels,
+        **padding(context, source, fields["padding"], (height, width), strides, dilations),
+    )  # fmt: skip
+    context.result(result, activate(context, made, fields["fused_activation_function"]), NCHW)
+
+
+@op("TRANSPOSE_CONV")
+def transpose_conv(context: Context, operator: Operator) -> None:
+    """Operands: output shape, filters OHWI, input. SAME crops what VALID would add."""
+    _, weights, source = operator.inputs[:3]
+    result, fields = operator.outputs[0], options(operator)
+    strides, _ = _windows(fields)
+    out, height, width, depth = context.static(weights)
+    sizes = context.shape(result)[1:3]
+    if any(size is None for size in sizes):
+        raise Unsupported("dynamic-shape", "a transposed convolution of unbound output size")
+    pads, extra = [], []
+    places = zip(sizes, context.static(source)[1:3], (height, width), strides, strict=True)
+    for want, have, window, stride in places:
+        full = (have - 1) * stride + window
+        before, after = same_pads(want or 0, window, stride) if fields["padding"] == Padding.SAME else (0, 0)
+        pads.append((before, after))
+        extra.append((want or 0) - (full - before - after))
+    if any(item < 0 for item in extra):
+        raise Unsupported("conv-shape", f"output size {sizes} is smaller than its input implies")
+    operands = [context.value(source, NCHW), context.value(weights, (3, 0, 1, 2)), context.optional(operator.inputs, 3)]
+    made = context.emit(
+        "ConvTranspose", _trim(operands), kernel_shape=[height, width], strides=strides,
+        pads=[pair[0] for pair in pads] + [pair[1] for pair in pads],
+        output_padding=extra if any(extra) else None,
+    )  # fmt: skip
+    context.result(result, activate(context, made, fields.get("fused_activation_function", 0)), NCHW)
+
+
+@op("CONV_3D")
+def conv_3d(context: Context, operator: Operator) -> None:
+    """Input NDHWC, filters DHWIO."""
+    source, weights, result = operator.inputs[0], operator.inputs[1], operator.outputs[0]
+    fields = options(operator)
+    strides, dilations = _windows(fields, "dhw")
+    kernel = context.static(weights)[:3]
+    depth, channels = context.static(weights)[3], context.shape(source)[4]
+    if channels is None or channels % depth:
+        raise Unsupported("conv-depth", f"{channels} input channels do not divide into filters of depth {depth}")
+    order = channels_first(5)
+    operands = [context.value(source, order), context.value(weights, (4, 3, 0, 1, 2)), context.optional(operator.inputs, 2)]
+    made = context.emit(
+        "Conv", _trim(operands), kernel_shape=list(kernel), strides=strides, dilations=dilations,
+        group=channels // depth, **padding(context, source, fields["padding"], kernel, strides, dilations),
+    )  # fmt: skip
+    context.result(result, activate(context, made, fields["fused_activation_function"]), order)
+
+
