@@ -1,4 +1,4 @@
-"""`--shape` on the command line: `x=1x3x224x224`, a range `x=1..8x3x224`, a name `x=Nx3x224`, a scalar `x=`."""
+"""`--shape` on the command line: `x=1x3x224x224`, ranges `x=1..8x3x224`, names `x=Nx3x224`, scalars `x=`."""
 
 from __future__ import annotations
 
