@@ -24,10 +24,11 @@ def to_records(module: Module) -> rec.Model:
     shared: dict[int, int] = {}
     for subgraph in module.subgraphs:
         model.subgraphs.append(_subgraph(subgraph, model, codes, shared))
+    number = {index: position for position, index in enumerate(_used(module.subgraphs[0]))}
     model.signature_defs.append(
         rec.SignatureDef(
-            inputs=[rec.TensorMap(name, index) for name, index in module.inputs.items()],
-            outputs=[rec.TensorMap(name, index) for name, index in module.outputs.items()],
+            inputs=[rec.TensorMap(name, number[index]) for name, index in module.inputs.items()],
+            outputs=[rec.TensorMap(name, number[index]) for name, index in module.outputs.items()],
             signature_key="serving_default",
         )
     )

@@ -1,0 +1,151 @@
+"""Transposed convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.ir.layout import channels_first
+from bessemer.ir.types import Array
+from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.ops.common import need_type, optional, static_shape, value
+from bessemer.targets.tflite.ops.window import pad_spatial, spatial_input
+from bessemer.targets.tflite.registry import lower
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+class Geometry:
+    """Sizes of a transposed convolution over its spatial axes (1-D lifted to 2-D)."""
+
+    def __init__(self, ctx: Context, node: ir.Node) -> None:
+        source, result = value(node, 0), node.outputs[0]
+        kernel = static_shape(ctx, value(node, 1))[2:]
+        count, attributes = len(kernel), node.attributes
+        lift = (1,) if count == 1 else ()
+        self.strides = (*lift, *attributes.get_ints("strides", [1] * count))
+        self.dilations = (*lift, *attributes.get_ints("dilations", [1] * count))
+        self.kernel = (*lift, *kernel)
+        sizes, outs = ctx.shape(source)[2:], ctx.shape(result)[2:]
+        if None in sizes or None in outs:
+            raise Blocked("dynamic-shape", "a transposed convolution needs known sizes", "bind them with --shape")
+        self.sizes = (*lift, *(d or 0 for d in sizes))
+        self.outs = (*lift, *(d or 0 for d in outs))
+        self.full = tuple(
+            (n - 1) * s + (k - 1) * d + 1
+            for n, s, k, d in zip(self.sizes, self.strides, self.kernel, self.dilations, strict=True)
+        )
+        self.before = (*((0,) if lift else ()), *self._before(attributes, count))
+
+    def _before(self, attributes: ir._graph_containers.Attributes, count: int) -> list[int]:
+        auto = attributes.get_string("auto_pad", "NOTSET")
+        shape_given = bool(attributes.get_ints("output_shape", []))
+        if auto == "NOTSET" and not shape_given:
+            return list(attributes.get_ints("pads", [0] * 2 * count))[:count]
+        if auto == "VALID":
+            return [0] * count
+        extra = attributes.get_ints("output_padding", [0] * count)
+        totals = [f + e - o for f, e, o in zip(self.full[-count:], extra, self.outs[-count:], strict=True)]
+        if min(totals) < 0:
+            raise Blocked("negative-pads", "this output shape needs negative pads")
+        return [total // 2 if auto == "SAME_UPPER" else total - total // 2 for total in totals]
+
+
+@lower("ConvTranspose")
+def conv_transpose(ctx: Context, node: ir.Node) -> None:
+    """TRANSPOSE_CONV over the full extent, then a slice (and zeros for output padding)."""
+    source, weight, result = value(node, 0), value(node, 1), node.outputs[0]
+    need_type(ctx, source, "FLOAT32")
+    rank = ctx.rank(source)
+    if rank not in (3, 4):
+        raise Blocked("rank", f"LiteRT's TRANSPOSE_CONV works on one or two axes, not {rank - 2}")
+    geometry = Geometry(ctx, node)
+    kernel = kernel_array(ctx, weight, geometry)
+    groups, shape = node.attributes.get_int("group", 1), static_shape(ctx, weight)
+    index = spatial_input(ctx, source)
+    parts = [
+        _group(ctx, piece, part, geometry)
+        for piece, part in zip(_pieces(ctx, index, groups), np.split(kernel, groups, axis=0), strict=True)
+    ]
+    whole = parts[0]
+    if groups > 1:
+        dims = (ctx.sub.tensors[whole].shape[0], *geometry.full, shape[1] * groups)
+        whole = ctx.emit("CONCATENATION", parts, [ctx.temp("FLOAT32", dims, "groups")], axis=3)
+    whole = cut(ctx, whole, geometry.before, geometry.outs)
+    bias = optional(node, 2)
+    if bias is not None:
+        out = ctx.temp("FLOAT32", ctx.sub.tensors[whole].shape, "biased")
+        whole = ctx.emit("ADD", [whole, ctx.tensor(bias)], [out], fused_activation_function=0)
+    if rank == 4:
+        ctx.alias(result, whole, channels_first(4))
+    else:
+        n, _, w, c = ctx.sub.tensors[whole].shape
+        ctx.alias(result, ctx.reshape(whole, (n, w, c)), channels_first(3))
+
+
+def kernel_array(ctx: Context, weight: ir.Value, geometry: Geometry) -> Array:
+    """The constant kernel (I, O/g, H, W), dilated by zeros."""
+    array = ctx.const(weight)
+    if array is None:
+        raise Blocked("dynamic-kernel", "a transposed convolution whose kernel is computed", "make it a constant")
+    array = array.astype(np.float32).reshape((*array.shape[:2], *geometry.kernel))
+    if all(d == 1 for d in geometry.dilations):
+        return array
+    reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
+    wide = np.zeros((*array.shape[:2], *reach), np.float32)
+    wide[:, :, :: geometry.dilations[0], :: geometry.dilations[1]] = array
+    return wide
+
+
+def _pieces(ctx: Context, index: int, groups: int) -> list[int]:
+    if groups == 1:
+        return [index]
+    tensor = ctx.sub.tensors[index]
+    shape = (*tensor.shape[:-1], (tensor.shape[-1] or 0) // groups)
+    outs = [ctx.temp("FLOAT32", shape, "group") for _ in range(groups)]
+    ctx.emit("SPLIT", [ctx.constant(np.int32(3), "axis"), index], outs, num_splits=groups)
+    return outs
+
+
+def _group(ctx: Context, index: int, kernel: Array, geometry: Geometry) -> int:
+    channels, batch = kernel.shape[1], ctx.sub.tensors[index].shape[0]
+    dims = (batch, *geometry.full, channels)
+    filters = ctx.constant(np.ascontiguousarray(kernel.transpose(1, 2, 3, 0)), "kernel")
+    out = ctx.temp("FLOAT32", dims, "deconv")
+    inputs = [output_shape(ctx, index, (*geometry.full, channels)), filters, index]
+    return ctx.emit(
+        "TRANSPOSE_CONV", inputs, [out], padding=1, stride_h=geometry.strides[0], stride_w=geometry.strides[1]
+    )
+
+
+def output_shape(ctx: Context, index: int, rest: Sequence[int]) -> int:
+    """INT32 shape: the batch of `index`, known or read at run time, then `rest`."""
+    batch = ctx.sub.tensors[index].shape[0]
+    if batch is not None:
+        return ctx.constant(np.array([batch, *rest], np.int32), "shape")
+    whole = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (4,), "shape")], out_type=2)
+    begin, size = ctx.constant(np.array([0], np.int32), "begin"), ctx.constant(np.array([1], np.int32), "size")
+    first = ctx.emit("SLICE", [whole, begin, size], [ctx.temp("INT32", (1,), "batch")])
+    tail = ctx.constant(np.array(rest, np.int32), "sizes")
+    return ctx.emit("CONCATENATION", [first, tail], [ctx.temp("INT32", (4,), "shape")], axis=0)
+
+
+def cut(ctx: Context, index: int, before: Sequence[int], sizes: Sequence[int]) -> int:
+    """`sizes` elements from `before` along the spatial axes; zeros where the tensor ends earlier."""
+    tensor = ctx.sub.tensors[index]
+    spatial = [d or 0 for d in tensor.shape[1:-1]]
+    missing = [max(b + s - d, 0) for b, s, d in zip(before, sizes, spatial, strict=True)]
+    index = pad_spatial(ctx, index, [0] * len(missing), missing)
+    tensor = ctx.sub.tensors[index]
+    if tuple(tensor.shape[1:-1]) == tuple(sizes):
+        return index
+    begin = ctx.constant(np.array([0, *before, 0], np.int32), "begin")
+    size = ctx.constant(np.array([-1, *sizes, -1], np.int32), "size")
+    out = ctx.temp(tensor.type, (tensor.shape[0], *sizes, tensor.shape[-1]), "cut", tensor.encoding)
+    return ctx.emit("SLICE", [index, begin, size], [out])
+
+
+
