@@ -1,0 +1,1 @@
+"""ONNX Runtime's own offline optimisation as a target."""

@@ -1,0 +1,181 @@
+"""Graphs optimised offline by ONNX Runtime, as .onnx or .ort."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.model import Model
+from bessemer.targets.base import Artifact, Prepared
+from bessemer.targets.graph_file import (
+    LARGE,
+    GraphOptions,
+    Lowered,
+    constant_bytes,
+    describe,
+    lower,
+    wants_integer_kernels,
+    write_graph,
+)
+
+if TYPE_CHECKING:
+    from bessemer.ir.types import Array
+    from bessemer.runners.base import Runner
+
+LIMIT = 600
+"""Seconds that the runtime may take to optimise a model."""
+
+
+class OrtOptions(GraphOptions):
+    """Options of the `ort` target."""
+
+    precision: Literal["float32", "float16"] = "float32"
+    level: Literal["basic", "extended", "layout", "all"] = Field(
+        "extended",
+        description="ONNX Runtime's optimisation level; layout and all fit the file to this machine's CPU",
+    )
+    format: Literal["onnx", "ort"] = Field("onnx", description="ort: the runtime's own flatbuffer")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Files that the runtime wrote into a folder that lives as long as this object."""
+
+    folder: tempfile.TemporaryDirectory[str]
+    main: Path
+    beside: tuple[Path, ...]
+
+
+class OrtTarget:
+    """See `Target`."""
+
+    options = OrtOptions
+
+    def prepare(self, model: Model, options: OrtOptions) -> Prepared:
+        """Lower, let the runtime optimise in a child process, and read back what it made."""
+        lowered = lower(model, options, "ort")
+        compiled = _compile(lowered, options)
+        prepared = describe(lowered, options, compiled)
+        _describe_result(prepared, compiled)
+        if options.precision == "float32":
+            prepared.closeness += " or snr(80)"  # fused kernels sum in another order
+        if options.level in ("layout", "all"):
+            prepared.notes.append(f"level {options.level} fits the file to the CPU it was made on")
+        return prepared
+
+    def write(self, prepared: Prepared, out: Path, stem: str) -> Artifact:
+        """Copy the optimised file into place; external weights keep the name that the graph gives them."""
+        compiled: Compiled = prepared.payload
+        path = out / f"{stem}.ort{compiled.main.suffix if compiled.main.suffix != '.ort' else ''}"
+        shutil.copyfile(compiled.main, path)
+        beside = tuple(Path(shutil.copyfile(file, out / file.name)) for file in compiled.beside)
+        return Artifact("ort", path, (path, *beside))
+
+    def runner(self, artifact: Path) -> Runner:
+        """ONNX Runtime without further optimisation."""
+        return _runner(artifact)
+
+
+def _runner(artifact: Path) -> Runner:
+    from bessemer.runners.onnxruntime import OrtRunner
+
+    class FlatbufferRunner(OrtRunner):
+        """A .ort file has no graph that could be given more outputs."""
+
+        def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+            """Nothing can be tapped."""
+            return {}
+
+    if artifact.suffix == ".ort":
+        return FlatbufferRunner(artifact)
+    return OrtRunner(artifact, optimize=wants_integer_kernels(artifact))
+
+
+def _compile(lowered: Lowered, options: OrtOptions) -> Compiled:
+    """Raises Declined with every node that the runtime has no kernel for."""
+    folder = tempfile.TemporaryDirectory(prefix="bessemer-ort-")
+    here = Path(folder.name)
+    source, result = here / "source.onnx", here / "optimized.onnx"
+    write_graph(lowered.graph, source, options.external_data)
+    large = options.external_data == "always" or constant_bytes(lowered.graph) > LARGE
+    external = f"{_safe(lowered)}.ort.data" if large and options.format == "onnx" else ""
+    flat = str(here / "optimized.ort") if options.format == "ort" else ""
+    request = {
+        "source": str(source),
+        "optimized": str(result),
+        "level": options.level,
+        "external": external,
+        "ort": flat,
+    }
+    answer = _ask(here, request)
+    if answer["error"]:
+        folder.cleanup()
+        raise Declined("ort", _blockers(answer))
+    beside = (here / external,) if external and (here / external).exists() else ()
+    return Compiled(folder, Path(flat) if flat else result, beside)
+
+
+def _safe(lowered: Lowered) -> str:
+    return re.sub(r"\W+", "_", lowered.graph.graph.name or "model")[:60]
+
+
+def _ask(here: Path, request: dict[str, str]) -> dict[str, Any]:
+    file = here / "request.json"
+    file.write_text(json.dumps(request))
+    command = [sys.executable, "-m", "bessemer.targets.ort.compiler", str(file)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return {"error": f"ONNX Runtime did not finish optimising within {LIMIT} s", "nodes": []}
+    lines = done.stdout.decode(errors="replace").strip().splitlines()
+    if done.returncode != 0 or not lines:
+        return {"error": f"ONNX Runtime died while optimising (code {done.returncode})", "nodes": []}
+    answer: dict[str, Any] = json.loads(lines[-1])
+    return answer
+
+
+def _blockers(answer: dict[str, Any]) -> list[Blocker]:
+    nodes = answer["nodes"]
+    if nodes:
+        return [
+            Blocker(item["node"], item["op"], "no-kernel", _reason(item["reason"]), item["layer"])
+            for item in nodes
+        ]
+    message = answer["error"]
+    found = re.search(r"[Nn]ode(?: \(| name: ?'?|:? ?\"?)\(?\"?([^\"',() ]+)", message)
+    return [Blocker(found.group(1) if found else "", "", "runtime", _reason(message))]
+
+
+def _reason(message: str) -> str:
+    """The runtime's sentence without its prefix and without paths of our workspace."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)
+    return f"ONNX Runtime: {re.sub(r'/[^ ]*/', '', text)}"
+
+
+def _describe_result(prepared: Prepared, compiled: Compiled) -> None:
+    """Operator counts and tappable values of the optimised graph."""
+    from collections import Counter
+
+    import onnx
+
+    proto = onnx.load(compiled.main.with_suffix(".onnx"), load_external_data=False)
+    nodes = [node for node in proto.graph.node if node.op_type != "Constant"]
+    domains = ("", "ai.onnx")
+    counts = Counter(n.op_type if n.domain in domains else f"{n.domain}.{n.op_type}" for n in nodes)
+    prepared.operators = dict(sorted(counts.items()))
+    made = {name for node in nodes for name in node.output}
+    prepared.values = {name: border for name, border in prepared.values.items() if border.name in made}
+
+
+TARGET = OrtTarget()
