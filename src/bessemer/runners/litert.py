@@ -89,6 +89,9 @@ class LiteRTRunner:
             raise RuntimeRefused(f"LiteRT refuses to run {self._path.name}", why=str(error)[:400]) from None
 
     def _read(self, interpreter: Any, detail: Any) -> Array:
+        shape = interpreter._get_tensor_details(detail["index"], 0)["shape"]  # the public list is from before the run
+        if 0 in shape:
+            return np.empty(shape, detail["dtype"])  # get_tensor refuses tensors without elements
         try:
             return np.asarray(interpreter.get_tensor(detail["index"]))
         except (ValueError, RuntimeError) as error:

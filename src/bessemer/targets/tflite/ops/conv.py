@@ -9,7 +9,7 @@ import numpy as np
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import final_value, fused, optional, value
 from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, integer_product, quantized_vector, with_height
-from bessemer.targets.tflite.ops.window import SpatialOutput, Window, spatial_input, take_window, window
+from bessemer.targets.tflite.ops.window import SpatialOutput, Window, lift, spatial_input, take_window, window
 from bessemer.targets.tflite.registry import lower
 
 from bessemer.ir.types import Array
@@ -20,6 +20,7 @@ OHWI = (0, 3, 1, 2)
 """Permutation of a tensor (O, H, W, I) that stands for an ONNX kernel (O, I, H, W)."""
 IHWO = (3, 0, 1, 2)
 """The same for a depthwise kernel: tensor (1, H, W, O), logical (O, 1, H, W)."""
+OWI, IWO = (0, 2, 1), (2, 0, 1)
 DHWIO = (4, 3, 0, 1, 2)
 
 
@@ -67,8 +68,8 @@ def no_bias(ctx: Context, count: int | None, source: ir.Value, scale: Array | No
 def _kernel(ctx: Context, node: ir.Node, geometry: Window) -> tuple[str, int, dict[str, Any]]:
     """The operator, its filter and its geometry options."""
     source, weight = value(node, 0), value(node, 1)
-    if ctx.rank(source) == 3:
-        weight = _lifted(ctx, weight)
+    if ctx.rank(source) == 3 and ctx.is_const(weight):
+        weight = with_height(ctx, weight)
     strides = (1, *geometry.strides)[-2:]
     dilations = (1, *geometry.dilations)[-2:]
     options: dict[str, Any] = {
@@ -81,14 +82,10 @@ def _kernel(ctx: Context, node: ir.Node, geometry: Window) -> tuple[str, int, di
     outputs, per_group = ctx.shape(weight)[:2]
     if group > 1 and per_group == 1 and outputs is not None and channels in (group, None):
         options["depth_multiplier"] = outputs // group
-        return "DEPTHWISE_CONV_2D", ctx.tensor(weight, IHWO), options
-    return "CONV_2D", ctx.tensor(weight, OHWI), options
-
-
-def _lifted(ctx: Context, weight: ir.Value) -> ir.Value:
-    if not ctx.is_const(weight):
-        raise Blocked("dynamic-kernel", "a 1-D convolution whose kernel is computed", "make the kernel a constant")
-    return with_height(ctx, weight)
+        index = ctx.tensor(weight, IHWO if ctx.rank(weight) == 4 else IWO)
+        return "DEPTHWISE_CONV_2D", lift(ctx, index) if ctx.rank(weight) == 3 else index, options
+    index = ctx.tensor(weight, OHWI if ctx.rank(weight) == 4 else OWI)
+    return "CONV_2D", lift(ctx, index) if ctx.rank(weight) == 3 else index, options
 
 
 def _conv3d(ctx: Context, node: ir.Node, geometry: Window) -> None:

@@ -63,12 +63,12 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     if rank not in (3, 4):
         raise Blocked("rank", f"LiteRT's TRANSPOSE_CONV works on one or two axes, not {rank - 2}")
     geometry = Geometry(ctx, node)
-    kernel = kernel_array(ctx, weight, geometry)
     groups, shape = node.attributes.get_int("group", 1), static_shape(ctx, weight)
     index = spatial_input(ctx, source)
+    kernels = kernel_tensors(ctx, weight, geometry, groups)
     parts = [
-        _group(ctx, piece, part, geometry)
-        for piece, part in zip(_pieces(ctx, index, groups), np.split(kernel, groups, axis=0), strict=True)
+        _group(ctx, piece, kernel, geometry)
+        for piece, kernel in zip(_pieces(ctx, index, groups), kernels, strict=True)
     ]
     whole = parts[0]
     if groups > 1:
@@ -86,18 +86,29 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
         ctx.alias(result, ctx.reshape(whole, (n, w, c)), channels_first(3))
 
 
-def kernel_array(ctx: Context, weight: ir.Value, geometry: Geometry) -> Array:
-    """The constant kernel (I, O/g, H, W), dilated by zeros."""
+def kernel_tensors(ctx: Context, weight: ir.Value, geometry: Geometry, groups: int) -> list[int]:
+    """One kernel tensor (O/g, H, W, I/g) per group, dilated by zeros."""
     array = ctx.const(weight)
     if array is None:
-        raise Blocked("dynamic-kernel", "a transposed convolution whose kernel is computed", "make it a constant")
+        return [_computed_kernel(ctx, weight, geometry, groups)]
     array = array.astype(np.float32).reshape((*array.shape[:2], *geometry.kernel))
-    if all(d == 1 for d in geometry.dilations):
-        return array
-    reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
-    wide = np.zeros((*array.shape[:2], *reach), np.float32)
-    wide[:, :, :: geometry.dilations[0], :: geometry.dilations[1]] = array
-    return wide
+    if any(d != 1 for d in geometry.dilations):
+        reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
+        wide = np.zeros((*array.shape[:2], *reach), np.float32)
+        wide[:, :, :: geometry.dilations[0], :: geometry.dilations[1]] = array
+        array = wide
+    parts: list[Array] = np.split(array, groups, axis=0)
+    return [ctx.constant(np.ascontiguousarray(part.transpose(1, 2, 3, 0)), "kernel") for part in parts]
+
+
+def _computed_kernel(ctx: Context, weight: ir.Value, geometry: Geometry, groups: int) -> int:
+    if groups > 1 or any(d != 1 for d in geometry.dilations):
+        raise Blocked("dynamic-kernel", "a computed kernel with groups or dilations", "make the kernel a constant")
+    if ctx.rank(weight) == 4:
+        return ctx.tensor(weight, (3, 0, 1, 2))
+    tensor = ctx.tensor(weight, (2, 0, 1))
+    outs, width, ins = ctx.sub.tensors[tensor].shape
+    return ctx.reshape(tensor, (outs, 1, width, ins))
 
 
 def _pieces(ctx: Context, index: int, groups: int) -> list[int]:
@@ -110,10 +121,9 @@ def _pieces(ctx: Context, index: int, groups: int) -> list[int]:
     return outs
 
 
-def _group(ctx: Context, index: int, kernel: Array, geometry: Geometry) -> int:
-    channels, batch = kernel.shape[1], ctx.sub.tensors[index].shape[0]
+def _group(ctx: Context, index: int, filters: int, geometry: Geometry) -> int:
+    channels, batch = ctx.sub.tensors[filters].shape[0] or 0, ctx.sub.tensors[index].shape[0]
     dims = (batch, *geometry.full, channels)
-    filters = ctx.constant(np.ascontiguousarray(kernel.transpose(1, 2, 3, 0)), "kernel")
     out = ctx.temp("FLOAT32", dims, "deconv")
     inputs = [output_shape(ctx, index, (*geometry.full, channels)), filters, index]
     return ctx.emit(

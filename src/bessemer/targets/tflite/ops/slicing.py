@@ -29,6 +29,9 @@ def slice_(ctx: Context, node: ir.Node) -> None:
         raise Blocked("rank", f"LiteRT slices at most 5 axes, '{source.name}' has {rank}")
     if not ctx.integer and ctx.type(source) not in SLICED:
         raise Blocked("type", f"LiteRT's STRIDED_SLICE has no {ctx.type(source)} kernel")
+    if any(v is not None and not ctx.is_const(v) for v in node.inputs[3:]):
+        _scattered(ctx, node)
+        return
     axes = _axes(ctx, node, rank)
     steps = np.ones(len(axes), np.int64) if optional(node, 4) is None else required_const(ctx, node, 4)
     starts, ends = ctx.const(value(node, 1)), ctx.const(value(node, 2))
@@ -89,6 +92,40 @@ def _dynamic(ctx: Context, node: ir.Node, axes: list[int], steps: list[int], per
     mask = sum(1 << at for at in range(rank) if at not in by_physical)
     index = [ctx.tensor(value(node, 0), perm), *vectors, ctx.constant(stride, "strides")]
     ctx.emit("STRIDED_SLICE", index, [ctx.out(node.outputs[0], perm)], begin_mask=mask, end_mask=mask)
+
+
+def _scattered(ctx: Context, node: ir.Node) -> None:
+    """Axes or steps computed by the graph: bounds scattered over vectors of all axes."""
+    source = value(node, 0)
+    rank = ctx.rank(source)
+    count = ctx.shape(value(node, 1))[0]
+    if count is None:
+        raise Blocked("dynamic-argument", "the number of sliced axes must be known")
+    axes = optional(node, 3)
+    if axes is None:
+        where = ctx.constant(np.arange(count, dtype=np.int32), "axes")
+    else:
+        ranked = ctx.constant(np.int32(rank), "rank")
+        where = ctx.emit("FLOOR_MOD", [ctx.int32(axes), ranked], [ctx.temp("INT32", (count,), "axes")])
+    where = ctx.reshape(where, (count, 1))
+    ones = ctx.constant(np.ones(count, np.int32), "ones")
+    steps = optional(node, 4)
+    touched = ctx.cast(_scatter(ctx, where, ones, rank), "BOOL")
+    vectors = []
+    for index, untouched in (
+        (bounded_int32(ctx, value(node, 1)), 0),
+        (bounded_int32(ctx, value(node, 2)), LIMIT),
+        (ones if steps is None else bounded_int32(ctx, steps), 1),
+    ):
+        rest = ctx.constant(np.full(rank, untouched, np.int32), "untouched")
+        spread = _scatter(ctx, where, index, rank)
+        vectors.append(ctx.emit("SELECT_V2", [touched, spread, rest], [ctx.temp("INT32", (rank,), "bounds")]))
+    ctx.emit("STRIDED_SLICE", [ctx.tensor(source), *vectors], [ctx.out(node.outputs[0])])
+
+
+def _scatter(ctx: Context, where: int, updates: int, rank: int) -> int:
+    shape = ctx.constant(np.array([rank], np.int32), "shape")
+    return ctx.emit("SCATTER_ND", [where, updates, shape], [ctx.temp("INT32", (rank,), "spread")])
 
 
 def _spread(ctx: Context, bounds: ir.Value, by_physical: dict[int, int], rank: int) -> int:
