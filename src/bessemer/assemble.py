@@ -299,13 +299,8 @@ def assemble(
     before: Mapping[str, int],
 ) -> ev.Evidence:
     """The whole report. `before`: operator counts of the model as it was read."""
-    from bessemer.pipeline import command_line
-
     source = model_record(path, optimized.model)
     after = source.operators
-    inputs = [file_record(path, str(path))]
-    if options.data is not None and options.data.is_file():
-        inputs.append(file_record(options.data, str(options.data)))
     return ev.Evidence(
         source=source.model_copy(update={"operators": dict(before), "nodes": sum(before.values())}),
         passes=[
@@ -322,13 +317,44 @@ def assemble(
         targets=rows,
         seconds=meter.seconds,
         peak_bytes=meter.peak_bytes,
-        manifest=ev.Manifest(
-            bessemer=version("bessemer"),
-            command=command_line(),
-            inputs=inputs,
-            options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "")},
-            versions=versions(),
-        ),
+        manifest=manifest(path, options),
+    )
+
+
+def refused(
+    path: Path,
+    requests: Sequence[tuple[TargetRequest, Any, Any]],
+    refusal: Declined,
+    options: ConvertOptions,
+    meter: Meter,
+) -> ev.Evidence:
+    """The report of a file whose operators have no meaning in the hub: every target declines for the same reasons."""
+    from bessemer.sources.sniff import identify
+
+    source = ev.ModelRecord(
+        path=str(path), format=identify(path).name, bytes=path.stat().st_size, sha256=sha256_of(path),
+        inputs=[], outputs=[], operators={}, nodes=0, parameters=0, macs=None, weights={}, activations=None,
+    )  # fmt: skip
+    rows = [declined_row(request, validated, refusal) for request, _, validated in requests]
+    return ev.Evidence(
+        source=source, passes=[], optimized={}, targets=rows, seconds=meter.seconds, peak_bytes=meter.peak_bytes,
+        manifest=manifest(path, options),
+    )  # fmt: skip
+
+
+def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
+    """Hashes of every input, options and versions."""
+    from bessemer.pipeline import command_line
+
+    inputs = [file_record(path, str(path))]
+    if options.data is not None and options.data.is_file():
+        inputs.append(file_record(options.data, str(options.data)))
+    return ev.Manifest(
+        bessemer=version("bessemer"),
+        command=command_line(),
+        inputs=inputs,
+        options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "")},
+        versions=versions(),
     )
 
 

@@ -106,7 +106,7 @@ def convert(
     Verified artifacts are moved into `out` at the end of their row. Raises UnreadableInput, UsageError,
     MissingExtra; what a target declines or fails is a row, not an exception.
     """
-    from bessemer.assemble import Meter, assemble
+    from bessemer.assemble import Meter, assemble, refused
     from bessemer.passes.stats import operator_counts
     from bessemer.runners.isolated import IsolatedRunner
 
@@ -114,7 +114,10 @@ def convert(
     meter = Meter()
     watch.stage("open")
     requests = [(request, *_resolve(request)) for request in targets]
-    raw = open_model(path, options.opening)
+    try:
+        raw = open_model(path, options.opening)
+    except Declined as refusal:
+        return refused(path, requests, refusal, options, meter)
     before = operator_counts(raw.graph)
     call = ("bessemer.executors:of_source", str(path), options.opening)
     with IsolatedRunner(*call) as original, Workspace(out) as work:
@@ -130,7 +133,11 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     from bessemer.assemble import declined_row, prepared_row
 
     requests = [(request, *_resolve(request)) for request in targets]
-    optimized = normalise(open_model(path, options.opening), options)
+    try:
+        raw = open_model(path, options.opening)
+    except Declined as refusal:
+        return [declined_row(request, validated, refusal) for request, _, validated in requests]
+    optimized = normalise(raw, options)
     rows: list[TargetEvidence] = []
     for request, target, validated in requests:
         try:
