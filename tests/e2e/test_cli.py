@@ -172,7 +172,8 @@ def test_accuracy_on_labelled_data(bessemer: Run, convnet: Path) -> None:
     assert row.accuracy.original == row.accuracy.artifact
 
 
-def test_an_interrupt_exits_130_and_leaves_nothing(convnet: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_leaves_nothing(convnet: Path, number: signal.Signals) -> None:
     command = [
         sys.executable,
         "-m",
@@ -191,11 +192,11 @@ def test_an_interrupt_exits_130_and_leaves_nothing(convnet: Path) -> None:
     while len(listing(convnet.parent)) == 1 and process.poll() is None and time.monotonic() - begin < 60:
         time.sleep(0.005)
     if process.poll() is None:
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
     _, said = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("the conversion was faster than the interrupt")
-    assert process.returncode == 130, said
+    assert process.returncode == 128 + number, said
     assert "Interrupted" in said
     assert "Traceback" not in said
     assert listing(convnet.parent) == ["convnet.onnx"]
@@ -203,3 +204,10 @@ def test_an_interrupt_exits_130_and_leaves_nothing(convnet: Path) -> None:
 
 def test_a_terminal_gets_colours_and_a_pipe_none(bessemer: Run, convnet: Path) -> None:
     assert "\x1b" not in bessemer("inspect", convnet).stdout
+
+
+def test_conformance_of_chosen_cases(bessemer: Run) -> None:
+    done = bessemer("conformance", "--target", "tflite", "test_relu", "test_sigmoid", "--jobs", "1", "--json")
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["counts"] == {"verified": 2}
+    assert bessemer("conformance", "--target", "tflite", "no_such_test").returncode == 2

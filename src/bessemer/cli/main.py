@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -22,8 +24,13 @@ COMMANDS: dict[str, str] = {
 }
 """Name -> one line. Each is a module of `bessemer.cli.commands`."""
 
-INTERRUPTED = 130
-UNREADABLE = 5
+FAILED, UNREADABLE = 1, 5
+SIGNALLED = 128
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked us to stop. A class of our own: CPython remembers a plain KeyboardInterrupt that passed through
+    an `exec` of text (a dataclass being made, say) and would then end the process by SIGINT, whatever we answer."""
 
 
 class Lazy(TyperGroup):
@@ -52,18 +59,34 @@ class Lazy(TyperGroup):
         from bessemer.ir.errors import BessemerError
 
         wants_json = "--json" in ctx.args
+        _end_cleanly_on(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         try:
             return super().invoke(ctx)
         except BessemerError as error:
             _refuse(error, wants_json)
-        except KeyboardInterrupt:
-            _stop("Interrupted. Nothing half-written was left behind.", INTERRUPTED)
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            _stop("Interrupted. Nothing half-written was left behind.", SIGNALLED + number)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            _stop(f"{error.filename or 'The system'}: {error.strerror or error}.", FAILED)
         except (MemoryError, RecursionError) as error:
             excess = "memory than there is" if isinstance(error, MemoryError) else "nesting than is allowed"
             _stop(
                 f"This model asks for more {excess}: it is too large for this machine, or hostile.",
                 UNREADABLE,
             )
+
+
+def _end_cleanly_on(*numbers: signal.Signals) -> None:
+    """Let these signals unwind the stack, so that the workspace is removed and children end."""
+
+    def unwind(number: int, _frame: object) -> NoReturn:
+        raise Stopped(number)
+
+    for number in numbers:
+        signal.signal(number, unwind)
 
 
 def _load(name: str) -> Any:

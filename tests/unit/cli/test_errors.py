@@ -55,6 +55,7 @@ def invoke(*arguments: str) -> Any:
         (KeyboardInterrupt(), 130),
         (MemoryError(), 5),
         (RecursionError(), 5),
+        (OSError(28, "No space left on device", "out/x"), 1),
     ],
 )
 def test_each_has_its_exit_code(raising: Raise, error: BaseException, code: int) -> None:
