@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,9 @@ def asset(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"the asset {name} is not beside this checkout")
     return path
+
+
+@pytest.fixture
+def real_asset() -> Callable[[str], Path]:
+    """`asset` for test modules (they cannot import this file)."""
+    return asset
