@@ -29,8 +29,11 @@ SIGNALLED = 128
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked us to stop. A class of our own: CPython remembers a plain KeyboardInterrupt that passed through
-    an `exec` of text (a dataclass being made, say) and would then end the process by SIGINT, whatever we answer."""
+    """A signal asked us to stop.
+
+    A class of our own: CPython remembers a plain KeyboardInterrupt that passed through an `exec` of text (a
+    dataclass being made, say) and would then end the process by SIGINT, whatever we answer.
+    """
 
 
 class Lazy(TyperGroup):

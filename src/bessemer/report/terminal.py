@@ -132,6 +132,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
         yield "...", Text(f"{rest} more blockers: all are in --json and --report")
     yield from (("border", Text(f"{item.original}: {item.changed}")) for item in row.borders if item.changed)
     yield from (("note", Text(note)) for note in row.notes)
+    if row.operators:
+        yield "operators", Text(words.operators_line(row.operators))
     yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)
 
 
