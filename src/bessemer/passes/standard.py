@@ -27,12 +27,29 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     from bessemer.passes.qdq import AbsorbQdq
     from bessemer.passes.shapes import BindShapes, InferShapes
 
-    steps: list[Pass] = [Canonicalize(), BindShapes(dict(shapes)), InferShapes(), AbsorbQdq()]
+    steps: list[Pass] = [InferShapes(), ToCanonicalOpset(), Canonicalize(), BindShapes(dict(shapes)), InferShapes(), AbsorbQdq()]
     if level >= 1:
         steps.append(Repeat((FoldConstants(), Eliminate(), InferShapes(), Canonicalize())))
     if level >= 2:
         steps += [FoldBatchNorm(), FoldAffine(), Deduplicate(), Repeat((Eliminate(), InferShapes(), Canonicalize()))]
     return steps
+
+
+@dataclass(frozen=True)
+class ToCanonicalOpset:
+    """Every model is rewritten in the canonical opset; what has no form there keeps its own opset, and that is said."""
+
+    name: ClassVar[str] = "canonical-opset"
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """In place, on a copy first where something could be declined half-way."""
+        from bessemer.ir.canonical import OPSET
+        from bessemer.passes.opset import ConvertOpset
+
+        trial = ConvertOpset(OPSET).run(graph.clone())
+        if trial.declined:
+            return PassResult(0, trial.declined)
+        return ConvertOpset(OPSET).run(graph)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Replace an operator by its function body, as the ONNX standard defines it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.model import layer_of, tag
+from bessemer.passes.rewrite import owner
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+
+def inline_function_body(node: onnx_ir.Node, opset: int) -> bool:
+    """Put the standard's body of `node` in its place; False when the standard gives none.
+
+    opset: the version whose meaning the node has. Bodies that depend on types or attributes are asked for with
+    the node's real input types.
+    """
+    import onnx
+    import onnx_ir
+
+    body = _body(node, opset)
+    if body is None:
+        return False
+    function = onnx_ir.serde.deserialize_function(onnx.FunctionProto.FromString(body))
+    graph = owner(node)
+    given = dict(zip((value.name for value in function.inputs), node.inputs, strict=False))
+    table: dict[int, onnx_ir.Value | None] = {id(v): given.get(v.name) for v in function.inputs}
+    made = [_copy(inner, node, table) for inner in function]
+    graph.insert_before(node, made)
+    for old, inner in zip(node.outputs, function.outputs, strict=False):
+        new = table[id(inner)]
+        if new is None:
+            raise ValueError(f"the body of {node.op_type} passes an absent input through")
+        new.shape, new.type, name = old.shape, old.type, old.name
+        new.meta.update(old.meta)
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        old.name, new.name = f"{name}_inlined", name
+    graph.remove(node, safe=True)
+    return True
+
+
+def _body(node: onnx_ir.Node, opset: int) -> bytes | None:
+    import onnx.defs
+    import onnx_ir
+
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:
+        return None
+    if schema.has_function:
+        usable = [version for version in schema.function_opset_versions if version <= opset]
+        found: bytes | None = schema.get_function_with_opset_version(max(usable)) if usable else None
+        return found
+    if not schema.has_context_dependent_function:
+        return None
+    usable = [version for version in schema.context_dependent_function_opset_versions if version <= opset]
+    types = [_type_of(value) for value in node.inputs]
+    if not usable or any(item is None for item in types):
+        return None
+    proto = onnx_ir.serde.serialize_node(node).SerializeToString()
+    body: bytes = schema.get_context_dependent_function_with_opset_version(max(usable), proto, types)
+    return body or None
+
+
+def _type_of(value: onnx_ir.Value | None) -> bytes | None:
+    import onnx
+    import onnx_ir
+
+    if value is None:
+        return onnx.TypeProto().SerializeToString()
+    if value.type is None:
+        return None
+    proto = onnx_ir.serde.serialize_value(value).type
+    found: bytes = proto.SerializeToString()
+    return found
+
+
+def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> onnx_ir.Node:
+    """A node of the body with the caller's values and attributes."""
+    import onnx_ir
+
+    attributes = {}
+    for name, attribute in inner.attributes.items():
+        if attribute.is_ref():
+            given = caller.attributes.get(attribute.ref_attr_name or "")
+            if given is not None:
+                attributes[name] = onnx_ir.Attr(name, given.type, given.value)
+        else:
+            attributes[name] = attribute
+    inputs = [None if value is None else table.get(id(value)) for value in inner.inputs]
+    copy = onnx_ir.Node(
+        inner.domain, inner.op_type, inputs, attributes=list(attributes.values()), num_outputs=len(inner.outputs)
+    )
+    prefix = caller.outputs[0].name
+    for old, new in zip(inner.outputs, copy.outputs, strict=True):
+        new.name = f"{prefix}_{old.name}" if old.name else None
+        table[id(old)] = new
+    tag(copy, *layer_of(caller).split(";"))
+    return copy

@@ -1,0 +1,295 @@
+"""New meanings in old words, or the reason why there are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.passes.opset.registry import (
+    around,
+    downgrade,
+    input_to_attribute,
+    pop,
+    put,
+    set_input,
+    take_over,
+)
+from bessemer.passes.opset.upgrades import REDUCTIONS
+from bessemer.passes.rewrite import constant
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+
+@downgrade(13, "Squeeze", "Unsqueeze", "ReduceSum")
+@downgrade(18, *REDUCTIONS)
+def axes_attribute(node: onnx_ir.Node) -> str:
+    """axes is an attribute; an empty list meant all or nothing by a flag that did not exist."""
+    noop = pop(node, "noop_with_empty_axes")
+    if noop and (len(node.inputs) < 2 or node.inputs[1] is None):
+        return "noop_with_empty_axes does not exist there"
+    if node.op_type == "Unsqueeze":
+        reason = _positive_axes(node)
+        if reason:
+            return reason
+    return input_to_attribute(node, 1, "axes")
+
+
+def _positive_axes(node: onnx_ir.Node) -> str:
+    """Negative axes of Unsqueeze came with opset 11: count them from the front."""
+    axes, source = constant(node.inputs[1]), node.inputs[0]
+    if axes is None or not (axes < 0).any():
+        return ""
+    if source is None or source.shape is None:
+        return "its rank is unknown and its axes negative"
+    set_input(node, 1, axes % (len(source.shape) + axes.size), "axes")
+    return ""
+
+
+@downgrade(13, "Split")
+def split_attribute(node: onnx_ir.Node) -> str:
+    """Sizes are an attribute."""
+    return input_to_attribute(node, 1, "split")
+
+
+@downgrade(18, "Split")
+def split_count(node: onnx_ir.Node) -> str:
+    """Parts of equal size need no number; unequal ones need their sizes."""
+    count = pop(node, "num_outputs")
+    source = node.inputs[0]
+    axis = node.attributes.get_int("axis", 0) or 0
+    size = source.shape[axis] if source is not None and source.shape is not None else None
+    if count is None:
+        return ""
+    if not isinstance(size, int):
+        return "the size of its axis is unbound"
+    if size % count:
+        part = -(-size // count)
+        sizes = [part] * (count - 1)
+        set_input(node, 1, np.int64([*sizes, size - sum(sizes)]), "split")
+    return ""
+
+
+@downgrade(11, "Clip")
+def clip(node: onnx_ir.Node) -> str:
+    """Bounds are attributes."""
+    if node.inputs[0] is not None and node.inputs[0].dtype is not None and node.inputs[0].dtype.numpy().kind in "iu":
+        return "integers cannot be clipped there"
+    reason = input_to_attribute(node, 2, "max", scalar=True)
+    return reason or input_to_attribute(node, 1, "min", scalar=True)
+
+
+@downgrade(10, "Slice")
+def slice_attributes(node: onnx_ir.Node) -> str:
+    """starts, ends and axes are attributes; there are no steps."""
+    steps = constant(node.inputs[4]) if len(node.inputs) > 4 else None
+    if len(node.inputs) > 4 and node.inputs[4] is not None:
+        if steps is None or (steps != 1).any():
+            return "it has steps"
+        node.resize_inputs(4)
+    reasons = [input_to_attribute(node, place, name) for place, name in ((3, "axes"), (2, "ends"), (1, "starts"))]
+    return next(filter(None, reasons), "")
+
+
+@downgrade(18, "Pad")
+def pad_axes(node: onnx_ir.Node) -> str:
+    """Pads count for all axes."""
+    if len(node.inputs) < 4 or node.inputs[3] is None:
+        node.resize_inputs(min(len(node.inputs), 3))
+        return ""
+    axes, pads, source = constant(node.inputs[3]), constant(node.inputs[1]), node.inputs[0]
+    if axes is None or pads is None or source is None or source.shape is None:
+        return "its axes or pads are computed"
+    full = np.zeros((2, len(source.shape)), np.int64)
+    full[:, [int(axis) for axis in axes]] = pads.reshape(2, -1)
+    node.resize_inputs(3)
+    set_input(node, 1, full.reshape(-1), "pads")
+    return ""
+
+
+@downgrade(19, "Pad")
+def pad_wrap(node: onnx_ir.Node) -> str:
+    """mode wrap is new."""
+    return "mode wrap does not exist there" if node.attributes.get_string("mode", "") == "wrap" else ""
+
+
+@downgrade(11, "Pad")
+def pad_attributes(node: onnx_ir.Node) -> str:
+    """pads and value are attributes."""
+    reason = input_to_attribute(node, 2, "value", scalar=True)
+    if "value" in node.attributes:
+        put(node, value=float(pop(node, "value")))
+    return reason or input_to_attribute(node, 1, "pads")
+
+
+@downgrade(13, "Softmax", "LogSoftmax", "Hardmax")
+def softmax(node: onnx_ir.Node) -> str:
+    """There it works on everything from `axis` on: another axis is moved to the end first."""
+    source = node.inputs[0]
+    if source is None or source.shape is None:
+        return "its rank is unknown"
+    rank = len(source.shape)
+    axis = (pop(node, "axis") if "axis" in node.attributes else -1) % max(rank, 1)
+    put(node, axis=max(rank - 1, 0))
+    if axis == rank - 1 or rank == 0:
+        return ""
+    perm = [item for item in range(rank) if item != axis] + [axis]
+    moved = around(node, "Transpose", [source], perm=perm)
+    moved.shape = None
+    node.replace_input_with(0, moved)
+    back = around(node, "Transpose", [node.outputs[0]], after=True, perm=[perm.index(item) for item in range(rank)])
+    take_over(node, 0, back)
+    return ""
+
+
+@downgrade(10, "TopK")
+def top_k(node: onnx_ir.Node) -> str:
+    """k is an attribute."""
+    return input_to_attribute(node, 1, "k", scalar=True)
+
+
+@downgrade(11, "TopK")
+def top_k_order(node: onnx_ir.Node) -> str:
+    """Only the largest, sorted."""
+    if pop(node, "largest") == 0:
+        return "it takes the smallest"
+    pop(node, "sorted")
+    return ""
+
+
+@downgrade(11, "Resize")
+def resize(node: onnx_ir.Node) -> str:
+    """Only asymmetric pixels with floor, by scales."""
+    mode = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    nearest = node.attributes.get_string("nearest_mode", "round_prefer_floor")
+    kind = node.attributes.get_string("mode", "nearest")
+    scales = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if scales is None:
+        scales = _scales_of(node)
+    whole = scales is not None and bool(np.all(scales == np.round(scales)))
+    same = mode == "asymmetric" or (kind == "nearest" and whole and mode == "half_pixel")
+    if kind not in ("nearest", "linear") or scales is None or not same:
+        return f"mode {kind} with {mode} pixels does not exist there"
+    if kind == "nearest" and nearest != "floor" and not whole:
+        return f"nearest_mode {nearest} does not exist there"
+    for name in list(node.attributes):
+        if name != "mode":
+            pop(node, name)
+    node.resize_inputs(2)
+    set_input(node, 1, scales.astype(np.float32), "scales")
+    return ""
+
+
+def _scales_of(node: onnx_ir.Node) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None:
+    from bessemer.passes.rewrite import dims
+
+    before, after = dims(node.inputs[0]), dims(node.outputs[0])
+    if before is None or after is None or any(size == 0 for size in before):
+        return None
+    return np.float32([new / old for new, old in zip(after, before, strict=True)])
+
+
+@downgrade(18, "Resize")
+def resize_axes(node: onnx_ir.Node) -> str:
+    """No axes, no antialias, no aspect policy."""
+    policy = node.attributes.get_string("keep_aspect_ratio_policy", "stretch")
+    if node.attributes.get_int("antialias", 0) or policy != "stretch" or "axes" in node.attributes:
+        return "antialias, axes or an aspect policy do not exist there"
+    pop(node, "antialias")
+    pop(node, "keep_aspect_ratio_policy")
+    return ""
+
+
+@downgrade(19, "Resize")
+def resize_symmetric(node: onnx_ir.Node) -> str:
+    """half_pixel_symmetric is new."""
+    mode = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    return "half_pixel_symmetric does not exist there" if mode == "half_pixel_symmetric" else ""
+
+
+@downgrade(14, "Reshape")
+def reshape(node: onnx_ir.Node) -> str:
+    """Zero copies a dim."""
+    target = constant(node.inputs[1])
+    if pop(node, "allowzero") and (target is None or (target == 0).any()):
+        return "allowzero does not exist there"
+    return ""
+
+
+@downgrade(15, "Shape")
+def shape(node: onnx_ir.Node) -> str:
+    """The whole shape: a part is sliced out of it."""
+    start, end = pop(node, "start"), pop(node, "end")
+    if not start and end is None:
+        return ""
+    far = int(np.iinfo(np.int64).max)
+    from bessemer.passes.rewrite import make_constant, owner
+
+    bounds = [
+        make_constant(owner(node), np.int64([value]), f"{node.outputs[0].name}_{name}")
+        for name, value in (("start", start or 0), ("end", far if end is None else end))
+    ]
+    take_over(node, 0, around(node, "Slice", [node.outputs[0], *bounds], after=True))
+    return ""
+
+
+@downgrade(20, "GridSample")
+def grid_sample(node: onnx_ir.Node) -> str:
+    """Modes had other names; only images."""
+    names = {"linear": "bilinear", "cubic": "bicubic"}
+    mode = node.attributes.get_string("mode", "linear") or "linear"
+    source = node.inputs[0]
+    if source is None or source.shape is None or len(source.shape) != 4:
+        return "only 4-D inputs exist there"
+    put(node, mode=names.get(mode, mode))
+    return ""
+
+
+@downgrade(20, "DFT")
+def dft(node: onnx_ir.Node) -> str:
+    """axis is an attribute with another default."""
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        put(node, axis=-2)
+        return "a negative axis does not exist there"
+    axis = constant(node.inputs[2])
+    if axis is None or int(axis.reshape(-1)[0]) < 0:
+        return "its axis is computed or negative"
+    return input_to_attribute(node, 2, "axis", scalar=True)
+
+
+@downgrade(14, "BatchNormalization")
+def batch_norm(node: onnx_ir.Node) -> str:
+    """Inference is how it has always been."""
+    return "training mode does not exist there" if pop(node, "training_mode") else ""
+
+
+@downgrade(12, "Dropout")
+def dropout(node: onnx_ir.Node) -> str:
+    """The ratio is an attribute and means nothing in inference."""
+    pop(node, "seed")
+    node.resize_inputs(1)
+    return ""
+
+
+@downgrade(16, "RoiAlign")
+def roi_align(node: onnx_ir.Node) -> str:
+    """Only output_half_pixel."""
+    mode = pop(node, "coordinate_transformation_mode") or "half_pixel"
+    return "" if mode == "output_half_pixel" else f"{mode} pixels do not exist there"
+
+
+@downgrade(21, "GroupNormalization")
+def group_norm(node: onnx_ir.Node) -> str:
+    """Scale and bias are per group there."""
+    return "its scale and bias are per channel"
+
+
+@downgrade(11, "ScatterElements")
+def scatter(node: onnx_ir.Node) -> str:
+    """Called Scatter."""
+    if node.attributes.get_string("reduction", "none") != "none":
+        return "reduction does not exist there"
+    pop(node, "reduction")
+    node.op_type = "Scatter"
+    return ""
