@@ -191,7 +191,7 @@ def _can_convert() -> bool:
 
 def convert_opset(graph: onnx_ir.Model, opset: int) -> list[Blocker]:
     """Rewrite the graph from its opset to `opset`; returns what cannot be said there."""
-    if graph.graph.opset_imports.get("", 0) == opset:
+    if graph.graph.opset_imports.get("", opset) == opset:
         return []
     from bessemer.passes.opset import ConvertOpset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.errors import Blocker, Declined, UnreadableInput
 from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.onnx.guard import check_proto, check_wire
@@ -22,11 +22,14 @@ class OnnxSource:
         import onnx_ir
 
         proto = load_proto(path)
+        _refuse_maps(proto)
         try:
             graph = onnx_ir.serde.deserialize_model(proto)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
             raise UnreadableInput(f"{path} is not a consistent ONNX graph", why=_cause(error)) from None
         onnx_ir.external_data.set_base_dir(graph.graph, path.parent)
+        for node in graph.graph.all_nodes():  # ONNX Runtime lets its own domains go without an import
+            graph.graph.opset_imports.setdefault("" if node.domain == "ai.onnx" else node.domain, 1)
         details = {
             "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
             "ir_version": proto.ir_version,
@@ -49,16 +52,42 @@ def load_proto(path: Path) -> Any:
 
     size = path.stat().st_size
     if size > 2**31 - 1:
-        raise UnreadableInput(f"{path} has {size} bytes", why="protobuf ends at 2 GiB: weights belong into external data")
+        raise UnreadableInput(
+            f"{path} has {size} bytes", why="protobuf ends at 2 GiB: weights belong into external data"
+        )
     data = path.read_bytes()
     check_wire(data, path)
     proto = onnx.ModelProto()
     try:
         proto.ParseFromString(data)
     except (DecodeError, RuntimeError) as error:
-        raise UnreadableInput(f"{path} is not a readable ONNX file", why=f"protobuf: {_cause(error)}") from None
+        raise UnreadableInput(
+            f"{path} is not a readable ONNX file", why=f"protobuf: {_cause(error)}"
+        ) from None
     check_proto(proto, path)
     return proto
+
+
+def _refuse_maps(proto: Any) -> None:
+    """Values of map type (ZipMap's dictionaries) have no place in the hub's graph: all are named."""
+    makers = {name: node for node in proto.graph.node for name in node.output}
+    named = [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
+    blockers = []
+    for value in {value.name: value for value in named if _holds_map(value.type)}.values():
+        node = makers.get(value.name)
+        reason = f"'{value.name}' is a map, and only tensors, sequences and optionals can be held"
+        name, op = (node.name, node.op_type) if node is not None else (value.name, "input")
+        blockers.append(
+            Blocker(name, op, "no-map-values", reason, rewrite="the tensor that the map is made from")
+        )
+    if blockers:
+        raise Declined("the canonical graph", blockers)
+
+
+def _holds_map(kind: Any) -> bool:
+    while kind.WhichOneof("value") in ("sequence_type", "optional_type"):
+        kind = (kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type).elem_type
+    return bool(kind.HasField("map_type"))
 
 
 def _cause(error: BaseException) -> str:

@@ -43,7 +43,11 @@ def check_wire(data: bytes, path: Path) -> None:
         else:
             raise refuse(path, f"byte {start}", f"wire type {kind} does not exist in a ModelProto")
         if position > size:
-            raise refuse(path, f"byte {start}", f"field {key >> 3} ends {position - size} bytes after the file: truncated?")
+            raise refuse(
+                path,
+                f"byte {start}",
+                f"field {key >> 3} ends {position - size} bytes after the file: truncated?",
+            )
 
 
 def _varint(data: bytes, position: int, path: Path) -> tuple[int, int]:
@@ -113,7 +117,9 @@ def _check_graph(graph: Any, path: Path, *, outer: bool) -> None:
     for index, node in enumerate(graph.node):
         for name in filter(None, node.output):
             if name in made or name in defined:
-                raise refuse(path, f"{where}, node {index} ({node.op_type})", f"the value '{name}' is defined twice")
+                raise refuse(
+                    path, f"{where}, node {index} ({node.op_type})", f"the value '{name}' is defined twice"
+                )
             made.add(name)
     if outer:
         return
@@ -128,7 +134,9 @@ def _check_order(graph: Any, defined: set[str], made: set[str], path: Path, wher
     for index, node in enumerate(graph.node):
         for name in filter(None, node.input):
             if name not in made and name not in defined:
-                raise refuse(path, f"{where}, node {index} ({node.op_type})", f"the input '{name}' is never made")
+                raise refuse(
+                    path, f"{where}, node {index} ({node.op_type})", f"the input '{name}' is never made"
+                )
         waiting[f"{index}"] = index
     _check_acyclic(graph, defined, path, where)
 
@@ -146,7 +154,9 @@ def _check_acyclic(graph: Any, defined: set[str], path: Path, where: str) -> Non
                 rest.append((index, node))
         if len(rest) == len(pending):
             index, node = rest[0]
-            raise refuse(path, f"{where}, node {index} ({node.op_type})", "the graph has a cycle through this node")
+            raise refuse(
+                path, f"{where}, node {index} ({node.op_type})", "the graph has a cycle through this node"
+            )
         pending = rest
 
 
