@@ -201,6 +201,8 @@ class Context:
         tensor = self.sub.tensors[index]
         if tensor.type == type_:
             return index
+        if "UINT64" in (tensor.type, type_) or "STRING" in (tensor.type, type_):
+            raise Blocked("type", f"LiteRT's CAST has no kernel from {tensor.type} to {type_}")
         key = (f"cast:{type_}", index)
         if key not in self._views:
             out = self.temp(type_, tensor.shape, f"{tensor.name}/{type_.lower()}")

@@ -218,9 +218,17 @@ def softsign(ctx: Context, node: ir.Node) -> None:
 
 
 def softplus_of(chain: Chain, x: int) -> int:
-    """log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)): no overflow."""
+    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)): no overflow, no cancellation."""
     tail = chain.op("EXP", chain.op("NEG", chain.op("ABS", x)))
-    return chain.op("ADD", chain.op("RELU", x), chain.op("LOG", chain.op("ADD", tail, 1.0)))
+    return chain.op("ADD", chain.op("RELU", x), log1p(chain, tail))
+
+
+def log1p(chain: Chain, x: int) -> int:
+    """log(1 + x) for x >= 0 to full precision: x log(w) / (w - 1) with w = fl(1 + x) (Kahan)."""
+    ctx, w = chain.ctx, chain.op("ADD", x, 1.0)
+    scaled = chain.op("MUL", x, chain.op("DIV", chain.op("LOG", w), chain.op("SUB", w, 1.0)))
+    tiny = ctx.emit("EQUAL", [w, ctx.constant(np.float32(1), "scalar")], [ctx.temp("BOOL", chain.shape, "tiny")])
+    return chain.op("SELECT_V2", tiny, x, scaled)
 
 
 @lower("Softplus")
@@ -232,9 +240,11 @@ def softplus(ctx: Context, node: ir.Node) -> None:
 
 @lower("Mish")
 def mish(ctx: Context, node: ir.Node) -> None:
-    """x tanh(softplus(x))."""
+    """x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); beyond 20 the quotient is 1 in float32."""
     chain = Chain(ctx, node)
-    chain.end("MUL", chain.x, chain.op("TANH", softplus_of(chain, chain.x)))
+    e = chain.op("EXP", chain.op("MINIMUM", chain.x, 20.0))
+    n = chain.op("MUL", e, chain.op("ADD", e, 2.0))
+    chain.end("MUL", chain.x, chain.op("DIV", n, chain.op("ADD", n, 2.0)))
 
 
 @lower("Swish")

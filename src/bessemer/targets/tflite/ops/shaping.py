@@ -118,6 +118,9 @@ def _expand(ctx: Context, node: ir.Node) -> None:
         index = ctx.emit("EXPAND_DIMS", [index, ctx.constant(np.int32(axis), "axis")], [out])
 
 
+LAST = (0, 3, 1, 2)
+
+
 def _concat_integer(ctx: Context, node: ir.Node) -> bool:
     """INT8 and INT16 kernels copy bytes: all encodings must agree; the UINT8 kernel rescales."""
     target = ctx.encoding(node.outputs[0])
@@ -199,16 +202,35 @@ def depth_space(ctx: Context, node: ir.Node) -> None:
     source, result = value(node, 0), node.outputs[0]
     block = node.attributes.get_int("blocksize")
     mode = node.attributes.get_string("mode", "DCR")
-    last = (0, 3, 1, 2)
-    if node.op_type == "SpaceToDepth" or mode == "DCR":
+    last = LAST
+    if mode == "DCR":
         code = "DEPTH_TO_SPACE" if node.op_type == "DepthToSpace" else "SPACE_TO_DEPTH"
         ctx.emit(code, [ctx.tensor(source, last)], [ctx.out(result, last)], block_size=block)
         return
-    _, channels, height, width = ctx.shape(result)
+    if node.op_type == "DepthToSpace":
+        _depth_first(ctx, source, result, block)
+    else:
+        _space_first(ctx, source, result, block)
+
+
+def _known(dims: tuple[int | None, ...]) -> tuple[int, ...]:
+    known = tuple(dim for dim in dims if dim is not None)
+    if len(known) != len(dims):
+        raise Blocked("dynamic-shape", "channels in CRD order need known sizes", "bind them with --shape")
+    return known
+
+
+def _depth_first(ctx: Context, source: ir.Value, result: ir.Value, block: int) -> None:
     n = ctx.shape(source)[0]
-    if channels is None or height is None or width is None:
-        raise Blocked("dynamic-shape", "DepthToSpace in CRD order needs known sizes", "bind them with --shape")
+    channels, height, width = _known(ctx.shape(result)[1:])
     split_shape = (n, height // block, width // block, channels, block, block)
-    index = ctx.reshape(ctx.tensor(source, last), split_shape)
-    index = ctx.move(index, (0, 1, 4, 2, 5, 3))
-    ctx.reshape(index, (n, height, width, channels), ctx.out(result, last))
+    index = ctx.move(ctx.reshape(ctx.tensor(source, LAST), split_shape), (0, 1, 4, 2, 5, 3))
+    ctx.reshape(index, (n, height, width, channels), ctx.out(result, LAST))
+
+
+def _space_first(ctx: Context, source: ir.Value, result: ir.Value, block: int) -> None:
+    n = ctx.shape(source)[0]
+    channels, height, width = _known(ctx.shape(source)[1:])
+    split_shape = (n, height // block, block, width // block, block, channels)
+    index = ctx.move(ctx.reshape(ctx.tensor(source, LAST), split_shape), (0, 1, 3, 5, 2, 4))
+    ctx.reshape(index, (n, height // block, width // block, channels * block * block), ctx.out(result, LAST))
