@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -79,7 +80,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     blockers = _foreign_nodes(graph)
     perms_in, perms_out = order_borders(graph.graph, options.io)
     notes += _narrow(graph, options)
-    opset = choose_opset(graph, options.opset, target, blockers)
+    graph, opset = at_opset(graph, options.opset, target, blockers)
     MaterializeQdq(opset).run(graph)
     _set_versions(graph, opset)
     after = Model(graph, model.origin).signature
@@ -134,72 +135,54 @@ def _narrow(graph: onnx_ir.Model, options: GraphOptions) -> list[str]:
     return list(step.run(graph).declined)
 
 
-def choose_opset(graph: onnx_ir.Model, wanted: int | None, target: str, blockers: list[Blocker]) -> int:
-    """Convert to `wanted`, or to the lowest opset from the default on that can say the model."""
-    import onnx
+def at_opset(
+    graph: onnx_ir.Model, wanted: int | None, target: str, blockers: list[Blocker]
+) -> tuple[onnx_ir.Model, int]:
+    """The graph at `wanted`, or at the lowest opset from the default on that can say it.
 
+    Raises Declined with `blockers` and everything that the opset cannot say.
+    """
     from bessemer.passes.materialize import encoding_blockers, needed_opset
 
-    newest = onnx.defs.onnx_opset_version()
+    newest = newest_opset()
     if wanted is not None and wanted > newest:
         raise UsageError(f"There is no opset {wanted}", fix=f"Choose 7 to {newest}")
-    opset = wanted if wanted is not None else max(DEFAULT_OPSET, needed_opset(graph), lowest_opset(graph))
-    if wanted is None and not _can_convert():
-        opset = graph.graph.opset_imports.get("", opset)
-    refused = [*blockers, *encoding_blockers(graph, opset)]
-    refused += convert_opset(graph, opset)
-    if refused:
-        raise Declined(target, refused)
-    return opset
+    first = wanted if wanted is not None else max(DEFAULT_OPSET, needed_opset(graph))
+    last = wanted if wanted is not None else newest
+    refused: list[Blocker] = []
+    for opset in range(first, last + 1):
+        copy = graph.clone() if opset < last else graph
+        found = [*blockers, *encoding_blockers(copy, opset), *convert_opset(copy, opset)]
+        if not found:
+            return copy, opset
+        refused = refused or found
+    raise Declined(target, refused)
 
 
-def lowest_opset(graph: onnx_ir.Model) -> int:
-    """The first opset that has every operator of the graph at all."""
+def newest_opset() -> int:
+    """The newest opset that is released (a runtime may be behind)."""
     import onnx
 
-    first = 0
-    for node in graph.graph.all_nodes():
-        if node.domain in ("", "ai.onnx") and onnx.defs.has(node.op_type, ""):
-            first = max(first, _first_version(node.op_type))
-    return first
-
-
-def _first_version(op: str) -> int:
-    import onnx
-
-    version = int(onnx.defs.get_schema(op, "").since_version)
-    while version > 1 and _exists(op, version - 1):
-        version = int(onnx.defs.get_schema(op, version - 1, "").since_version)
-    return version
-
-
-def _exists(op: str, version: int) -> bool:
-    import onnx
-
-    try:
-        onnx.defs.get_schema(op, version, "")
-    except onnx.defs.SchemaError:
-        return False
-    return True
-
-
-def _can_convert() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("bessemer.passes.opset") is not None
+    known = onnx.helper.OP_SET_ID_VERSION_MAP
+    return max(
+        version
+        for domain, version in known
+        if domain == "ai.onnx" and version <= onnx.defs.onnx_opset_version()
+    )
 
 
 def convert_opset(graph: onnx_ir.Model, opset: int) -> list[Blocker]:
-    """Rewrite the graph from its opset to `opset`; returns what cannot be said there."""
-    if graph.graph.opset_imports.get("", opset) == opset:
-        return []
+    """Rewrite the graph from its opset to `opset`, in place; returns what cannot be said there."""
     from bessemer.passes.opset import ConvertOpset
 
-    result = ConvertOpset(opset).run(graph)
-    return [
-        Blocker(node="", op="", rule="opset", reason=reason, rewrite="a newer --opset")
-        for reason in result.declined
-    ]
+    layers = {(node.op_type, node.name or ""): layer_of(node) for node in graph.graph.all_nodes()}
+    blockers = []
+    for line in ConvertOpset(opset).run(graph).declined:
+        said = re.fullmatch(r"(\S+) '(.*?)': (.*)", line, re.DOTALL)
+        op, name, reason = said.groups() if said else ("", "", line)
+        name = "" if name == "None" else name
+        blockers.append(Blocker(name, op, "opset", reason, layers.get((op, name), ""), "a newer --opset"))
+    return blockers
 
 
 def _set_versions(graph: onnx_ir.Model, opset: int) -> None:
