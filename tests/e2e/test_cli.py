@@ -206,6 +206,7 @@ def test_a_terminal_gets_colours_and_a_pipe_none(bessemer: Run, convnet: Path) -
     assert "\x1b" not in bessemer("inspect", convnet).stdout
 
 
+@pytest.mark.slow
 def test_conformance_of_chosen_cases(bessemer: Run) -> None:
     done = bessemer("conformance", "--target", "tflite", "test_relu", "test_sigmoid", "--jobs", "1", "--json")
     assert done.returncode == 0, done.stdout

@@ -28,11 +28,11 @@ def evidence(record: Evidence) -> RenderableType:
 def targets(rows: Sequence[TargetEvidence]) -> Iterator[RenderableType]:
     """The table of rows, then the details of each."""
     yield _Rows(rows)
-    for row in rows:
+    for row, title in zip(rows, words.titles(rows), strict=True):
         lines = list(_details(row))
         if lines:
             yield Text()
-            yield Text.assemble((words.title(row), "bold"), f"  {row.summary}")
+            yield Text.assemble((title, "bold"), f"  {row.summary}")
             yield _pairs([("  " + label, text) for label, text in lines])
 
 
@@ -93,15 +93,14 @@ class _Rows:
         table.add_column("time", justify="right", no_wrap=True)
         if wide:
             table.add_column("executed in", overflow="fold")
-        for row in self.rows:
-            table.add_row(*_cells(row, wide))
+        for row, title in zip(self.rows, words.titles(self.rows), strict=True):
+            table.add_row(Text(title, style="bold"), *_cells(row, wide))
         yield table
 
 
 def _cells(row: TargetEvidence, wide: bool) -> list[RenderableType]:
     tone = words.tone(row)
     cells: list[RenderableType] = [
-        Text(words.title(row), style="bold"),
         Text(f"{MARKS[tone]} {words.status(row)}", style=COLOURS[tone]),
         words.worst(row),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bessemer.report import units
@@ -27,6 +28,19 @@ def tone(row: TargetEvidence) -> str:
 def title(row: TargetEvidence) -> str:
     """'tflite float16'."""
     return f"{row.target} {row.precision}".strip()
+
+
+def titles(rows: Sequence[TargetEvidence]) -> list[str]:
+    """A title per row; rows that would share one also show the options in which they differ."""
+    plain = [title(row) for row in rows]
+    return [f"{name}{_difference(rows, plain, index)}" for index, name in enumerate(plain)]
+
+
+def _difference(rows: Sequence[TargetEvidence], plain: Sequence[str], index: int) -> str:
+    alike = [row.options for row, name in zip(rows, plain, strict=True) if name == plain[index]]
+    mine = rows[index].options
+    said = [f"{key}={value}" for key, value in mine.items() if any(o.get(key) != value for o in alike)]
+    return f" {', '.join(said)}" if said else ""
 
 
 def artifact_size(row: TargetEvidence) -> str:

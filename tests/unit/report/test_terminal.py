@@ -66,3 +66,13 @@ def test_comparison_lists_every_output(sample: Evidence) -> None:
     assert "logits" in text
     assert "features" in text
     assert "127.4 dB" in text
+
+
+def test_rows_that_share_a_title_show_their_difference(sample: Evidence) -> None:
+    first = sample.targets[0]
+    second = first.model_copy(update={"options": first.options | {"opset": "17"}})
+    text = rendered(
+        terminal.evidence(sample.model_copy(update={"targets": [first, second, sample.targets[1]]})), 120
+    )
+    for title in ("onnx float32 opset=12 ", "onnx float32 opset=17 ", "tflite float16 "):
+        assert title in text
