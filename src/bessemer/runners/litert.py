@@ -27,16 +27,28 @@ class LiteRTRunner:
     """An interpreter on the CPU with its default delegate.
 
     signature_key: which signature to run; None takes the first, or the main graph where the file has none.
+    threads: 0 leaves the number to the runtime.
+    reference_kernels: the plain kernels, without a delegate.
     """
 
-    def __init__(self, path: Path, signature_key: str | None = None, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        signature_key: str | None = None,
+        *,
+        threads: int = 0,
+        reference_kernels: bool = False,
+    ) -> None:
         self._module = load_runtime()
         self._path, self._threads = path, threads or None
+        self._reference = reference_kernels
         self.runtime = f"LiteRT {version('ai-edge-litert')}"
         self._plain = self._interpreter()
         keys = list(self._plain.get_signature_list())
         if signature_key is not None and signature_key not in keys:
-            raise UsageError(f"{path.name} has no signature '{signature_key}'", fix=f"It has: {', '.join(keys) or 'none'}")
+            raise UsageError(
+                f"{path.name} has no signature '{signature_key}'", fix=f"It has: {', '.join(keys) or 'none'}"
+            )
         self._key = signature_key or (keys[0] if keys else None)
         self._inputs, self._outputs = self._borders(self._plain)
         self.signature = Signature(
@@ -59,6 +71,8 @@ class LiteRTRunner:
         return {name: self._read(interpreter, detail) for name, detail in details.items()}
 
     def _interpreter(self, **options: Any) -> Any:
+        if self._reference:
+            options["experimental_op_resolver_type"] = self._module.OpResolverType.BUILTIN_REF
         try:
             return self._module.Interpreter(model_path=str(self._path), num_threads=self._threads, **options)
         except (ValueError, RuntimeError) as error:
@@ -82,6 +96,7 @@ class LiteRTRunner:
                 shape = np.shape(inputs[name])
                 interpreter.resize_tensor_input(detail["index"], shape, strict=False)
             interpreter.allocate_tensors()
+            interpreter.reset_all_variables()
             for name, detail in self._inputs.items():
                 interpreter.set_tensor(detail["index"], np.asarray(inputs[name], dtype=detail["dtype"]))
             interpreter.invoke()
@@ -89,13 +104,17 @@ class LiteRTRunner:
             raise RuntimeRefused(f"LiteRT refuses to run {self._path.name}", why=str(error)[:400]) from None
 
     def _read(self, interpreter: Any, detail: Any) -> Array:
-        shape = interpreter._get_tensor_details(detail["index"], 0)["shape"]  # the public list is from before the run
+        shape = interpreter._get_tensor_details(detail["index"], 0)[
+            "shape"
+        ]  # the public list is from before the run
         if 0 in shape:
             return np.empty(shape, detail["dtype"])  # get_tensor refuses tensors without elements
         try:
             return np.asarray(interpreter.get_tensor(detail["index"]))
         except (ValueError, RuntimeError) as error:
-            raise RuntimeRefused(f"LiteRT gives no value for '{detail['name']}'", why=str(error)[:400]) from None
+            raise RuntimeRefused(
+                f"LiteRT gives no value for '{detail['name']}'", why=str(error)[:400]
+            ) from None
 
 
 def _spec(name: str, detail: Any) -> TensorSpec:

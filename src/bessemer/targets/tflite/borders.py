@@ -15,7 +15,9 @@ from bessemer.targets.tflite.dtypes import border_dtype
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-IMAGE_OPS = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "DepthToSpace"})
+IMAGE_OPS = frozenset(
+    {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "Resize", "DepthToSpace"}
+)
 PASSING = frozenset({"Add", "Sub", "Mul", "Div", "Relu", "Clip", "Pad", "Cast", "BatchNormalization"})
 
 
@@ -27,7 +29,9 @@ def place_inputs(ctx: Context, graph: ir.Graph, blockers: list[Blocker], prepare
         try:
             _place_input(ctx, value, prepared)
         except Blocked as problem:
-            blockers.append(Blocker(value.name or "", "Input", problem.rule, problem.reason, rewrite=problem.rewrite))
+            blockers.append(
+                Blocker(value.name or "", "Input", problem.rule, problem.reason, rewrite=problem.rewrite)
+            )
 
 
 def _place_input(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
@@ -71,7 +75,9 @@ def place_outputs(ctx: Context, graph: ir.Graph, blockers: list[Blocker], prepar
         try:
             _place_output(ctx, value, prepared)
         except Blocked as problem:
-            blockers.append(Blocker(value.name or "", "Output", problem.rule, problem.reason, rewrite=problem.rewrite))
+            blockers.append(
+                Blocker(value.name or "", "Output", problem.rule, problem.reason, rewrite=problem.rewrite)
+            )
 
 
 def _place_output(ctx: Context, value: ir.Value, prepared: Prepared) -> None:

@@ -91,7 +91,10 @@ _SHARED = {
     "MINIMUM": "MaximumMinimumOptions",
     "L2_NORMALIZATION": "L2NormOptions",
     "CONV_3D_TRANSPOSE": "Conv3DOptions",
-    **dict.fromkeys(("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"), "ReducerOptions"),
+    **dict.fromkeys(
+        ("MEAN", "SUM", "REDUCE_PROD", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_ANY", "REDUCE_ALL"),
+        "ReducerOptions",
+    ),
     "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNNOptions",
     "RANDOM_STANDARD_NORMAL": "RandomOptions",
     "RANDOM_UNIFORM": "RandomOptions",

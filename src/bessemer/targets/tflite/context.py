@@ -9,7 +9,8 @@ the tensor lies otherwise. Constants are transposed at compile time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class Blocked(Exception):  # noqa: N818  # a control signal from a lowering to t
         self.rule, self.reason, self.rewrite = rule, reason, rewrite
 
 
-class Placed(NamedTuple):
+@dataclass(frozen=True)
+class Placed:
     """A tensor index and `logical = transpose(tensor, perm)`."""
 
     index: int
@@ -44,7 +46,9 @@ class Placed(NamedTuple):
 class Context:
     """Lowers one graph (the model or a body) into one subgraph."""
 
-    def __init__(self, module: Module, options: TFLiteOptions, name: str, parent: Context | None = None) -> None:
+    def __init__(
+        self, module: Module, options: TFLiteOptions, name: str, parent: Context | None = None
+    ) -> None:
         self.module, self.options, self.parent = module, options, parent
         self.sub = Subgraph(name)
         module.subgraphs.append(self.sub)
@@ -54,7 +58,7 @@ class Context:
         self.blockers: list[Blocker] = []
         self.integer = False
         """Whether the current node runs on integers: set by the driver, read by `tensor` and `out`."""
-        self.narrow = False if parent is None else parent.narrow
+        self.narrow: bool = False if parent is None else parent.narrow
         """Whether UINT8 encodings are written as INT8 (the newer kernels), zero points shifted by 128."""
         self._moved: dict[tuple[int, Perm], int] = {}
         self._views: dict[tuple[str, int], int] = {}
@@ -102,7 +106,10 @@ class Context:
         """Whether two values surely have the same shape (symbols compared by name)."""
         if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
             return False
-        return all(x == y and (isinstance(x, int) or x.value is not None) for x, y in zip(a.shape, b.shape, strict=True))
+        return all(
+            x == y and (isinstance(x, int) or x.value is not None)
+            for x, y in zip(a.shape, b.shape, strict=True)
+        )
 
     # Tensors of values
 
@@ -221,11 +228,18 @@ class Context:
     def reshape(self, index: int, shape: Dims, out: int | None = None, name: str = "") -> int:
         """RESHAPE to `shape`, which may hold one None. Raises Blocked when more sizes are unknown."""
         if sum(dim is None for dim in shape) > 1:
-            raise Blocked("dynamic-reshape", f"a reshape to {shape} has more than one size unknown until run time",
-                          "bind the dynamic dimensions with --shape")
+            raise Blocked(
+                "dynamic-reshape",
+                f"a reshape to {shape} has more than one size unknown until run time",
+                "bind the dynamic dimensions with --shape",
+            )
         source = self.sub.tensors[index]
         dims = np.array([-1 if dim is None else dim for dim in shape], np.int32)
-        target = self.temp(source.type, shape, name or f"{source.name}/reshape", source.encoding) if out is None else out
+        target = (
+            self.temp(source.type, shape, name or f"{source.name}/reshape", source.encoding)
+            if out is None
+            else out
+        )
         return self.emit("RESHAPE", [index, self.constant(dims, "shape")], [target], new_shape=dims.tolist())
 
     def dequantized(self, index: int) -> int:
@@ -248,12 +262,17 @@ class Context:
 
     def _encoded(self, value: ir.Value, encoding: Encoding, order: Perm) -> int:
         if encoding.dtype not in ACTIVATIONS or not encoding.per_tensor:
-            raise Blocked("activation-encoding", f"LiteRT holds computed values as {', '.join(ACTIVATIONS)} with one scale, "
-                          f"not {encoding.dtype}{'' if encoding.per_tensor else ' per axis'} ('{value.name}')")
+            raise Blocked(
+                "activation-encoding",
+                f"LiteRT holds computed values as {', '.join(ACTIVATIONS)} with one scale, "
+                f"not {encoding.dtype}{'' if encoding.per_tensor else ' per axis'} ('{value.name}')",
+            )
         if encoding.dtype == "INT16" and encoding.zero_point.any():
             raise Blocked("activation-encoding", f"LiteRT's INT16 values have zero point 0 ('{value.name}')")
         shape = apply(inverse(order), self.shape(value))
-        return self.sub.add(Tensor(value.name or "", encoding.dtype, shape, encoding=physical(encoding, order)))
+        return self.sub.add(
+            Tensor(value.name or "", encoding.dtype, shape, encoding=physical(encoding, order))
+        )
 
     def _transposed(self, index: int, perm: Perm) -> int:
         tensor = self.sub.tensors[index]
@@ -277,7 +296,9 @@ class Context:
         weight, order, name = weight_of(value), inverse(wanted), value.name or "const"
         if weight is not None and self.integer:
             held = weight.transposed(order)
-            encoding = shifted(held.encoding) if self.narrow and held.encoding.dtype == "UINT8" else held.encoding
+            encoding = (
+                shifted(held.encoding) if self.narrow and held.encoding.dtype == "UINT8" else held.encoding
+            )
             offset = 128 if encoding is not held.encoding else 0
             data = _lazy(held.integers, offset)
             return self.sub.add(Tensor(name, encoding.dtype, held.integers.shape, data, encoding))
@@ -288,14 +309,18 @@ class Context:
         return self._plain_constant(value, order, name)
 
     def _plain_constant(self, value: ir.Value, order: Perm, name: str) -> int:
-        kind, held = self.type(value), value.const_value
+        kind, held = self.type(value), held_by(value)
         shape = apply(order, tuple(int(dim) for dim in held.shape))
 
         def data() -> Array:
-            return np.ascontiguousarray(np.asarray(held.numpy()).astype(NUMPY[kind], copy=False).transpose(order))
+            return np.ascontiguousarray(
+                np.asarray(held.numpy()).astype(NUMPY[kind], copy=False).transpose(order)
+            )
 
         if kind == "FLOAT32" and self.options.precision == "float16" and fits_half(held):
-            half = self.sub.add(Tensor(f"{name}/float16", "FLOAT16", shape, lambda: data().astype(np.float16)))
+            half = self.sub.add(
+                Tensor(f"{name}/float16", "FLOAT16", shape, lambda: data().astype(np.float16))
+            )
             out = self.sub.add(Tensor(name, "FLOAT32", shape))
             return self.emit("DEQUANTIZE", [half], [out])
         return self.sub.add(Tensor(name, kind, shape, data))
@@ -305,6 +330,13 @@ ACTIVATIONS = ("INT8", "UINT8", "INT16")
 
 SMALL = 64
 """Constants of fewer elements stay float32 in a float16 file: halving them saves nothing."""
+
+
+def held_by(value: ir.Value) -> Any:
+    """The tensor behind a constant value."""
+    if value.const_value is None:
+        raise Blocked("no-constant", f"'{value.name}' is not a constant")
+    return value.const_value
 
 
 def fits_half(held: Any) -> bool:

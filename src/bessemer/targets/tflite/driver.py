@@ -32,7 +32,10 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
     """Lower one node. Raises Blocked."""
     entry = find(node)
     if entry is None:
-        raise Blocked("no-operator", f"TFLite has no operator for {node.domain + '.' if node.domain else ''}{node.op_type}")
+        raise Blocked(
+            "no-operator",
+            f"TFLite has no operator for {node.domain + '.' if node.domain else ''}{node.op_type}",
+        )
     for value in (*node.inputs, *node.outputs):
         if value is not None:
             _need_tensor(value)

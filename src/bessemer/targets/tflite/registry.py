@@ -28,16 +28,16 @@ class Entry:
 LOWERINGS: dict[tuple[str, str], Entry] = {}
 
 
-def lower(
-    *op_types: str, domain: str = "", integer: Accepts | None = None
-) -> Callable[[Lowering], Lowering]:
+def lower(*op_types: str, domain: str = "", integer: Accepts | None = None) -> Callable[[Lowering], Lowering]:
     """Register the decorated function for these operators."""
 
     def register(function: Lowering) -> Lowering:
         for op_type in op_types:
             key = (domain, op_type)
             if key in LOWERINGS:
-                raise ValueError(f"{op_type} is lowered twice: {LOWERINGS[key].function.__module__}, {function.__module__}")
+                raise ValueError(
+                    f"{op_type} is lowered twice: {LOWERINGS[key].function.__module__}, {function.__module__}"
+                )
             LOWERINGS[key] = Entry(function, integer)
         return function
 

@@ -37,7 +37,9 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
-        prepared = Prepared(Module(description=options.description), options.precision, CLOSENESS[options.precision])
+        prepared = Prepared(
+            Module(description=options.description), options.precision, CLOSENESS[options.precision]
+        )
         prepared.notes.extend(model.notes)
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bessemer.targets.tflite.builder import Op, Subgraph
 
-FLOAT_ONLY_SINCE = {"BROADCAST_TO": 2}
 INT8_SINCE = {
     "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "ADD": 2, "SUB": 2, "MUL": 2, "AVERAGE_POOL_2D": 2,
     "MAX_POOL_2D": 2, "CONCATENATION": 2, "RELU": 2, "RELU6": 2, "LOGISTIC": 2, "TANH": 2, "SOFTMAX": 2,
@@ -30,7 +29,9 @@ def version_of(op: Op, subgraph: Subgraph) -> int:
     if op.code == "DEQUANTIZE" and "FLOAT16" in types:
         version = 3
     if op.code == "FULLY_CONNECTED":
-        version = max(version, 5 if op.options.get("keep_num_dims") else 1, 6 if op.inputs[2:] in ([], [-1]) else 1)
+        version = max(
+            version, 5 if op.options.get("keep_num_dims") else 1, 6 if op.inputs[2:] in ([], [-1]) else 1
+        )
     if op.code == "TRANSPOSE_CONV" and len(op.inputs) == 4:
         version = 4 if op.options.get("fused_activation_function") else 3
     return version

@@ -125,7 +125,11 @@ def _quantization(encoding: Encoding | None) -> rec.QuantizationParameters | Non
 
 
 def _operator(
-    op: Op, subgraph: Subgraph, number: dict[int, int], model: rec.Model, codes: dict[tuple[int, str, int], int]
+    op: Op,
+    subgraph: Subgraph,
+    number: dict[int, int],
+    model: rec.Model,
+    codes: dict[tuple[int, str, int], int],
 ) -> rec.Operator:
     table = options_table(op.code)
     first = table is None or table in BuiltinOptions.__members__

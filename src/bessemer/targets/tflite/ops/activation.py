@@ -10,7 +10,14 @@ from bessemer.ir.layout import identity
 from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
-from bessemer.targets.tflite.ops.common import activation_of, compute_as, optional, store, value
+from bessemer.targets.tflite.ops.common import (
+    activation_of,
+    compute_as,
+    optional,
+    sole_consumer,
+    store,
+    value,
+)
 from bessemer.targets.tflite.ops.elementwise import computing_type, operand
 from bessemer.targets.tflite.registry import lower
 
@@ -50,7 +57,13 @@ class Chain:
 
 def _both_encoded(ctx: Context, node: ir.Node) -> bool:
     source, result = ctx.encoding(node.inputs[0]), ctx.encoding(node.outputs[0])
-    return source is not None and result is not None and source.dtype == result.dtype and source.per_tensor and result.per_tensor
+    return (
+        source is not None
+        and result is not None
+        and source.dtype == result.dtype
+        and source.per_tensor
+        and result.per_tensor
+    )
 
 
 def _fixed(ctx: Context, node: ir.Node) -> bool:
@@ -149,7 +162,9 @@ def leaky_relu(ctx: Context, node: ir.Node) -> None:
     _one(ctx, node, "LEAKY_RELU", alpha=float(node.attributes.get_float("alpha", 0.01)))
 
 
-@lower("PRelu", integer=lambda ctx, node: _both_encoded(ctx, node) and ctx.encoding(node.inputs[1]) is not None)
+@lower(
+    "PRelu", integer=lambda ctx, node: _both_encoded(ctx, node) and ctx.encoding(node.inputs[1]) is not None
+)
 def prelu(ctx: Context, node: ir.Node) -> None:
     """PRELU; integers (no kernel) as MAXIMUM and MINIMUM parts."""
     source, slope = value(node, 0), value(node, 1)
@@ -227,13 +242,19 @@ def log1p(chain: Chain, x: int) -> int:
     """log(1 + x) for x >= 0 to full precision: x log(w) / (w - 1) with w = fl(1 + x) (Kahan)."""
     ctx, w = chain.ctx, chain.op("ADD", x, 1.0)
     scaled = chain.op("MUL", x, chain.op("DIV", chain.op("LOG", w), chain.op("SUB", w, 1.0)))
-    tiny = ctx.emit("EQUAL", [w, ctx.constant(np.float32(1), "scalar")], [ctx.temp("BOOL", chain.shape, "tiny")])
+    tiny = ctx.emit(
+        "EQUAL", [w, ctx.constant(np.float32(1), "scalar")], [ctx.temp("BOOL", chain.shape, "tiny")]
+    )
     return chain.op("SELECT_V2", tiny, x, scaled)
 
 
 @lower("Softplus")
 def softplus(ctx: Context, node: ir.Node) -> None:
-    """log(1 + exp(x))."""
+    """log(1 + exp(x)); as part of x tanh(softplus(x)) all three become Mish: TANH is not exact near 0."""
+    product = _mish_pattern(ctx, node)
+    if product is not None:
+        _mish(Chain(ctx, node), product.outputs[0])
+        return
     chain = Chain(ctx, node)
     ctx.alias(node.outputs[0], softplus_of(chain, chain.x), chain.perm)
 
@@ -241,10 +262,24 @@ def softplus(ctx: Context, node: ir.Node) -> None:
 @lower("Mish")
 def mish(ctx: Context, node: ir.Node) -> None:
     """x tanh(log(1 + e^x)) = x n / (n + 2) with n = e^x (e^x + 2); beyond 20 the quotient is 1 in float32."""
-    chain = Chain(ctx, node)
+    _mish(Chain(ctx, node), node.outputs[0])
+
+
+def _mish(chain: Chain, result: ir.Value) -> None:
     e = chain.op("EXP", chain.op("MINIMUM", chain.x, 20.0))
     n = chain.op("MUL", e, chain.op("ADD", e, 2.0))
-    chain.end("MUL", chain.x, chain.op("DIV", n, chain.op("ADD", n, 2.0)))
+    share = chain.op("DIV", n, chain.op("ADD", n, 2.0))
+    chain.ctx.emit("MUL", [chain.x, share], [chain.ctx.out(result, chain.perm)], fused_activation_function=0)
+
+
+def _mish_pattern(ctx: Context, node: ir.Node) -> ir.Node | None:
+    """The product at the end of x tanh(softplus(x)), when nothing else sees what is between; both are marked done."""
+    tanh = sole_consumer(ctx, node.outputs[0])
+    product = sole_consumer(ctx, tanh.outputs[0]) if tanh is not None and tanh.op_type == "Tanh" else None
+    if tanh is None or product is None or product.op_type != "Mul" or node.inputs[0] not in product.inputs:
+        return None
+    ctx.done.update((tanh, product))
+    return product
 
 
 @lower("Swish")
@@ -300,7 +335,9 @@ def softmax(ctx: Context, node: ir.Node) -> None:
     shape = ctx.sub.tensors[index].shape
     flat = ctx.reshape(index, (None, shape[-1])) if shape[-1] is not None else -1
     if flat < 0:
-        raise Blocked("dynamic-shape", f"{node.op_type} of {rank} axes along an unknown one", "bind it with --shape")
+        raise Blocked(
+            "dynamic-shape", f"{node.op_type} of {rank} axes along an unknown one", "bind it with --shape"
+        )
     inner = ctx.emit(code, [flat], [ctx.temp("FLOAT32", (None, shape[-1]), code.lower())], **options)
     ctx.reshape(inner, shape, ctx.out(result, perm))
 

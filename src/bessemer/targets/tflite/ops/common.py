@@ -33,7 +33,9 @@ def required_const(ctx: Context, node: ir.Node, index: int) -> Any:
     """The array of an input that TFLite wants constant."""
     array = ctx.const(value(node, index))
     if array is None:
-        raise Blocked("dynamic-argument", f"input {index} of {node.op_type} must be known before the model runs")
+        raise Blocked(
+            "dynamic-argument", f"input {index} of {node.op_type} must be known before the model runs"
+        )
     return array
 
 
@@ -42,7 +44,9 @@ def static_shape(ctx: Context, v: ir.Value) -> tuple[int, ...]:
     dims = ctx.shape(v)
     known = tuple(dim for dim in dims if dim is not None)
     if len(known) != len(dims):
-        raise Blocked("dynamic-shape", f"the shape of '{v.name}' must be known", "bind its dimensions with --shape")
+        raise Blocked(
+            "dynamic-shape", f"the shape of '{v.name}' must be known", "bind its dimensions with --shape"
+        )
     return known
 
 
@@ -71,7 +75,8 @@ def sole_consumer(ctx: Context, v: ir.Value) -> ir.Node | None:
     if len(uses) != 1 or v.is_graph_output() or ctx.encoding(v) is not None:
         return None
     node: ir.Node = uses[0][0]
-    return node if node.graph is v.graph or v.producer() is not None and node.graph is v.producer().graph else None
+    producer = v.producer()
+    return node if producer is not None and node.graph is producer.graph else None
 
 
 def fused(ctx: Context, node: ir.Node, last: ir.Node | None = None) -> tuple[ir.Value, int]:

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bessemer.ir.types import Array
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import final_value, fused, optional, value
-from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, integer_product, quantized_vector, with_height
+from bessemer.targets.tflite.ops.weights import (
+    accumulator_scale,
+    bias_tensor,
+    integer_product,
+    quantized_vector,
+    with_height,
+)
 from bessemer.targets.tflite.ops.window import SpatialOutput, Window, lift, spatial_input, take_window, window
 from bessemer.targets.tflite.registry import lower
 
-from bessemer.ir.types import Array
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -25,7 +31,7 @@ DHWIO = (4, 3, 0, 1, 2)
 
 
 def _integer(ctx: Context, node: ir.Node) -> bool:
-    return ctx.rank(node.inputs[0]) in (3, 4) and integer_product(ctx, node, final_value(ctx, node), 0)
+    return ctx.rank(value(node, 0)) in (3, 4) and integer_product(ctx, node, final_value(ctx, node), 0)
 
 
 @lower("Conv", integer=_integer)
@@ -50,7 +56,14 @@ def conv(ctx: Context, node: ir.Node) -> None:
         bias = no_bias(ctx, ctx.shape(weight)[0], source, scale)
     result, activation = fused(ctx, node)
     out = SpatialOutput(ctx, result)
-    ctx.emit(code, [index, filters, bias], [out.index], padding=padding, fused_activation_function=activation, **options)
+    ctx.emit(
+        code,
+        [index, filters, bias],
+        [out.index],
+        padding=padding,
+        fused_activation_function=activation,
+        **options,
+    )
     out.finish()
 
 
@@ -90,7 +103,9 @@ def _kernel(ctx: Context, node: ir.Node, geometry: Window) -> tuple[str, int, di
 
 def _conv3d(ctx: Context, node: ir.Node, geometry: Window) -> None:
     if node.attributes.get_int("group", 1) != 1:
-        raise Blocked("grouped-conv3d", "LiteRT's CONV_3D has no groups", "split the channels before the convolution")
+        raise Blocked(
+            "grouped-conv3d", "LiteRT's CONV_3D has no groups", "split the channels before the convolution"
+        )
     index, padding = take_window(ctx, spatial_input(ctx, value(node, 0)), geometry)
     filters = ctx.tensor(value(node, 1), DHWIO)
     bias = bias_tensor(ctx, optional(node, 2), None, None)
@@ -103,4 +118,3 @@ def _conv3d(ctx: Context, node: ir.Node, geometry: Window) -> None:
         bias = no_bias(ctx, ctx.shape(value(node, 1))[0], value(node, 0), None)
     inputs = [index, filters, bias]
     ctx.emit("CONV_3D", inputs, [out.index], padding=padding, fused_activation_function=activation, **options)
-

@@ -31,7 +31,9 @@ class Geometry:
         self.kernel = (*lift, *kernel)
         sizes, outs = ctx.shape(source)[2:], ctx.shape(result)[2:]
         if None in sizes or None in outs:
-            raise Blocked("dynamic-shape", "a transposed convolution needs known sizes", "bind them with --shape")
+            raise Blocked(
+                "dynamic-shape", "a transposed convolution needs known sizes", "bind them with --shape"
+            )
         self.sizes = (*lift, *(d or 0 for d in sizes))
         self.outs = (*lift, *(d or 0 for d in outs))
         self.full = tuple(
@@ -103,7 +105,9 @@ def kernel_tensors(ctx: Context, weight: ir.Value, geometry: Geometry, groups: i
 
 def _computed_kernel(ctx: Context, weight: ir.Value, geometry: Geometry, groups: int) -> int:
     if groups > 1 or any(d != 1 for d in geometry.dilations):
-        raise Blocked("dynamic-kernel", "a computed kernel with groups or dilations", "make the kernel a constant")
+        raise Blocked(
+            "dynamic-kernel", "a computed kernel with groups or dilations", "make the kernel a constant"
+        )
     if ctx.rank(weight) == 4:
         return ctx.tensor(weight, (3, 0, 1, 2))
     tensor = ctx.tensor(weight, (2, 0, 1))
@@ -137,7 +141,10 @@ def output_shape(ctx: Context, index: int, rest: Sequence[int]) -> int:
     if batch is not None:
         return ctx.constant(np.array([batch, *rest], np.int32), "shape")
     whole = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (4,), "shape")], out_type=2)
-    begin, size = ctx.constant(np.array([0], np.int32), "begin"), ctx.constant(np.array([1], np.int32), "size")
+    begin, size = (
+        ctx.constant(np.array([0], np.int32), "begin"),
+        ctx.constant(np.array([1], np.int32), "size"),
+    )
     first = ctx.emit("SLICE", [whole, begin, size], [ctx.temp("INT32", (1,), "batch")])
     tail = ctx.constant(np.array(rest, np.int32), "sizes")
     return ctx.emit("CONCATENATION", [first, tail], [ctx.temp("INT32", (4,), "shape")], axis=0)
@@ -156,6 +163,3 @@ def cut(ctx: Context, index: int, before: Sequence[int], sizes: Sequence[int]) -
     size = ctx.constant(np.array([-1, *sizes, -1], np.int32), "size")
     out = ctx.temp(tensor.type, (tensor.shape[0], *sizes, tensor.shape[-1]), "cut", tensor.encoding)
     return ctx.emit("SLICE", [index, begin, size], [out])
-
-
-

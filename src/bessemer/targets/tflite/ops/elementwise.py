@@ -10,7 +10,7 @@ from bessemer.ir.layout import identity, inverse, is_identity
 from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
-from bessemer.targets.tflite.ops.common import compute_as, final_value, fused, store, value
+from bessemer.targets.tflite.ops.common import compute_as, final_value, fused, store
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def _integer(ctx: Context, node: ir.Node) -> bool:
         return False
     if node.op_type in ("Max", "Min"):
         return inputs[0] == result and inputs[1] == result
-    return node.op_type in ("Add", "Sub", "Mul") or (node.op_type == "Div" and result is not None and result.dtype == "UINT8")
+    return node.op_type in ("Add", "Sub", "Mul") or (
+        node.op_type == "Div" and result is not None and result.dtype == "UINT8"
+    )
 
 
 @lower("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow", "Sum", "Mean", integer=_integer)

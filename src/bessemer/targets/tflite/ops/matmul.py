@@ -21,7 +21,11 @@ TURNED: Perm = (1, 0)
 
 def _gemm_integer(ctx: Context, node: ir.Node) -> bool:
     attributes = node.attributes
-    if attributes.get_int("transA", 0) or attributes.get_float("alpha", 1.0) != 1 or attributes.get_float("beta", 1.0) != 1:
+    if (
+        attributes.get_int("transA", 0)
+        or attributes.get_float("alpha", 1.0) != 1
+        or attributes.get_float("beta", 1.0) != 1
+    ):
         return False
     axis = 0 if attributes.get_int("transB", 0) else 1
     return _vector(ctx, node, optional(node, 2)) and integer_product(ctx, node, final_value(ctx, node), axis)
@@ -64,7 +68,9 @@ def _scaled(ctx: Context, index: int, factor: float) -> int:
     if factor == 1.0:
         return index
     out = ctx.temp("FLOAT32", ctx.sub.tensors[index].shape, "scaled")
-    return ctx.emit("MUL", [index, ctx.constant(np.float32(factor), "factor")], [out], fused_activation_function=0)
+    return ctx.emit(
+        "MUL", [index, ctx.constant(np.float32(factor), "factor")], [out], fused_activation_function=0
+    )
 
 
 def _connected(ctx: Context, node: ir.Node, last: ir.Node, a: int, b: int, bias: ir.Value | None) -> None:
@@ -100,7 +106,7 @@ def bias_after(ctx: Context, node: ir.Node) -> tuple[ir.Node | None, ir.Value | 
 
 
 def _matmul_integer(ctx: Context, node: ir.Node) -> bool:
-    if not ctx.is_const(node.inputs[1]) or ctx.rank(node.inputs[1]) != 2 or ctx.rank(node.inputs[0]) < 2:
+    if not ctx.is_const(node.inputs[1]) or ctx.rank(value(node, 1)) != 2 or ctx.rank(value(node, 0)) < 2:
         return False
     last, _ = bias_after(ctx, node)
     return integer_product(ctx, node, final_value(ctx, last or node), 1)

@@ -63,7 +63,9 @@ def batch_normalization(ctx: Context, node: ir.Node) -> None:
     source = value(node, 0)
     need_type(ctx, source, "FLOAT32")
     if node.attributes.get_int("training_mode", 0):
-        raise Blocked("training", "batch normalization in training mode updates its statistics", "export for inference")
+        raise Blocked(
+            "training", "batch normalization in training mode updates its statistics", "export for inference"
+        )
     epsilon = float(node.attributes.get_float("epsilon", 1e-5))
     perm = ctx.perm(source)
     steps = Steps(ctx, perm if len(perm) > 1 else identity(len(perm)))

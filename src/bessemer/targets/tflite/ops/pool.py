@@ -11,7 +11,13 @@ from bessemer.ir.types import Array
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import need_type, same_encoding, value
 from bessemer.targets.tflite.ops.window import (
-    VALID, SpatialOutput, Window, pad_spatial, spatial_input, take_window, window,
+    VALID,
+    SpatialOutput,
+    Window,
+    pad_spatial,
+    spatial_input,
+    take_window,
+    window,
 )  # fmt: skip
 from bessemer.targets.tflite.registry import lower
 
@@ -48,7 +54,7 @@ def lowest(ctx: Context, index: int) -> int:
 
 
 def _four(ctx: Context, node: ir.Node) -> bool:
-    return same_encoding(ctx, node) and ctx.rank(node.inputs[0]) in (3, 4) and not _dilated(node)
+    return same_encoding(ctx, node) and ctx.rank(value(node, 0)) in (3, 4) and not _dilated(node)
 
 
 def _dilated(node: ir.Node) -> bool:
@@ -59,7 +65,11 @@ def _dilated(node: ir.Node) -> bool:
 def max_pool(ctx: Context, node: ir.Node) -> None:
     """MAX_POOL_2D; dilated or 3-D windows as the maximum of shifted slices."""
     source = value(node, 0)
-    if len(node.outputs) > 1 and node.outputs[1].name and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+    if (
+        len(node.outputs) > 1
+        and node.outputs[1].name
+        and (node.outputs[1].uses() or node.outputs[1].is_graph_output())
+    ):
         raise Blocked("pool-indices", "LiteRT has no max pooling that returns indices")
     if ctx.type(source) in ("INT8", "UINT8") and not ctx.integer:
         raise Blocked("type", "max pooling of plain integers", "cast to float32 around it")
@@ -104,14 +114,20 @@ def _by_slices(ctx: Context, node: ir.Node, index: int, geometry: Window, code: 
         if total < 0:
             total = piece
             continue
-        target = out.index if count == len(positions) - 1 else ctx.temp("FLOAT32", ctx.sub.tensors[piece].shape, "max")
+        target = (
+            out.index
+            if count == len(positions) - 1
+            else ctx.temp("FLOAT32", ctx.sub.tensors[piece].shape, "max")
+        )
         total = ctx.emit(code, [total, piece], [target])
     if len(positions) == 1:
         ctx.reshape(total, ctx.sub.tensors[out.index].shape, out.index)
     out.finish()
 
 
-def _slice(ctx: Context, index: int, start: list[int], strides: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+def _slice(
+    ctx: Context, index: int, start: list[int], strides: tuple[int, ...], sizes: tuple[int, ...]
+) -> int:
     tensor = ctx.sub.tensors[index]
     ends = [s + (n - 1) * t + 1 for s, n, t in zip(start, sizes, strides, strict=True)]
     begin = ctx.constant(np.array([0, *start, 0], np.int32), "begin")
@@ -172,7 +188,9 @@ def counts(ctx: Context, node: ir.Node, geometry: Window) -> Array:
         if include and not _ceil_padding(node, explicit, geometry, axis):
             continue
         if size is None or before < 0:
-            raise Blocked("dynamic-padding", "padded average pooling over an unknown size", "bind it with --shape")
+            raise Blocked(
+                "dynamic-padding", "padded average pooling over an unknown size", "bind it with --shape"
+            )
         valid = np.zeros(size + before + after)
         outer = explicit[axis + len(geometry.kernel)] if include else 0
         valid[before - (before if include else 0) : before + size + outer] = 1
@@ -212,7 +230,9 @@ class Scaled:
         """Emit slices, sums and the product."""
         ctx = self.ctx
         if int(np.prod(geometry.kernel)) > MOST_SLICES:
-            raise Blocked("pool-window", f"LiteRT has no kernel for a window of {geometry.kernel} over this data")
+            raise Blocked(
+                "pool-window", f"LiteRT has no kernel for a window of {geometry.kernel} over this data"
+            )
         lifted = ctx.rank(value(self.node, 0)) == 3
         one = (1,) if lifted else ()
         zero = (0,) if lifted else ()
@@ -227,7 +247,9 @@ class Scaled:
             start = [p * d for p, d in zip(position, (*one, *geometry.dilations), strict=True)]
             piece = _slice(ctx, padded, start, (*one, *geometry.strides), known)
             shape = ctx.sub.tensors[piece].shape
-            total = piece if total < 0 else ctx.emit("ADD", [total, piece], [ctx.temp("FLOAT32", shape, "sum")])
+            total = (
+                piece if total < 0 else ctx.emit("ADD", [total, piece], [ctx.temp("FLOAT32", shape, "sum")])
+            )
         grid = self.grid.reshape((1, *one, *self.grid.shape, 1)).astype(np.float32)
         ctx.emit("MUL", [total, ctx.constant(grid, "shares")], [out.index], fused_activation_function=0)
         out.finish()

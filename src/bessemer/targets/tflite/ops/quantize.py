@@ -26,7 +26,9 @@ def encoding_of_node(ctx: Context, node: ir.Node, integers: ir.Value) -> Encodin
     if scale.size == 1:
         return Encoding(kind, scale.reshape(()), np.asarray(zero).reshape(()))
     if node.attributes.get_int("block_size", 0) or scale.ndim != 1:
-        raise Blocked("blocked-quantization", "LiteRT has no kernel for blocked quantization of computed values")
+        raise Blocked(
+            "blocked-quantization", "LiteRT has no kernel for blocked quantization of computed values"
+        )
     axis = node.attributes.get_int("axis", 1) % ctx.rank(integers)
     return Encoding(kind, scale, np.asarray(zero), axis)
 
@@ -37,7 +39,9 @@ def dequantize_linear(ctx: Context, node: ir.Node) -> None:
     integers, real = value(node, 0), node.outputs[0]
     encoding = encoding_of_node(ctx, node, integers)
     if encoding.dtype not in KINDS:
-        raise Blocked("quantized-type", f"LiteRT dequantizes INT8, UINT8 and INT16 values, not {encoding.dtype}")
+        raise Blocked(
+            "quantized-type", f"LiteRT dequantizes INT8, UINT8 and INT16 values, not {encoding.dtype}"
+        )
     perm = ctx.perm(integers)
     index = labelled(ctx, ctx.tensor(integers, perm), physical(encoding, perm), f"{integers.name}/quantized")
     ctx.alias(real, index, perm)

@@ -11,7 +11,14 @@ from bessemer.ir.layout import channels_first
 from bessemer.ir.types import Array
 from bessemer.targets.tflite.builder import Dims
 from bessemer.targets.tflite.context import Blocked, Context
-from bessemer.targets.tflite.ops.common import need_type, optional, required_const, same_encoding, static_shape, value
+from bessemer.targets.tflite.ops.common import (
+    need_type,
+    optional,
+    required_const,
+    same_encoding,
+    static_shape,
+    value,
+)
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -53,9 +60,13 @@ def _scales(ctx: Context, node: ir.Node, before: Dims) -> list[float | None]:
             found[axis] = float(scale)
     elif policy != "stretch":
         sizes = [before[axis] for axis in axes]
-        ratios = [int(want) / size for want, size in zip(required_const(ctx, node, 3), sizes, strict=True) if size]
+        ratios = [
+            int(want) / size for want, size in zip(required_const(ctx, node, 3), sizes, strict=True) if size
+        ]
         if None in sizes:
-            raise Blocked("dynamic-shape", "Resize that keeps its aspect needs known sizes", "bind them with --shape")
+            raise Blocked(
+                "dynamic-shape", "Resize that keeps its aspect needs known sizes", "bind them with --shape"
+            )
         for axis in axes:
             found[axis] = min(ratios) if policy == "not_larger" else max(ratios)
     return found
@@ -119,7 +130,9 @@ def _same_linear(node: ir.Node, axis: Axis, corners: bool, half: bool) -> bool:
 
 
 def _outside(node: ir.Node) -> bool:
-    return bool(node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize")
+    return bool(
+        node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize"
+    )
 
 
 def _same_nearest(node: ir.Node, axis: Axis, corners: bool, half: bool) -> bool:
@@ -188,7 +201,9 @@ def _gather(ctx: Context, index: int, at: int, positions: Array) -> int:
     tensor = ctx.sub.tensors[index]
     shape = (*tensor.shape[:at], len(positions), *tensor.shape[at + 1 :])
     where = ctx.constant(positions.astype(np.int32), "positions")
-    return ctx.emit("GATHER", [index, where], [ctx.temp(tensor.type, shape, "resized", tensor.encoding)], axis=at)
+    return ctx.emit(
+        "GATHER", [index, where], [ctx.temp(tensor.type, shape, "resized", tensor.encoding)], axis=at
+    )
 
 
 def _product(ctx: Context, index: int, at: int, weights: Array) -> int:
@@ -232,4 +247,4 @@ def _kernel(mode: str, distance: Array, a: float) -> Array:
         return np.maximum(1 - d, 0)
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+    return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))

@@ -64,7 +64,11 @@ def _reshape_at_run_time(ctx: Context, node: ir.Node) -> None:
         ctx.emit("RESHAPE", [ctx.tensor(source), ctx.int32(value(node, 1))], [ctx.out(result)])
         return
     if node.attributes.get_int("allowzero", 0):
-        raise Blocked("dynamic-reshape", "a reshape with allowzero and unknown sizes", "bind the dimensions with --shape")
+        raise Blocked(
+            "dynamic-reshape",
+            "a reshape with allowzero and unknown sizes",
+            "bind the dimensions with --shape",
+        )
     index = ctx.tensor(source)
     whole = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (ctx.rank(source),), "shape")], out_type=2)
     parts = [_dim(ctx, whole, axis, int(dim)) for axis, dim in enumerate(known)]
@@ -76,7 +80,10 @@ def _reshape_at_run_time(ctx: Context, node: ir.Node) -> None:
 def _dim(ctx: Context, shape: int, axis: int, dim: int) -> int:
     if dim != 0:
         return ctx.constant(np.array([dim], np.int32), "dim")
-    begin, size = ctx.constant(np.array([axis], np.int32), "begin"), ctx.constant(np.array([1], np.int32), "size")
+    begin, size = (
+        ctx.constant(np.array([axis], np.int32), "begin"),
+        ctx.constant(np.array([1], np.int32), "size"),
+    )
     return ctx.emit("SLICE", [shape, begin, size], [ctx.temp("INT32", (1,), "dim")])
 
 
@@ -95,7 +102,9 @@ def new_axes(ctx: Context, node: ir.Node) -> None:
         axes = _squeezed(ctx, node)
         ctx.emit("SQUEEZE", [ctx.tensor(source)], [ctx.out(result)], squeeze_dims=axes)
     else:
-        raise Blocked("dynamic-reshape", "a Flatten with both sizes unknown", "bind the dimensions with --shape")
+        raise Blocked(
+            "dynamic-reshape", "a Flatten with both sizes unknown", "bind the dimensions with --shape"
+        )
 
 
 def _squeezed(ctx: Context, node: ir.Node) -> tuple[int, ...]:
@@ -191,7 +200,9 @@ def _split_sizes(ctx: Context, node: ir.Node, axis: int) -> list[int]:
         return [int(size) for size in required_const(ctx, node, 1)]
     total, count = ctx.shape(value(node, 0))[axis], len(node.outputs)
     if total is None:
-        raise Blocked("dynamic-split", "the size of the split axis must be known", "bind its dimension with --shape")
+        raise Blocked(
+            "dynamic-split", "the size of the split axis must be known", "bind its dimension with --shape"
+        )
     each = -(-total // count)
     return [min(each, total - each * index) for index in range(count)]
 

@@ -56,9 +56,11 @@ def _bounds(size: int | None, start: int, stop: int, step: int) -> tuple[int, in
         return 0, 0, True
     if size is None:
         return int(np.clip(start, -LIMIT, LIMIT)), int(np.clip(stop, -LIMIT, LIMIT)), False
-    low, high, _ = slice(start, stop if stop >= -size else None, step).indices(size) if step < 0 else slice(
-        start, stop, step
-    ).indices(size)
+    low, high, _ = (
+        slice(start, stop if stop >= -size else None, step).indices(size)
+        if step < 0
+        else slice(start, stop, step).indices(size)
+    )
     if step < 0 and high < 0:
         high = -size - 1
     return low, high, False
@@ -77,7 +79,11 @@ def _emit(ctx: Context, node: ir.Node, perm: Perm, bounds: list[Array], masks: t
     index = [ctx.constant(b, name) for b, name in zip(bounds, ("begin", "end", "strides"), strict=True)]
     out = ctx.out(node.outputs[0], perm)
     ctx.emit(
-        "STRIDED_SLICE", [ctx.tensor(value(node, 0), perm), *index], [out], begin_mask=masks[0], end_mask=masks[1]
+        "STRIDED_SLICE",
+        [ctx.tensor(value(node, 0), perm), *index],
+        [out],
+        begin_mask=masks[0],
+        end_mask=masks[1],
     )
 
 
@@ -152,8 +158,12 @@ def bounded_int32(ctx: Context, v: ir.Value) -> int:
         return ctx.int32(v)
     index = ctx.tensor(v)
     shape = ctx.sub.tensors[index].shape
-    low = ctx.emit("MAXIMUM", [index, ctx.constant(np.int64(-LIMIT), "low")], [ctx.temp("INT64", shape, "bound")])
-    high = ctx.emit("MINIMUM", [low, ctx.constant(np.int64(LIMIT), "high")], [ctx.temp("INT64", shape, "bound")])
+    low = ctx.emit(
+        "MAXIMUM", [index, ctx.constant(np.int64(-LIMIT), "low")], [ctx.temp("INT64", shape, "bound")]
+    )
+    high = ctx.emit(
+        "MINIMUM", [low, ctx.constant(np.int64(LIMIT), "high")], [ctx.temp("INT64", shape, "bound")]
+    )
     return ctx.cast(high, "INT32")
 
 
@@ -182,7 +192,9 @@ def pad(ctx: Context, node: ir.Node) -> None:
         if len(perm) > 5:
             raise Blocked("rank", "LiteRT pads at most 5 axes")
         table = ctx.constant(physical.astype(np.int32), "paddings")
-        inputs = [index, table] if ctx.integer or _zero_pad(ctx, node) else [index, table, _fill(ctx, node, kind)]
+        inputs = (
+            [index, table] if ctx.integer or _zero_pad(ctx, node) else [index, table, _fill(ctx, node, kind)]
+        )
         ctx.emit("PAD" if len(inputs) == 2 else "PADV2", inputs, [ctx.out(node.outputs[0], perm)])
     elif mode == "reflect" and _mirrors(ctx, source, amounts):
         table = ctx.constant(physical.astype(np.int32), "paddings")
@@ -235,7 +247,9 @@ def _gathered(ctx: Context, node: ir.Node, index: int, physical: Array, mode: st
         tensor = ctx.sub.tensors[index]
         size = tensor.shape[axis]
         if size is None:
-            raise Blocked("dynamic-shape", f"{mode} padding of an unknown size", "bind the dimension with --shape")
+            raise Blocked(
+                "dynamic-shape", f"{mode} padding of an unknown size", "bind the dimension with --shape"
+            )
         positions = ctx.constant(_positions(mode, size, before, after), "positions")
         shape = (*tensor.shape[:axis], size + before + after, *tensor.shape[axis + 1 :])
         out = ctx.temp(tensor.type, shape, "padded", tensor.encoding)
@@ -244,7 +258,7 @@ def _gathered(ctx: Context, node: ir.Node, index: int, physical: Array, mode: st
 
 
 def _positions(mode: str, size: int, before: int, after: int) -> Array:
-    return np.pad(np.arange(size, dtype=np.int32), (before, after), mode=_NUMPY_MODE[mode])  # type: ignore[call-overload]  # the mode is chosen at run time
+    return np.pad(np.arange(size, dtype=np.int32), (before, after), mode=_NUMPY_MODE[mode])
 
 
 _NUMPY_MODE: dict[str, Any] = {"edge": "edge", "wrap": "wrap", "reflect": "reflect"}
@@ -255,7 +269,9 @@ def _pad_at_run_time(ctx: Context, node: ir.Node, mode: str) -> None:
     source = value(node, 0)
     rank = ctx.rank(source)
     if mode != "constant" or optional(node, 3) is not None:
-        raise Blocked("dynamic-argument", "pads that are computed, of some axes or in a mode other than constant")
+        raise Blocked(
+            "dynamic-argument", "pads that are computed, of some axes or in a mode other than constant"
+        )
     table = ctx.move(ctx.reshape(ctx.int32(value(node, 1)), (2, rank)), (1, 0))
     index = ctx.tensor(source)
     kind = ctx.type(source)

@@ -9,7 +9,7 @@ import numpy as np
 from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight, weight_of
 from bessemer.ir.types import Array
 from bessemer.targets.tflite.builder import Tensor
-from bessemer.targets.tflite.context import Context
+from bessemer.targets.tflite.context import Context, held_by
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -24,13 +24,15 @@ def with_height(ctx: Context, weight: ir.Value) -> ir.Value:
     made: ir.Value | None = weight.meta.get("bessemer.tflite.lifted")
     if made is not None:
         return made
-    held = weight.const_value
+    held = held_by(weight)
     shape = (*held.shape[:2], 1, *held.shape[2:])
-    made = ir.Value(name=weight.name, shape=ir.Shape(shape), type=ir.TensorType(weight.dtype))
+    made = ir.Value(name=weight.name, shape=ir.Shape(shape), type=weight.type)
     quantized = weight_of(weight)
     if quantized is None:
         made.const_value = ir.LazyTensor(
-            lambda: ir.tensor(np.asarray(held.numpy()).reshape(shape)), dtype=held.dtype, shape=ir.Shape(shape)
+            lambda: ir.tensor(np.asarray(held.numpy()).reshape(shape)),
+            dtype=held.dtype,
+            shape=ir.Shape(shape),
         )
     else:
         set_weight(made, QuantizedWeight(quantized.integers.reshape(shape), quantized.encoding))

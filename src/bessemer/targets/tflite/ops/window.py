@@ -56,7 +56,9 @@ def window(ctx: Context, node: ir.Node, kernel: Sequence[int], *, ceil: bool = F
         elif auto == "VALID":
             axes.append((0, 0, False))
         else:
-            extra = _ceil_extra(sizes[i], pads[i] + pads[count + i], strides[i], reach, pads[i]) if ceil else 0
+            extra = (
+                _ceil_extra(sizes[i], pads[i] + pads[count + i], strides[i], reach, pads[i]) if ceil else 0
+            )
             after = pads[count + i] + extra
             axes.append((pads[i], after, _is_same(sizes[i], strides[i], reach, pads[i], after)))
     before, after_all = tuple(a for a, _, _ in axes), tuple(b for _, b, _ in axes)
@@ -67,7 +69,9 @@ def _auto(mode: str, size: int | None, stride: int, reach: int) -> tuple[int, in
     if size is None:
         if mode == "SAME_UPPER":
             return (-1, -1, True)
-        raise Blocked("dynamic-padding", "SAME_LOWER padding of an unknown size", "bind the dimension with --shape")
+        raise Blocked(
+            "dynamic-padding", "SAME_LOWER padding of an unknown size", "bind the dimension with --shape"
+        )
     total = same_total(size, stride, reach)
     small, large = total // 2, total - total // 2
     before, after = (small, large) if mode == "SAME_UPPER" else (large, small)
@@ -99,13 +103,17 @@ def _ceil_extra(size: int | None, pads: int, stride: int, reach: int, before: in
     return max(steps * stride - room, 0)
 
 
-def pad_spatial(ctx: Context, index: int, before: Sequence[int], after: Sequence[int], fill: Any = None) -> int:
+def pad_spatial(
+    ctx: Context, index: int, before: Sequence[int], after: Sequence[int], fill: Any = None
+) -> int:
     """Pad the axes between batch and channels of a channels-last tensor. `fill`: None is (quantized) zero."""
     if not any(before) and not any(after):
         return index
     tensor = ctx.sub.tensors[index]
     amounts = [(0, 0), *zip(before, after, strict=True), (0, 0)]
-    shape: Dims = tuple(None if d is None else d + a + b for d, (a, b) in zip(tensor.shape, amounts, strict=True))
+    shape: Dims = tuple(
+        None if d is None else d + a + b for d, (a, b) in zip(tensor.shape, amounts, strict=True)
+    )
     table = ctx.constant(np.array(amounts, np.int32), "paddings")
     out = ctx.temp(tensor.type, shape, f"{tensor.name}/pad", tensor.encoding)
     if fill is None:
