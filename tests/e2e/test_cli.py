@@ -39,6 +39,13 @@ def test_convert_verifies_and_exits_0(bessemer: Run, convnet: Path, target: str)
     assert listing(convnet.parent) == ["convnet.onnx", "made", "r.html", "r.json"]
 
 
+def test_options_that_take_several_values(bessemer: Run, convnet: Path) -> None:
+    done = bessemer("convert", convnet, "--to", "onnx:mixed,keep=Gemm*:Conv*", "--bound", "snr(30)", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = Evidence.model_validate_json(done.stdout).targets
+    assert row.options["keep"] == "('Gemm*', 'Conv*')"
+
+
 def test_convert_json_is_the_schema(bessemer: Run, convnet: Path) -> None:
     done = bessemer("convert", convnet, "--to", "onnx", "--to", "tflite:fp16", "--json")
     assert done.returncode == 0, done.stderr
@@ -109,6 +116,7 @@ def test_a_truncated_model_exits_5(bessemer: Run, convnet: Path) -> None:
         (["missing.onnx", "--to", "onnx"], "no file missing.onnx"),
         (["convnet.onnx", "--to", "tfite"], "Did you mean 'tflite'"),
         (["convnet.onnx", "--to", "onnx:opste=12"], "Did you mean 'opset'"),
+        (["convnet.onnx", "--to", "onnx:foo=1"], "There is no such option"),
         (["convnet.onnx", "--to", "onnx", "--out", "convnet.onnx"], "is a file"),
         (["convnet.onnx", "--to", "onnx", "--shape", "wrong=1x3x16x16"], "wrong"),
         (["convnet.onnx", "--to", "onnx", "--data", "missing.npz"], "missing.npz"),

@@ -1,11 +1,11 @@
-"""Find targets by name and validate their options; third parties join by the entry point group `bessemer.targets`."""
+"""Find targets by name, validate their options; plugins join by the entry point group `bessemer.targets`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_origin
 
 from bessemer.ir.errors import UsageError
 from bessemer.targets import TARGETS
@@ -33,7 +33,7 @@ def validate(name: str, target: Target, options: Mapping[str, Any]) -> Any:
     from pydantic import ValidationError
 
     try:
-        return target.options.model_validate(dict(options))
+        return target.options.model_validate(_lists(target, options))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key = ".".join(map(str, problem["loc"]))
@@ -42,6 +42,16 @@ def validate(name: str, target: Target, options: Mapping[str, Any]) -> Any:
         hint = f"Did you mean '{near[0]}'? " if near and near[0] != key else ""
         raise UsageError(
             f"Target '{name}' cannot take {key}={problem.get('input')!r}",
-            why=str(problem["msg"]),
+            why="There is no such option" if problem["type"] == "extra_forbidden" else str(problem["msg"]),
             fix=f"{hint}Known options: {known}",
         ) from None
+
+
+def _lists(target: Target, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Text for an option that takes several values is split at ':' (`keep=/head/*:/softmax`)."""
+    fields = target.options.model_fields.items()
+    several = {key for key, item in fields if get_origin(item.annotation) in (list, tuple)}
+    return {
+        key: value.split(":") if key in several and isinstance(value, str) else value
+        for key, value in options.items()
+    }
