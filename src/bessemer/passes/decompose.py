@@ -23,13 +23,15 @@ def inline_function_body(node: onnx_ir.Node, opset: int) -> bool:
     body = _body(node, opset)
     if body is None:
         return False
-    function = onnx_ir.serde.deserialize_function(onnx.FunctionProto.FromString(body))
+    proto = onnx.FunctionProto.FromString(body)
+    wanted = _produced(proto, node)
+    function = onnx_ir.serde.deserialize_function(proto)
     graph = owner(node)
     given = dict(zip((value.name for value in function.inputs), node.inputs, strict=False))
     table: dict[int, onnx_ir.Value | None] = {id(v): given.get(v.name) for v in function.inputs}
     made = [_copy(inner, node, table) for inner in function]
     graph.insert_before(node, made)
-    for old, inner in zip(node.outputs, function.outputs, strict=False):
+    for old, inner in zip(wanted, function.outputs, strict=True):
         new = table[id(inner)]
         if new is None:
             raise ValueError(f"the body of {node.op_type} passes an absent input through")
@@ -39,6 +41,15 @@ def inline_function_body(node: onnx_ir.Node, opset: int) -> bool:
         old.name, new.name = f"{name}_inlined", name
     graph.remove(node, safe=True)
     return True
+
+
+def _produced(proto: Any, node: onnx_ir.Node) -> list[onnx_ir.Value]:
+    """The outputs of `node` that its body computes; the body's other ones (optional, left out) are dropped from it."""
+    made = {name for inner in proto.node for name in inner.output} | set(proto.input)
+    kept = [(old, name) for old, name in zip(node.outputs, proto.output, strict=False) if name in made]
+    del proto.output[:]
+    proto.output.extend(name for _, name in kept)
+    return [old for old, _ in kept]
 
 
 def _body(node: onnx_ir.Node, opset: int) -> bytes | None:
