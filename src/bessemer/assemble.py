@@ -360,9 +360,9 @@ def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
 
 def compared_row(a: Path, b: Path, options: ConvertOptions, bound: str) -> ev.TargetEvidence:
     """Two files on the same inputs, outputs paired by name where names agree, else by position."""
-    from bessemer.pipeline import open_model
+    from bessemer.pipeline import open_bound
 
-    model = open_model(a, options.opening)
+    model = open_bound(a, options)
     call = "bessemer.executors:of_source"
     with IsolatedRunner(call, str(a), options.opening) as left, IsolatedRunner(call, str(b), options.opening) as right:
         sets, labels = input_sets(model, left.signature, options)

@@ -86,6 +86,14 @@ def open_model(path: Path, options: OpenOptions) -> Model:
     return identify(path).load().open(path, options)
 
 
+def open_bound(path: Path, options: ConvertOptions) -> Model:
+    """The model of a file with the user's shapes bound: what inputs are generated from."""
+    model = open_model(path, options.opening)
+    if options.shapes:
+        normalise(model, ConvertOptions(shapes=options.shapes, level=0))
+    return model
+
+
 def normalise(model: Model, options: ConvertOptions) -> Optimized:
     """Canonical form and full-precision rewrites, in place."""
     from bessemer.passes.base import run_passes
@@ -173,7 +181,7 @@ def run(path: Path, data: Path | None, options: ConvertOptions) -> list[dict[str
     from bessemer.assemble import input_sets
     from bessemer.runners.isolated import IsolatedRunner
 
-    model = open_model(path, options.opening)
+    model = open_bound(path, options)
     with IsolatedRunner("bessemer.executors:of_source", str(path), options.opening) as runner:
         sets, _ = input_sets(model, runner.signature, options)
         return [runner.run(item.arrays) for item in sets]

@@ -169,6 +169,14 @@ def test_run_answers_like_onnxruntime(bessemer: Run, convnet: Path) -> None:
         np.testing.assert_allclose(answer["scores"], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_run_and_compare_heed_shapes(bessemer: Run, convnet: Path) -> None:
+    done = bessemer("run", convnet, "--shape", "image=3x3x16x16", "--json")
+    assert {tuple(item["scores"]["shape"]) for item in json.loads(done.stdout)["sets"]} == {(3, 5)}
+    done = bessemer("compare", convnet, convnet, "--shape", "image=3x3x16x16", "--json")
+    sets = TargetEvidence.model_validate_json(done.stdout).input_sets
+    assert all("3x3x16x16" in line for line in sets)
+
+
 def test_accuracy_on_labelled_data(bessemer: Run, convnet: Path) -> None:
     rng = np.random.default_rng(0)
     images, labels = rng.standard_normal((20, 3, 16, 16), np.float32), rng.integers(0, 5, 20)
