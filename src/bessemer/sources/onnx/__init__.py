@@ -30,6 +30,9 @@ class OnnxSource:
         onnx_ir.external_data.set_base_dir(graph.graph, path.parent)
         for node in graph.graph.all_nodes():  # ONNX Runtime lets its own domains go without an import
             graph.graph.opset_imports.setdefault("" if node.domain == "ai.onnx" else node.domain, 1)
+        for function in graph.functions.values():
+            function.sort()
+        graph.graph.sort()  # some producers write nodes in any order
         details = {
             "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
             "ir_version": proto.ir_version,
@@ -46,7 +49,7 @@ class OnnxSource:
 
 
 def load_proto(path: Path) -> Any:
-    """The ModelProto of a file, its external data left on disk; checked before anything is allocated from it."""
+    """The ModelProto of a file, its external data left on disk; checked before it is trusted."""
     import onnx
     from google.protobuf.message import DecodeError
 

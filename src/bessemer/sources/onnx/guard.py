@@ -1,27 +1,24 @@
 """Look at a hostile ONNX file before anything is allocated from it.
 
-`check_wire` walks the protobuf wire format (lengths, nesting); `check_proto` checks what the schema cannot say:
-graphs, tensors' declared sizes, external data confined to the model's folder.
+`check_wire` walks the protobuf wire format (lengths, nesting); `check_proto` checks what the schema cannot
+say: graphs, tensors' declared sizes, external data confined to the model's folder.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bessemer.ir.errors import UnreadableInput
+from bessemer.sources.onnx.structure import all_graphs, check_graphs, refuse, subgraphs
 
-MAX_DEPTH = 64
 MAX_RANK = 64
 MAX_ELEMENTS = 1 << 40
-
-
-def refuse(path: Path, where: str, why: str) -> UnreadableInput:
-    """The one shape of a refusal."""
-    return UnreadableInput(f"{path} is broken or hostile", where=where, why=why)
+MAX_INPUT = 1 << 34
+MAX_DENSE = 1 << 31
+MAX_SHARING = 16
 
 
 def check_wire(data: bytes, path: Path) -> None:
@@ -69,112 +66,64 @@ def check_proto(proto: Any, path: Path) -> None:
         raise refuse(path, "ModelProto", "it has no graph")
     if not proto.opset_import:
         raise refuse(path, "ModelProto.opset_import", "it imports no operator set")
-    _check_functions(proto, path)
-    for graph, depth in _graphs(proto.graph, path):
-        _check_graph(graph, path, outer=depth > 0)
-    for tensor in _tensors(proto):
+    check_graphs(proto, path)
+    for graph in all_graphs(proto.graph, path):
+        for value in graph.input:
+            _check_border(value, path)
+    tensors = list(_tensors(proto, path))
+    for tensor in tensors:
         _check_tensor(tensor, path)
+    _check_total(tensors, path)
 
 
-def _graphs(graph: Any, path: Path, depth: int = 0) -> Iterator[tuple[Any, int]]:
-    if depth > MAX_DEPTH:
-        raise refuse(path, f"graph '{graph.name}'", f"subgraphs nest deeper than {MAX_DEPTH}")
-    yield graph, depth
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g, path, depth + 1)
-            for inner in attribute.graphs:
-                yield from _graphs(inner, path, depth + 1)
-
-
-def _tensors(proto: Any) -> Iterator[Any]:
-    for graph, _ in _graphs(proto.graph, Path()):
+def _tensors(proto: Any, path: Path) -> Iterator[Any]:
+    bodies = [graph.node for graph in all_graphs(proto.graph, path)]
+    for function in proto.functions:
+        bodies.append(function.node)
+        inner = (graph for node in function.node for graph in subgraphs(node))
+        bodies.extend(nested.node for graph in inner for nested in all_graphs(graph, path, 1))
+    for graph in all_graphs(proto.graph, path):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-    for function in proto.functions:
-        for node in function.node:
-            yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+            yield from _sparse(sparse, path)
+    for attribute in (attribute for nodes in bodies for node in nodes for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []:
+            yield from _sparse(sparse, path)
 
 
-def _check_graph(graph: Any, path: Path, *, outer: bool) -> None:
-    """Each name is defined once; in a graph of its own, every used name is defined, and before its use."""
-    where = f"graph '{graph.name}'"
-    borders = [value.name for value in graph.input]
-    if len(set(borders)) != len(borders):
-        raise refuse(path, where, "two inputs have the same name")
-    held = [tensor.name for tensor in graph.initializer]
-    if len(set(held)) != len(held):
-        raise refuse(path, where, "two initializers have the same name")
-    defined = {*borders, *held, *(item.values.name for item in graph.sparse_initializer)}
-    made: set[str] = set()
-    for index, node in enumerate(graph.node):
-        for name in filter(None, node.output):
-            if name in made or name in defined:
-                raise refuse(
-                    path, f"{where}, node {index} ({node.op_type})", f"the value '{name}' is defined twice"
-                )
-            made.add(name)
-    if outer:
+def _sparse(sparse: Any, path: Path) -> tuple[Any, Any]:
+    dense = math.prod(sparse.dims)
+    if any(dim < 0 for dim in sparse.dims) or dense > MAX_DENSE:
+        raise refuse(
+            path,
+            f"sparse tensor '{sparse.values.name}'",
+            f"dims {list(sparse.dims)[:8]} mean {dense} elements",
+        )
+    return sparse.values, sparse.indices
+
+
+def _check_border(value: Any, path: Path) -> None:
+    """An input that no machine could be fed."""
+    dims = [
+        dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.WhichOneof("value") == "dim_value"
+    ]
+    if any(dim < -1 for dim in dims) or math.prod(abs(dim) or 1 for dim in dims) > MAX_INPUT:
+        raise refuse(path, f"input '{value.name}'", f"dims {dims[:8]} cannot be")
+
+
+def _check_total(tensors: list[Any], path: Path) -> None:
+    """Tied weights may share bytes of a file, but not so that a small folder becomes a huge model."""
+    external = [tensor for tensor in tensors if tensor.data_location == 1]
+    if not external:
         return
-    _check_order(graph, defined, made, path, where)
-
-
-def _check_order(graph: Any, defined: set[str], made: set[str], path: Path, where: str) -> None:
-    for value in graph.output:
-        if value.name not in made and value.name not in defined:
-            raise refuse(path, where, f"the output '{value.name}' is never made")
-    waiting: dict[str, int] = {}
-    for index, node in enumerate(graph.node):
-        for name in filter(None, node.input):
-            if name not in made and name not in defined:
-                raise refuse(
-                    path, f"{where}, node {index} ({node.op_type})", f"the input '{name}' is never made"
-                )
-        waiting[f"{index}"] = index
-    _check_acyclic(graph, defined, path, where)
-
-
-def _check_acyclic(graph: Any, defined: set[str], path: Path, where: str) -> None:
-    """Nodes may stand in any order here, but some order must exist."""
-    ready = set(defined)
-    pending = list(enumerate(graph.node))
-    while pending:
-        rest = []
-        for index, node in pending:
-            if all(not name or name in ready for name in node.input):
-                ready.update(node.output)
-            else:
-                rest.append((index, node))
-        if len(rest) == len(pending):
-            index, node = rest[0]
-            raise refuse(
-                path, f"{where}, node {index} ({node.op_type})", "the graph has a cycle through this node"
-            )
-        pending = rest
-
-
-def _check_functions(proto: Any, path: Path) -> None:
-    """Model-local functions may call each other, never themselves."""
-    calls = {
-        (function.domain, function.name): {(node.domain, node.op_type) for node in function.node}
-        for function in proto.functions
-    }
-    for start in calls:
-        seen, pending = set(), [start]
-        while pending:
-            for called in calls.get(pending.pop(), ()):
-                if called == start:
-                    raise refuse(path, f"function '{start[1]}'", "it calls itself")
-                if called in calls and called not in seen:
-                    seen.add(called)
-                    pending.append(called)
+    locations = {item.value for tensor in external for item in tensor.external_data if item.key == "location"}
+    files = sum((path.parent / location).stat().st_size for location in locations)
+    total = sum((math.prod(tensor.dims) * _bits(tensor.data_type) + 7) // 8 for tensor in external)
+    if total > files * MAX_SHARING:
+        raise refuse(path, "external data", f"tensors of {total} bytes share files of {files} bytes")
 
 
 def _check_tensor(tensor: Any, path: Path) -> None:
@@ -235,12 +184,19 @@ def _check_external(tensor: Any, need: int, path: Path) -> None:
 
 def confined(folder: Path, location: str, path: Path, where: str) -> Path:
     """The file `location` names; it must be a plain file inside `folder`, reached through no link."""
-    if not location or os.path.isabs(location) or "\0" in location or ".." in Path(location).parts:
+    if not location or Path(location).is_absolute() or "\0" in location or ".." in Path(location).parts:
         raise refuse(path, where, f"its external data '{location}' points outside the model's folder")
     file = folder / location
     root = folder.resolve()
     if not file.resolve().is_relative_to(root) or file.is_symlink():
         raise refuse(path, where, f"its external data '{location}' is a link out of the model's folder")
+    if file.is_file() and file.stat().st_nlink > 1:
+        raise UnreadableInput(
+            f"{path} is broken or hostile",
+            where=where,
+            why=f"its external data '{location}' has hard links elsewhere: it may be any file",
+            fix="Copy the file to have it once",
+        )
     if not file.is_file():
         raise UnreadableInput(
             f"{path} needs the file '{location}' beside it", where=where, fix="Copy the external data along"
