@@ -63,4 +63,4 @@ def operators_line(counts: dict[str, int], most: int = 8) -> str:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     shown = [f"{name} {number}" for name, number in ordered[:most]]
     rest = len(ordered) - most
-    return ", ".join(shown + ([f"{rest} more kinds"] if rest > 0 else []))
+    return ", ".join(shown + ([f"{rest} more kind{'s' * (rest != 1)}"] if rest > 0 else []))
