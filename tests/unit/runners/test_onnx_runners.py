@@ -1,0 +1,64 @@
+"""ONNX Runtime and the reference evaluator as Runners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from bessemer.ir.errors import RuntimeRefused, UsageError
+from bessemer.runners.onnx_reference import ReferenceRunner, StandardRunner
+from bessemer.runners.onnxruntime import OrtRunner
+
+
+def model(path: Path, nodes: list[Any], kind: int = TensorProto.FLOAT, opset: int = 17) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, [4])],
+        [helper.make_tensor_value_info("y", kind, [4])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
+    return path
+
+
+CHAIN = [helper.make_node("Exp", ["x"], ["e"]), helper.make_node("Neg", ["e"], ["y"])]
+X = np.array([0.0, 1.0, -1.0, 2.0], np.float32)
+
+
+@pytest.mark.parametrize("kind", [OrtRunner, ReferenceRunner, StandardRunner])
+def test_run_and_tap_agree_with_numpy(tmp_path: Path, kind: Any) -> None:
+    path = model(tmp_path / "m.onnx", CHAIN)
+    runner = kind(path)
+    np.testing.assert_allclose(runner.run({"x": X})["y"], -np.exp(X), rtol=1e-6)
+    tapped = runner.tap({"x": X}, ["e", "nowhere"])
+    assert set(tapped) == {"e"}
+    np.testing.assert_allclose(tapped["e"], np.exp(X), rtol=1e-6)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"], "a tap leaves no file behind"
+
+
+def test_bfloat16_crosses_the_border(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [helper.make_node("Identity", ["x"], ["y"])], TensorProto.BFLOAT16)
+    fed = X.astype(ml_dtypes.bfloat16)
+    got = OrtRunner(path).run({"x": fed})["y"]
+    assert got.dtype == ml_dtypes.bfloat16
+    np.testing.assert_array_equal(got, fed)
+
+
+def test_the_evaluator_takes_over_where_there_is_no_kernel(tmp_path: Path) -> None:
+    path = model(
+        tmp_path / "m.onnx", [helper.make_node("Mod", ["x", "x"], ["y"], fmod=1)], TensorProto.BFLOAT16
+    )
+    with pytest.raises(RuntimeRefused):
+        OrtRunner(path)
+    assert "reference evaluator" in StandardRunner(path).runtime
+
+
+def test_a_missing_input_is_the_callers_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'x'"):
+        OrtRunner(model(tmp_path / "m.onnx", CHAIN)).run({})
