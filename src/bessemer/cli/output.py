@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -96,7 +97,8 @@ def write_reports(evidence: Evidence, paths: Sequence[Path]) -> None:
             draft.write_text(text, encoding="utf-8")
             draft.replace(path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder itself may be what is wrong
+                draft.unlink(missing_ok=True)
             raise UsageError(f"The report cannot be written to {path}", why=str(error.strerror)) from None
 
 

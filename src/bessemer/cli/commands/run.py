@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,8 @@ def _save(answers: list[dict[str, Array]], path: Path) -> None:
             np.savez(stream, allow_pickle=False, **arrays)
         draft.replace(path)
     except (OSError, ValueError) as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be what is wrong
+            draft.unlink(missing_ok=True)
         raise UsageError(f"The outputs cannot be written to {path}", why=str(error)) from None
 
 
