@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Reader = Callable[["Context", "Operator"], None]
 
-FAMILIES = ("conv", "elementwise", "linear", "pooling", "quantization", "reduce", "select", "shaping", "spatial")
+FAMILIES = ("conv", "detection", "elementwise", "linear", "pooling", "quantization", "reduce", "select", "shaping", "spatial")
 _READERS: dict[str, Reader] = {}
 
 
