@@ -9,33 +9,28 @@ from bessemer.targets.tflite.registry import find
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-ROUNDS = 8
-"""Bodies may use operators that have bodies themselves; the standard nests them at most three deep."""
+ROUNDS = 5
+"""Bodies call operators with bodies of their own; the standard nests them at most so deep."""
 
 
 def legalize(graph: ir.Model) -> None:
-    """Replace operators that have no lowering by the standard's function bodies, as far as those exist."""
-    from bessemer.passes.canonicalize import Canonicalize
-    from bessemer.passes.fold import FoldConstants
-    from bessemer.passes.shapes import InferShapes
-
-    changed = False
-    for _ in range(ROUNDS):
-        if not _decompose(graph):
-            break
-        changed = True
-        for step in (Canonicalize(), InferShapes(), FoldConstants(), InferShapes()):
-            step.run(graph)
-    if changed:
-        Canonicalize().run(graph)
-
-
-def _decompose(graph: ir.Model) -> int:
+    """Decompose operators that have no lowering but a function body in the standard, until none is left."""
     from bessemer.passes.decompose import inline_function_body
 
-    count = 0
-    for node in list(graph.graph.all_nodes()):
-        opset = graph.opset_imports.get(node.domain)
-        if opset is not None and find(node) is None:
-            count += inline_function_body(node, opset)
-    return count
+    for _ in range(ROUNDS):
+        opset = graph.graph.opset_imports.get("", 0)
+        unknown = [node for node in graph.graph if find(node) is None]
+        if not sum(inline_function_body(node, opset) for node in unknown):
+            return
+        tidy(graph)
+
+
+def tidy(graph: ir.Model) -> None:
+    """Function bodies compute shapes and types at run time that are known here."""
+    from bessemer.passes.canonicalize import Canonicalize
+    from bessemer.passes.eliminate import Eliminate
+    from bessemer.passes.fold import FoldConstants
+    from bessemer.passes.shapes import InferShapes
+    from bessemer.passes.standard import Repeat
+
+    Repeat((Canonicalize(), InferShapes(), FoldConstants(), Eliminate())).run(graph)

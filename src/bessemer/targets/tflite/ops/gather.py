@@ -1,0 +1,181 @@
+"""Reading and writing by index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.ops.common import required_const, same_encoding, static_shape, value
+from bessemer.targets.tflite.registry import lower
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+MOVABLE = {"FLOAT32", "INT8", "UINT8", "INT16", "INT32", "INT64", "BOOL"}
+
+
+def _need_movable(ctx: Context, v: ir.Value, code: str, types: set[str] = MOVABLE) -> None:
+    if ctx.type(v) not in types:
+        raise Blocked("type", f"LiteRT's {code} has no {ctx.type(v)} kernel")
+
+
+def counted(ctx: Context, v: ir.Value, sizes: int | None | tuple[int | None, ...]) -> int:
+    """Indices as INT32, negative ones counted from the end; `sizes` of the axis, or of the axes per last column."""
+    array = ctx.const(v)
+    bounds = np.array(sizes, object)
+    unknown = None in np.atleast_1d(bounds).tolist()
+    if array is not None:
+        if (array < 0).any() and unknown:
+            raise Blocked("dynamic-shape", "negative indices into an axis of unknown size")
+        fixed = np.where(array < 0, array + bounds.astype(np.int64), array) if (array < 0).any() else array
+        return ctx.constant(fixed.astype(np.int32), v.name or "indices")
+    index = ctx.int32(v)
+    if unknown:
+        raise Blocked("dynamic-shape", "computed indices into an axis of unknown size (they may be negative)")
+    shape = ctx.sub.tensors[index].shape
+    size = ctx.constant(bounds.astype(np.int32), "size")
+    below = ctx.emit("LESS", [index, ctx.constant(np.int32(0))], [ctx.temp("BOOL", shape, "below")])
+    raised = ctx.emit("ADD", [index, size], [ctx.temp("INT32", shape, "raised")])
+    return ctx.emit("SELECT_V2", [below, raised, index], [ctx.temp("INT32", shape, "counted")])
+
+
+@lower("Gather", integer=same_encoding)
+def gather(ctx: Context, node: ir.Node) -> None:
+    """Along one axis."""
+    x, indices = value(node, 0), value(node, 1)
+    _need_movable(ctx, x, "GATHER")
+    axis = (node.attributes.get_int("axis", 0) or 0) % ctx.rank(x)
+    places = counted(ctx, indices, ctx.shape(x)[axis])
+    ctx.emit("GATHER", [ctx.tensor(x), places], [ctx.out(node.outputs[0])], axis=axis, batch_dims=0)
+
+
+@lower("GatherND")
+def gather_nd(ctx: Context, node: ir.Node) -> None:
+    """Slices by index tuples."""
+    x, indices = value(node, 0), value(node, 1)
+    _need_movable(ctx, x, "GATHER_ND")
+    if node.attributes.get_int("batch_dims", 0):
+        raise Blocked("attribute", "GATHER_ND has no batch_dims")
+    depth = ctx.shape(indices)[-1]
+    if depth is None:
+        raise Blocked("dynamic-shape", "the length of the index tuples must be known")
+    places = counted(ctx, indices, ctx.shape(x)[:depth])
+    ctx.emit("GATHER_ND", [ctx.tensor(x), places], [ctx.out(node.outputs[0])])
+
+
+def coordinates(ctx: Context, indices: ir.Value, axis: int, size: int | None) -> int:
+    """Full index tuples, INT32 [..., rank], for element-wise gathering and scattering along `axis`."""
+    shape = static_shape(ctx, indices)
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).astype(np.int32)
+    array = ctx.const(indices)
+    if array is not None:
+        if size is None and (array < 0).any():
+            raise Blocked("dynamic-shape", "negative indices into an axis of unknown size")
+        grid[..., axis] = np.where(array < 0, array + (size or 0), array)
+        return ctx.constant(grid, "coordinates")
+    column = ctx.reshape(counted(ctx, indices, size), (*shape, 1))
+    parts = [column if place == axis else ctx.constant(grid[..., place : place + 1]) for place in range(len(shape))]
+    if len(parts) == 1:
+        return column
+    return ctx.emit("CONCATENATION", parts, [ctx.temp("INT32", grid.shape, "coordinates")], axis=len(shape))
+
+
+@lower("GatherElements")
+def gather_elements(ctx: Context, node: ir.Node) -> None:
+    """GATHER_ND with full coordinates."""
+    x, indices = value(node, 0), value(node, 1)
+    _need_movable(ctx, x, "GATHER_ND")
+    axis = (node.attributes.get_int("axis", 0) or 0) % ctx.rank(x)
+    places = coordinates(ctx, indices, axis, ctx.shape(x)[axis])
+    ctx.emit("GATHER_ND", [ctx.tensor(x), places], [ctx.out(node.outputs[0])])
+
+
+SCATTERED = {"FLOAT32", "INT8", "UINT8", "INT32", "INT64"}
+
+
+@lower("ScatterND")
+def scatter_nd(ctx: Context, node: ir.Node) -> None:
+    """Scattered updates over a mask of where they are; sums are added."""
+    x, indices = value(node, 0), value(node, 1)
+    depth = ctx.shape(indices)[-1]
+    if depth is None:
+        raise Blocked("dynamic-shape", "the length of the index tuples must be known")
+    _scatter(ctx, node, counted(ctx, indices, ctx.shape(x)[:depth]))
+
+
+@lower("ScatterElements", "Scatter")
+def scatter_elements(ctx: Context, node: ir.Node) -> None:
+    """SCATTER_ND with full coordinates."""
+    x, indices = value(node, 0), value(node, 1)
+    axis = (node.attributes.get_int("axis", 0) or 0) % ctx.rank(x)
+    _scatter(ctx, node, coordinates(ctx, indices, axis, ctx.shape(x)[axis]))
+
+
+def _scatter(ctx: Context, node: ir.Node, places: int) -> None:
+    x, updates, y = value(node, 0), value(node, 2), node.outputs[0]
+    reduction = node.attributes.get_string("reduction", "none")
+    kind, shape = ctx.type(x), static_shape(ctx, x)
+    _need_movable(ctx, x, "SCATTER_ND", SCATTERED)
+    if reduction not in ("none", "add") or (reduction == "add" and kind not in ("FLOAT32", "INT32", "INT64")):
+        raise Blocked("attribute", f"SCATTER_ND has no reduction '{reduction}' for {kind}")
+    if 0 in shape or 0 in ctx.sub.tensors[places].shape:
+        raise Blocked("empty", "LiteRT's SCATTER_ND does not define empty operands")
+    dims = ctx.constant(np.array(shape, np.int32), "shape")
+    laid = ctx.emit("SCATTER_ND", [places, ctx.tensor(updates), dims], [ctx.temp(kind, shape, "laid")])
+    if reduction == "add":
+        ctx.emit("ADD", [ctx.tensor(x), laid], [ctx.out(y)])
+        return
+    _refuse_duplicates(ctx, places)
+    ones = ctx.constant(np.ones(static_shape(ctx, updates), np.int32), "ones")
+    count = ctx.emit("SCATTER_ND", [places, ones, dims], [ctx.temp("INT32", shape, "count")])
+    mask = ctx.emit("GREATER", [count, ctx.constant(np.int32(0))], [ctx.temp("BOOL", shape, "mask")])
+    ctx.emit("SELECT_V2", [mask, laid, ctx.tensor(x)], [ctx.out(y)])
+
+
+def _refuse_duplicates(ctx: Context, places: int) -> None:
+    """SCATTER_ND sums where indices repeat; ONNX leaves that undefined, so only constants are looked at."""
+    data = ctx.sub.tensors[places].data
+    if data is None:
+        return
+    rows = data().reshape(-1, ctx.sub.tensors[places].shape[-1] or 1)
+    if len(np.unique(rows, axis=0)) != len(rows):
+        raise Blocked("duplicate-indices", "SCATTER_ND sums updates whose indices repeat")
+
+
+@lower("OneHot")
+def one_hot(ctx: Context, node: ir.Node) -> None:
+    """Constant depth; negative indices count from the end."""
+    indices, y = value(node, 0), node.outputs[0]
+    depth = int(required_const(ctx, node, 1).reshape(-1)[0])
+    pair = ctx.const(value(node, 2))
+    if pair is None:
+        raise Blocked("dynamic-argument", "the on and off values must be constant")
+    kind = ctx.type(y)
+    _need_movable(ctx, y, "ONE_HOT", {"FLOAT32", "INT32", "INT64", "INT8", "UINT8", "BOOL", "INT16"})
+    axis = node.attributes.get_int("axis", -1)
+    rank = ctx.rank(indices)
+    if rank == 0:
+        raise Blocked("rank", "LiteRT's ONE_HOT has no scalar index")
+    from bessemer.targets.tflite.dtypes import NUMPY
+
+    off, on = (ctx.constant(item.astype(NUMPY[kind]), "value") for item in pair)
+    place = -1 if axis is None or axis in (-1, rank) else axis % (rank + 1)
+    inputs = [counted(ctx, indices, depth), ctx.constant(np.int32(depth), "depth"), on, off]
+    ctx.emit("ONE_HOT", inputs, [ctx.out(y)], axis=place)
+
+
+@lower("Compress")
+def compress(ctx: Context, node: ir.Node) -> None:
+    """A constant condition is a list of indices."""
+    x = value(node, 0)
+    condition = required_const(ctx, node, 1)
+    _need_movable(ctx, x, "GATHER")
+    places = ctx.constant(np.flatnonzero(condition).astype(np.int32), "indices")
+    axis = node.attributes.get_int("axis", None)
+    if axis is None:
+        flat = ctx.reshape(ctx.tensor(x), (int(np.prod(static_shape(ctx, x))),))
+        ctx.emit("GATHER", [flat, places], [ctx.out(node.outputs[0])], axis=0)
+        return
+    ctx.emit("GATHER", [ctx.tensor(x), places], [ctx.out(node.outputs[0])], axis=axis % ctx.rank(x))

@@ -1,0 +1,204 @@
+"""Reductions, arg-max, top-k and running sums. They follow the operand's axis order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.ir.types import Perm
+from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.ops.common import compute_as, optional, physical_axis, required_const, store, value
+from bessemer.targets.tflite.registry import lower
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+TYPES = {
+    "SUM": {"FLOAT32", "INT32", "INT64"}, "MEAN": {"FLOAT32", "INT32", "INT64"},
+    "REDUCE_MAX": {"FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16"},
+    "REDUCE_MIN": {"FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16"},
+    "REDUCE_PROD": {"FLOAT32", "INT32", "INT64"},
+}  # fmt: skip
+WIDER = {"INT8": "INT32", "UINT8": "INT32", "INT16": "INT32", "UINT16": "INT32", "UINT32": "INT64", "BOOL": "INT32"}
+CODES = {
+    "ReduceSum": "SUM", "ReduceMean": "MEAN", "ReduceMax": "REDUCE_MAX", "ReduceMin": "REDUCE_MIN",
+    "ReduceProd": "REDUCE_PROD", "ReduceL1": "SUM", "ReduceL2": "SUM", "ReduceLogSum": "SUM",
+    "ReduceSumSquare": "SUM", "ReduceLogSumExp": "SUM",
+}  # fmt: skip
+FLOAT_ONLY = {"ReduceLogSum", "ReduceLogSumExp", "ReduceL2"}
+
+
+def reduced_axes(ctx: Context, node: ir.Node, place: int = 1) -> list[int]:
+    """Logical axes; all when none are given; [] when the node then does nothing."""
+    rank = ctx.rank(value(node, 0))
+    given = optional(node, place)
+    axes = [] if given is None else [int(item) for item in required_const(ctx, node, place).reshape(-1)]
+    if axes:
+        return sorted({axis % rank for axis in axes})
+    return [] if node.attributes.get_int("noop_with_empty_axes", 0) else list(range(rank))
+
+
+def kept_perm(perm: Perm, axes: list[int]) -> Perm:
+    """Axis order of what is left when logical `axes` are gone."""
+    kept = [perm[axis] for axis in range(len(perm)) if axis not in axes]
+    return tuple(sorted(kept).index(item) for item in kept)
+
+
+def reduced_shape(ctx: Context, index: int, places: list[int], *, keep: bool) -> tuple[int | None, ...]:
+    """Physical dims after reducing physical `places`."""
+    dims = ctx.sub.tensors[index].shape
+    if keep:
+        return tuple(1 if place in places else dim for place, dim in enumerate(dims))
+    return tuple(dim for place, dim in enumerate(dims) if place not in places)
+
+
+@lower(*CODES)
+def reduce(ctx: Context, node: ir.Node) -> None:
+    """A kernel, with what comes before and after it (squares, roots, logarithms)."""
+    x, y = value(node, 0), node.outputs[0]
+    if 0 in ctx.shape(x):
+        raise Blocked("empty", "LiteRT's reductions do not define an empty operand")
+    axes, keep, perm = reduced_axes(ctx, node), bool(node.attributes.get_int("keepdims", 1)), ctx.perm(x)
+    code, kind = CODES[node.op_type], ctx.type(x)
+    if not axes:
+        if node.op_type not in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
+            raise Blocked("attribute", f"{node.op_type} over no axes is not a reduction")
+        ctx.alias(y, ctx.tensor(x, perm), perm)
+        return
+    computing = kind if kind in TYPES[code] else WIDER.get(kind, "")
+    if computing not in TYPES[code] or (node.op_type in FLOAT_ONLY and computing != "FLOAT32"):
+        raise Blocked("type", f"LiteRT cannot compute {node.op_type} on {kind}")
+    places = sorted(physical_axis(perm, axis) for axis in axes)
+    index = compute_as(ctx, ctx.tensor(x, perm), computing)
+    made = Reducer(ctx, computing, places, keep=keep).run(node.op_type, index)
+    store(ctx, made, ctx.out(y, perm if keep else kept_perm(perm, axes)))
+
+
+class Reducer:
+    """The steps of a reduction on physical tensors."""
+
+    def __init__(self, ctx: Context, kind: str, places: list[int], *, keep: bool) -> None:
+        self.ctx, self.kind, self.keep, self.places = ctx, kind, keep, places
+
+    def run(self, op: str, x: int) -> int:
+        """Index of the result."""
+        if op == "ReduceL1":
+            return self.sum(self.one("ABS", x))
+        if op in ("ReduceL2", "ReduceSumSquare"):
+            total = self.sum(self.two("MUL", x, x))
+            return self.one("SQRT", total) if op == "ReduceL2" else total
+        if op == "ReduceLogSum":
+            return self.one("LOG", self.sum(x))
+        if op == "ReduceLogSumExp":
+            return self.log_sum_exp(x)
+        return self.reduce(CODES[op], x, keep=self.keep)
+
+    def log_sum_exp(self, x: int) -> int:
+        """max + log sum e^(x - max): exponentials never overflow."""
+        top = self.reduce("REDUCE_MAX", x, keep=True)
+        shifted = self.ctx.emit("SUB", [x, top], [self.ctx.temp(self.kind, self.ctx.sub.tensors[x].shape, "shifted")])
+        total = self.one("LOG", self.sum(self.one("EXP", shifted)))
+        peak = top if self.keep else self.reduce("REDUCE_MAX", x, keep=False)
+        return self.two("ADD", total, peak)
+
+    def sum(self, x: int) -> int:
+        """SUM over the axes."""
+        return self.reduce("SUM", x, keep=self.keep)
+
+    def reduce(self, code: str, x: int, *, keep: bool) -> int:
+        """The kernel."""
+        shape = reduced_shape(self.ctx, x, self.places, keep=keep)
+        axes = self.ctx.constant(np.array(self.places, np.int32), "axes")
+        return self.ctx.emit(code, [x, axes], [self.ctx.temp(self.kind, shape, code.lower())], keep_dims=keep)
+
+    def one(self, code: str, x: int) -> int:
+        """A unary operator of the same shape."""
+        return self.ctx.emit(code, [x], [self.ctx.temp(self.kind, self.ctx.sub.tensors[x].shape, code.lower())])
+
+    def two(self, code: str, a: int, b: int) -> int:
+        """A binary operator of the same shape."""
+        return self.ctx.emit(code, [a, b], [self.ctx.temp(self.kind, self.ctx.sub.tensors[a].shape, code.lower())])
+
+
+@lower("ArgMax", "ArgMin")
+def arg_extreme(ctx: Context, node: ir.Node) -> None:
+    """The first extreme; the last one by turning the axis round."""
+    x, y = value(node, 0), node.outputs[0]
+    kind, perm = ctx.type(x), ctx.perm(x)
+    if kind not in ("FLOAT32", "INT32", "INT8", "UINT8"):
+        raise Blocked("type", f"LiteRT's ARG_MAX has no {kind} kernel")
+    axis, keep = (node.attributes.get_int("axis", 0) or 0) % ctx.rank(x), bool(node.attributes.get_int("keepdims", 1))
+    size, place = ctx.shape(x)[axis], physical_axis(perm, axis)
+    code = "ARG_MAX" if node.op_type == "ArgMax" else "ARG_MIN"
+    index, last = ctx.tensor(x, perm), node.attributes.get_int("select_last_index", 0)
+    if last:
+        if size is None:
+            raise Blocked("dynamic-shape", "select_last_index needs the size of its axis")
+        turned = ctx.temp(kind, ctx.sub.tensors[index].shape, "turned")
+        index = ctx.emit("REVERSE_V2", [index, ctx.constant(np.int32([place]), "axis")], [turned])
+    shape = reduced_shape(ctx, index, [place], keep=False)
+    found = ctx.emit(
+        code, [index, ctx.constant(np.int32(place), "axis")], [ctx.temp("INT64", shape, "place")], output_type=4
+    )
+    if last:
+        found = ctx.emit("SUB", [ctx.constant(np.int64((size or 1) - 1)), found], [ctx.temp("INT64", shape, "last")])
+    if keep:
+        found = ctx.reshape(found, reduced_shape(ctx, index, [place], keep=True))
+    ctx.alias(y, found, perm if keep else kept_perm(perm, [axis]))
+
+
+@lower("Hardmax")
+def hardmax(ctx: Context, node: ir.Node) -> None:
+    """One at the first maximum."""
+    from bessemer.targets.tflite.ops.unary import move_last
+
+    x = value(node, 0)
+    axis = node.attributes.get_int("axis", -1)
+    index, perm = move_last(ctx, x, -1 if axis is None else axis)
+    shape = ctx.sub.tensors[index].shape
+    if ctx.type(x) != "FLOAT32" or shape[-1] is None:
+        raise Blocked("type", "Hardmax needs float32 and a known size of its axis")
+    place = ctx.constant(np.int32(len(shape) - 1), "axis")
+    found = ctx.emit("ARG_MAX", [index, place], [ctx.temp("INT32", shape[:-1], "place")], output_type=2)
+    depth, on, off = ctx.constant(np.int32(shape[-1])), ctx.constant(np.float32(1)), ctx.constant(np.float32(0))
+    ctx.emit("ONE_HOT", [found, depth, on, off], [ctx.out(node.outputs[0], perm)], axis=-1)
+
+
+@lower("TopK")
+def top_k(ctx: Context, node: ir.Node) -> None:
+    """Along the last physical axis; the smallest of floats as the largest of their negatives."""
+    from bessemer.targets.tflite.ops.unary import move_last
+
+    x = value(node, 0)
+    kind = ctx.type(x)
+    if kind not in ("FLOAT32", "INT32", "INT64", "INT8", "UINT8"):
+        raise Blocked("type", f"LiteRT's TOPK_V2 has no {kind} kernel")
+    axis, largest = node.attributes.get_int("axis", -1), node.attributes.get_int("largest", 1)
+    if not largest and kind not in ("FLOAT32", "INT32", "INT64"):
+        raise Blocked("type", f"the smallest of {kind} cannot be had by negation")
+    index, perm = move_last(ctx, x, -1 if axis is None else axis)
+    if not largest:
+        index = ctx.emit("NEG", [index], [ctx.temp(kind, ctx.sub.tensors[index].shape, "neg")])
+    count = required_const(ctx, node, 1).reshape(-1)
+    shape = (*ctx.sub.tensors[index].shape[:-1], int(count[0]))
+    best, places = ctx.temp(kind, shape, "best"), ctx.temp("INT32", shape, "places")
+    ctx.emit("TOPK_V2", [index, ctx.constant(np.int32(count[0]), "k")], [best, places])
+    if not largest:
+        best = ctx.emit("NEG", [best], [ctx.temp(kind, shape, "best")])
+    ctx.alias(node.outputs[0], best, perm)
+    if len(node.outputs) > 1:
+        ctx.alias(node.outputs[1], ctx.cast(places, "INT64"), perm)
+
+
+@lower("CumSum")
+def cum_sum(ctx: Context, node: ir.Node) -> None:
+    """Along one constant axis."""
+    x, kind = value(node, 0), ctx.type(value(node, 0))
+    if kind not in ("FLOAT32", "INT32", "INT64"):
+        raise Blocked("type", f"LiteRT's CUMSUM has no {kind} kernel")
+    perm = ctx.perm(x)
+    axis = int(required_const(ctx, node, 1).reshape(-1)[0])
+    place = ctx.constant(np.int32(physical_axis(perm, axis)), "axis")
+    flags = {name: bool(node.attributes.get_int(name, 0)) for name in ("exclusive", "reverse")}
+    ctx.emit("CUMSUM", [ctx.tensor(x, perm), place], [ctx.out(node.outputs[0], perm)], **flags)
