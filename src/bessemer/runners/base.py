@@ -12,7 +12,10 @@ from bessemer.ir.types import Array
 class Runner(Protocol):
     """Executes one model. `runtime` names the runtime and its version ('ONNX Runtime 1.31.1')."""
 
-    runtime: str
+    @property
+    def runtime(self) -> str:
+        """Name and version of what executes."""
+        ...
 
     @property
     def signature(self) -> Signature:

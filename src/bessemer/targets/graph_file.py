@@ -147,7 +147,7 @@ def at_opset(
     newest = newest_opset()
     if wanted is not None and wanted > newest:
         raise UsageError(f"There is no opset {wanted}", fix=f"Choose 7 to {newest}")
-    first = wanted if wanted is not None else max(DEFAULT_OPSET, needed_opset(graph))
+    first = wanted if wanted is not None else max(DEFAULT_OPSET, needed_opset(graph), _native_opset(graph))
     last = wanted if wanted is not None else newest
     refused: list[Blocker] = []
     for opset in range(first, last + 1):
@@ -169,6 +169,18 @@ def newest_opset() -> int:
         for domain, version in known
         if domain == "ai.onnx" and version <= onnx.defs.onnx_opset_version()
     )
+
+
+def _native_opset(graph: onnx_ir.Model) -> int:
+    """The lowest opset that has every operator itself: a decomposition is only for those who ask for less."""
+    import onnx
+
+    first: dict[str, int] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            first[schema.name] = min(first.get(schema.name, schema.since_version), schema.since_version)
+    used = (node.op_type for node in graph.graph.all_nodes() if node.domain in ("", "ai.onnx"))
+    return max((first.get(op, 0) for op in used), default=0)
 
 
 def convert_opset(graph: onnx_ir.Model, opset: int) -> list[Blocker]:

@@ -9,6 +9,7 @@ from bessemer.ir.errors import Blocker, Declined, UnreadableInput
 from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.onnx.guard import check_proto, check_wire
+from bessemer.sources.onnx.sparse import densify
 
 if TYPE_CHECKING:
     from bessemer.runners.base import Runner
@@ -23,6 +24,7 @@ class OnnxSource:
 
         proto = load_proto(path)
         _refuse_maps(proto)
+        dense = densify(proto, path)
         try:
             graph = onnx_ir.serde.deserialize_model(proto)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
@@ -38,7 +40,8 @@ class OnnxSource:
             "ir_version": proto.ir_version,
             "opset": ", ".join(f"{item.domain or 'ai.onnx'} {item.version}" for item in proto.opset_import),
         }
-        return Model(graph, Origin("onnx", path, details))
+        notes = [f"{dense} sparse constants are stored dense"] if dense else []
+        return Model(graph, Origin("onnx", path, details), notes)
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """The file in ONNX Runtime, unoptimised; in the reference evaluator where that has no kernel."""

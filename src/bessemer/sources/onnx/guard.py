@@ -17,7 +17,7 @@ from bessemer.sources.onnx.structure import all_graphs, check_graphs, refuse, su
 MAX_RANK = 64
 MAX_ELEMENTS = 1 << 40
 MAX_INPUT = 1 << 34
-MAX_DENSE = 1 << 31
+MAX_DENSE = 1 << 27
 MAX_SHARING = 16
 
 

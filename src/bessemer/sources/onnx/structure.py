@@ -23,6 +23,8 @@ def refuse(path: Path, where: str, why: str) -> UnreadableInput:
 
 def check_graphs(proto: Any, path: Path) -> None:
     """Raises UnreadableInput for anything that no runtime could execute."""
+    for _ in all_graphs(proto.graph, path):  # bounds the nesting for all that follows
+        pass
     _check_functions(proto, path)
     _check_graph(proto.graph, path, frozenset(), 0)
 
@@ -96,12 +98,21 @@ def _needs(node: Any, visible: set[str] | frozenset[str], path: Path, where: str
             raise refuse(path, where, f"the input '{name}' is never made")
     needs = set(filter(None, node.input))
     for inner in subgraphs(node):
-        used: set[str] = set()
-        for graph in all_graphs(inner, path, 1):
-            used.update(name for item in graph.node for name in item.input)
-            used.update(value.name for value in graph.output)
-        needs |= used & visible
+        needs |= _captured(inner) & visible
     return needs
+
+
+def _captured(graph: Any) -> set[str]:
+    """Names that `graph` uses and does not define (its own names may shadow outer ones)."""
+    defined = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    defined |= {item.values.name for item in graph.sparse_initializer}
+    used = {value.name for value in graph.output}
+    for node in graph.node:
+        used.update(node.input)
+        defined.update(node.output)
+        for inner in subgraphs(node):
+            used |= _captured(inner)
+    return used - defined
 
 
 def _check_acyclic(graph: Any, needs: list[set[str]], made: dict[str, int], path: Path, where: str) -> None:

@@ -120,3 +120,32 @@ def test_more_than_2_gb_under_1_gb_of_memory(tmp_path: Path) -> None:
     assert (tmp_path / "out.onnx.data").stat().st_size >= each * count > 2**31
     for file in tmp_path.iterdir():
         file.unlink()
+
+
+def test_sparse_constants_become_dense_and_compute_the_same(tmp_path: Path) -> None:
+    values = numpy_helper.from_array(np.array([2.0, 3.0], np.float32), "w")
+    indices = numpy_helper.from_array(np.array([1, 7], np.int64), "i")
+    path = written(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], [])
+    proto = onnx.load(path)
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4, 2]))
+    onnx.save(proto, path)
+    model = SOURCE.open(path, OpenOptions())
+    held = model.graph.graph.initializers["w"].const_value
+    assert held is not None and model.notes
+    np.testing.assert_array_equal(held.numpy(), [[0, 2], [0, 0], [0, 0], [0, 3]])
+
+
+def test_a_subgraph_may_shadow_an_outer_name(tmp_path: Path) -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["late"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("late", 1, None)],
+    )
+    nodes = [
+        helper.make_node("If", ["c"], ["early"], then_branch=inner, else_branch=inner),
+        helper.make_node("Relu", ["early"], ["late"]),
+        helper.make_node("Relu", ["late"], ["y"]),
+    ]
+    path = written(tmp_path / "m.onnx", nodes, [numpy_helper.from_array(np.array(True), "c")])
+    assert len(SOURCE.open(path, OpenOptions()).graph.graph) == 3
