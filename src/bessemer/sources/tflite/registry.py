@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 Reader = Callable[["Context", "Operator"], None]
 
-FAMILIES = ("conv", "detection", "elementwise", "linear", "pooling", "quantization", "reduce", "select", "shaping", "spatial")
+FAMILIES = (
+    "control", "conv", "detection", "elementwise", "linear", "pooling", "quantization", "reduce", "select",
+    "sequence", "shaping", "spatial",
+)  # fmt: skip
 _READERS: dict[str, Reader] = {}
 
 

@@ -43,7 +43,9 @@ class Builder:
         self.graph = self.model.subgraphs[-1]
         return len(self.model.subgraphs) - 1
 
-    def tensor(self, shape: tuple[int, ...], dtype: str = "float32", data: Array | None = None, **more: Any) -> int:
+    def tensor(
+        self, shape: tuple[int, ...], dtype: str = "float32", data: Array | None = None, **more: Any
+    ) -> int:
         buffer = 0
         if data is not None:
             self.model.buffers.append(Buffer(np.ascontiguousarray(data).tobytes()))
@@ -65,9 +67,18 @@ class Builder:
         self.feeds[self.graph.tensors[index].name or ""] = array
         return index
 
-    def op(self, name: str, inputs: list[int], outputs: list[int], table: str = "", custom: bytes | None = None, **fields: Any) -> None:
+    def op(
+        self,
+        name: str,
+        inputs: list[int],
+        outputs: list[int],
+        table: str = "",
+        custom: bytes | None = None,
+        **fields: Any,
+    ) -> None:
         known = BuiltinOperator.__members__.get(name)
-        code = OperatorCode(builtin_code=32 if known is None else int(known), custom_code=name if known is None else None)
+        own = name if known is None else None
+        code = OperatorCode(builtin_code=32 if known is None else int(known), custom_code=own)
         self.model.operator_codes.append(code)
         options = Options(table, fields) if table else None
         self.graph.operators.append(

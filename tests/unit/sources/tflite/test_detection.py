@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tests.unit.sources.tflite.single import Builder, both
 
 pytest.importorskip("ai_edge_litert")
@@ -15,7 +14,8 @@ flexbuffers = pytest.importorskip("flatbuffers.flexbuffers")
 
 def options(**changes: float) -> bytes:
     held: dict[str, float | bool] = {
-        "max_detections": 6, "max_classes_per_detection": 1, "detections_per_class": 4, "use_regular_nms": False,
+        "max_detections": 6, "max_classes_per_detection": 1, "detections_per_class": 4,
+        "use_regular_nms": False,
         "nms_score_threshold": 0.3, "nms_iou_threshold": 0.5, "num_classes": 3,
         "y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0, **changes,
     }  # fmt: skip

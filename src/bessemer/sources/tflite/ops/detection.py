@@ -64,7 +64,11 @@ def detection(context: Context, operator: Operator) -> None:
     scores = context.value(operator.inputs[1])
     if background:
         scores = _slice(context, scores, background, 2**31 - 1, 2)
-    chosen = _regular(context, boxes, scores, held) if held.use_regular_nms else _fast(context, boxes, scores, held)
+    chosen = (
+        _regular(context, boxes, scores, held)
+        if held.use_regular_nms
+        else _fast(context, boxes, scores, held)
+    )
     count = held.max_detections
     shapes: Sequence[Sequence[int]] = ((1, count, 4), (1, count), (1, count), (1,))
     for index, value, shape in zip(operator.outputs, chosen, shapes, strict=True):
@@ -90,7 +94,9 @@ def _slice(context: Context, value: onnx_ir.Value, start: int, end: int, axis: i
     return made
 
 
-def _decode(context: Context, encodings: onnx_ir.Value, anchors: onnx_ir.Value, held: Settings) -> onnx_ir.Value:
+def _decode(
+    context: Context, encodings: onnx_ir.Value, anchors: onnx_ir.Value, held: Settings
+) -> onnx_ir.Value:
     """Boxes [1, n, 4] as corners (y, x, y, x): centre and size relative to the anchor's, sizes as logarithms."""
     scales = context.literal(np.array(held.scales, np.float32), "scales")
     scaled = context.emit("Div", [encodings, scales])
@@ -104,12 +110,16 @@ def _decode(context: Context, encodings: onnx_ir.Value, anchors: onnx_ir.Value, 
     return made
 
 
-def _suppress(context: Context, boxes: onnx_ir.Value, scores: onnx_ir.Value, most: int, held: Settings) -> onnx_ir.Value:
+def _suppress(
+    context: Context, boxes: onnx_ir.Value, scores: onnx_ir.Value, most: int, held: Settings
+) -> onnx_ir.Value:
     """Rows (0, class, box) of what is kept; scores [1, classes, n]. TFLite keeps scores equal to the threshold."""
     import onnx_ir
 
     below = np.nextafter(np.float32(held.nms_score_threshold), np.float32(-np.inf))
-    limits = [context.literal(np.array([item], np.float32), "threshold") for item in (held.nms_iou_threshold, below)]
+    limits = [
+        context.literal(np.array([item], np.float32), "threshold") for item in (held.nms_iou_threshold, below)
+    ]
     made: onnx_ir.Value = context.emit(
         "NonMaxSuppression", [boxes, scores, _ints(context, [most]), *limits], dtype=onnx_ir.DataType.INT64
     )
@@ -143,7 +153,12 @@ def _fast(
     real = cast(context, context.emit("Shape", [kept], dtype=onnx_ir.DataType.INT64), onnx_ir.DataType.FLOAT)
     places = _filled(context, kept, held.max_detections, 0)
     flags = _flags(context, real, held.max_detections)
-    return (*_picked(context, boxes, places, _classes(context, classes, places), _take(context, best, places), flags), real)
+    return (
+        *_picked(
+            context, boxes, places, _classes(context, classes, places), _take(context, best, places), flags
+        ),
+        real,
+    )
 
 
 def _flags(context: Context, count: onnx_ir.Value, most: int) -> onnx_ir.Value:
