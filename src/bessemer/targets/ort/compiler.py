@@ -1,6 +1,6 @@
 """The child side of the `ort` target: a crash of ONNX Runtime costs nothing here.
 
-`python -m bessemer.targets.ort.compiler REQUEST.json`; answers with one JSON object on the last line of stdout:
+`python -m bessemer.targets.ort.compiler REQUEST.json` answers with one JSON object on its last line:
 {"error": "", "nodes": []} or the runtime's message and every node that it has no kernel for.
 """
 
