@@ -8,3 +8,6 @@ DOMAIN = "bessemer"
 
 LAYER_KEY = "bessemer.layer"
 """Node metadata: names of the original layers, joined by ';'."""
+
+HYBRID_KEY = "bessemer.hybrid"
+"""Node metadata, 'symmetric' or 'asymmetric': the original quantizes this node's float activations while it runs."""

@@ -9,11 +9,13 @@ import numpy as np
 
 from bessemer.ir.layout import identity, is_identity
 from bessemer.ir.types import Perm
-from bessemer.sources.tflite.context import Context, Unsupported
+from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.wire.tflite.schema import ActivationFunctionType, Padding
 
 if TYPE_CHECKING:
     import onnx_ir
+
+    from bessemer.wire.tflite.records import Operator
 
 
 def activate(context: Context, value: onnx_ir.Value, kind: int) -> Any:
@@ -89,3 +91,16 @@ def _raised(context: Context, index: int, rank: int, order: Perm) -> Any:
     if kept == sorted(kept):
         return context.reshaped(value, moved) if moved != shape else raised
     return context.emit("Transpose", [raised], perm=list(order), shape=moved)
+
+
+def mark_hybrid(context: Context, operator: Operator, made: onnx_ir.Value) -> onnx_ir.Value:
+    """Record that the runtime quantizes this product's float input on the fly (INT8 weights, float data)."""
+    from bessemer.ir.canonical import HYBRID_KEY
+    from bessemer.sources.tflite.tensors import is_quantized
+
+    source, weights = (context.tensor(index) for index in operator.inputs[:2])
+    producer = made.producer()
+    if is_quantized(weights) and not is_quantized(source) and producer is not None:
+        asymmetric = bool(options(operator).get("asymmetric_quantize_inputs"))
+        producer.metadata_props[HYBRID_KEY] = "asymmetric" if asymmetric else "symmetric"
+    return made

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.layout import channels_first
 from bessemer.sources.tflite.context import Context, Unsupported, options
-from bessemer.sources.tflite.ops.common import activate, padding, same_pads
+from bessemer.sources.tflite.ops.common import activate, mark_hybrid, padding, same_pads
 from bessemer.sources.tflite.registry import op
 from bessemer.wire.tflite.schema import Padding
 
@@ -40,6 +40,7 @@ def conv_2d(context: Context, operator: Operator) -> None:
         "Conv", _trim(operands), kernel_shape=[height, width], strides=strides, dilations=dilations,
         group=channels // depth, **padding(context, source, fields["padding"], (height, width), strides, dilations),
     )  # fmt: skip
+    mark_hybrid(context, operator, made)
     context.result(result, activate(context, made, fields["fused_activation_function"]), NCHW)
 
 
@@ -64,6 +65,7 @@ def depthwise_conv_2d(context: Context, operator: Operator) -> None:
         "Conv", _trim(operands), kernel_shape=[height, width], strides=strides, dilations=dilations, group=channels,
         **padding(context, source, fields["padding"], (height, width), strides, dilations),
     )  # fmt: skip
+    mark_hybrid(context, operator, made)
     context.result(result, activate(context, made, fields["fused_activation_function"]), NCHW)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.sources.tflite.context import Context, Unsupported, options
-from bessemer.sources.tflite.ops.common import activate
+from bessemer.sources.tflite.ops.common import activate, mark_hybrid
 from bessemer.sources.tflite.registry import op
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ def fully_connected(context: Context, operator: Operator) -> None:
     bias = context.optional(operator.inputs, 2)
     if keep:
         made = context.emit("MatMul", [context.value(source), context.value(weights, (1, 0))])
+        mark_hybrid(context, operator, made)
         made = made if bias is None else context.emit("Add", [made, bias])
     else:
         rows = context.contiguous(source)
         if context.rank(source) != 2 or context.order(source) != (0, 1) or context.shape(source)[1] != depth:
             rows = context.reshaped(rows, [_rows(context, source, depth), depth])
         operands = [rows, context.value(weights), *([] if bias is None else [bias])]
-        made = context.emit("Gemm", operands, transB=1)
+        made = mark_hybrid(context, operator, context.emit("Gemm", operands, transB=1))
     made = activate(context, made, fields.get("fused_activation_function", 0))
     if not keep and context.rank(result) != 2:
         made = context.reshaped(made, context.shape(result))

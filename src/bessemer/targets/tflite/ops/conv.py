@@ -14,6 +14,7 @@ from bessemer.targets.tflite.ops.weights import (
     bias_tensor,
     integer_product,
     quantized_vector,
+    weight_tensor,
     with_height,
 )
 from bessemer.targets.tflite.ops.window import SpatialOutput, Window, lift, spatial_input, take_window, window
@@ -95,9 +96,9 @@ def _kernel(ctx: Context, node: ir.Node, geometry: Window) -> tuple[str, int, di
     outputs, per_group = ctx.shape(weight)[:2]
     if group > 1 and per_group == 1 and outputs is not None and channels in (group, None):
         options["depth_multiplier"] = outputs // group
-        index = ctx.tensor(weight, IHWO if ctx.rank(weight) == 4 else IWO)
+        index = weight_tensor(ctx, node, weight, IHWO if ctx.rank(weight) == 4 else IWO)
         return "DEPTHWISE_CONV_2D", lift(ctx, index) if ctx.rank(weight) == 3 else index, options
-    index = ctx.tensor(weight, OHWI if ctx.rank(weight) == 4 else OWI)
+    index = weight_tensor(ctx, node, weight, OHWI if ctx.rank(weight) == 4 else OWI)
     return "CONV_2D", lift(ctx, index) if ctx.rank(weight) == 3 else index, options
 
 

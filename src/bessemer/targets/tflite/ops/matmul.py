@@ -10,7 +10,13 @@ from bessemer.ir.layout import identity
 from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import final_value, fused, optional, sole_consumer, value
-from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, integer_product
+from bessemer.targets.tflite.ops.weights import (
+    accumulator_scale,
+    bias_tensor,
+    hybrid_options,
+    integer_product,
+    weight_tensor,
+)
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -47,7 +53,7 @@ def gemm(ctx: Context, node: ir.Node) -> None:
     attributes = node.attributes
     alpha, beta = float(attributes.get_float("alpha", 1.0)), float(attributes.get_float("beta", 1.0))
     a = ctx.tensor(value(node, 0), TURNED if attributes.get_int("transA", 0) else identity(2))
-    b = ctx.tensor(value(node, 1), identity(2) if attributes.get_int("transB", 0) else TURNED)
+    b = weight_tensor(ctx, node, value(node, 1), identity(2) if attributes.get_int("transB", 0) else TURNED)
     bias = optional(node, 2)
     plain = alpha == 1.0 and beta == 1.0 and _vector(ctx, node, bias)
     if plain:
@@ -90,6 +96,7 @@ def _connected(ctx: Context, node: ir.Node, last: ir.Node, a: int, b: int, bias:
         fused_activation_function=activation,
         keep_num_dims=keep,
         weights_format=0,
+        **hybrid_options(node),
     )
 
 
@@ -122,7 +129,7 @@ def matmul(ctx: Context, node: ir.Node) -> None:
         last, bias = bias_after(ctx, node)
         if last is not None:
             ctx.done.add(last)
-        _connected(ctx, node, last or node, ctx.tensor(a), ctx.tensor(b, TURNED), bias)
+        _connected(ctx, node, last or node, ctx.tensor(a), weight_tensor(ctx, node, b, TURNED), bias)
         return
     _batched(ctx, node)
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.canonical import HYBRID_KEY
 from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight, weight_of
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, Perm
 from bessemer.targets.tflite.builder import Tensor
 from bessemer.targets.tflite.context import Context, held_by
 
@@ -51,6 +52,22 @@ def integer_weight(ctx: Context, weight: ir.Value | None, axis: int, activation:
     if encoding.dtype != "INT8" or encoding.zero_point.any():
         return False
     return encoding.per_tensor or encoding.axis == axis
+
+
+def weight_tensor(ctx: Context, node: ir.Node, weight: ir.Value, perm: Perm) -> int:
+    """The weight for a kernel; INT8 as stored where the node is hybrid (the kernel quantizes its float input)."""
+    held = weight_of(weight)
+    if not node.metadata_props.get(HYBRID_KEY) or held is None or held.encoding.dtype != "INT8":
+        return ctx.tensor(weight, perm)
+    before, ctx.integer = ctx.integer, True
+    index = ctx.tensor(weight, perm)
+    ctx.integer = before
+    return index
+
+
+def hybrid_options(node: ir.Node) -> dict[str, bool]:
+    """How a hybrid kernel quantizes its input."""
+    return {"asymmetric_quantize_inputs": True} if node.metadata_props.get(HYBRID_KEY) == "asymmetric" else {}
 
 
 def bias_tensor(ctx: Context, bias: ir.Value | None, count: int | None, scale: Array | None) -> int:
