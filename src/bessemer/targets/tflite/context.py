@@ -317,7 +317,8 @@ class Context:
                 np.asarray(held.numpy()).astype(NUMPY[kind], copy=False).transpose(order)
             )
 
-        if kind == "FLOAT32" and self.options.precision == "float16" and fits_half(held):
+        half_already = held.dtype.name == "FLOAT16" and held.size >= SMALL
+        if half_already or (kind == "FLOAT32" and self.options.precision == "float16" and fits_half(held)):
             half = self.sub.add(
                 Tensor(f"{name}/float16", "FLOAT16", shape, lambda: data().astype(np.float16))
             )
