@@ -23,8 +23,9 @@ from bessemer.wire.tflite.records import (
 from bessemer.wire.tflite.schema import BuiltinOperator, TensorType
 
 TYPES = {
-    "float32": TensorType.FLOAT32, "int32": TensorType.INT32, "int64": TensorType.INT64, "bool": TensorType.BOOL,
-    "int8": TensorType.INT8, "uint8": TensorType.UINT8, "int16": TensorType.INT16, "float16": TensorType.FLOAT16,
+    "float32": TensorType.FLOAT32, "int32": TensorType.INT32, "int64": TensorType.INT64,
+    "bool": TensorType.BOOL, "int8": TensorType.INT8, "uint8": TensorType.UINT8, "int16": TensorType.INT16,
+    "float16": TensorType.FLOAT16,
 }  # fmt: skip
 Array = np.ndarray[Any, Any]
 

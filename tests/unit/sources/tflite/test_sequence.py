@@ -33,7 +33,8 @@ def test_reverse_sequence(tmp_path: Path, batch: int, time: int) -> None:
     lengths = [2] * data.shape[batch]
     lengths[0] = 1
     one(
-        tmp_path, "REVERSE_SEQUENCE", [("input", data, "float32"), ("input", lengths, "int64")], ((3, 4, 5), "float32"),
+        tmp_path, "REVERSE_SEQUENCE", [("input", data, "float32"), ("input", lengths, "int64")],
+        ((3, 4, 5), "float32"),
         table="ReverseSequenceOptions", seq_dim=time, batch_dim=batch,
     )  # fmt: skip
 

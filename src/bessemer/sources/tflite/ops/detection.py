@@ -51,8 +51,8 @@ def settings_of(operator: Operator) -> Settings:
 def detection(context: Context, operator: Operator) -> None:
     """Operands: box encodings [1, n, 4] as (y, x, h, w), scores [1, n, classes], anchors [n, 4].
 
-    Results: boxes [1, k, 4], classes [1, k], scores [1, k], count [1]; k = max_detections. Places past the count
-    are zero (the runtime leaves them as they were).
+    Results: boxes [1, k, 4], classes [1, k], scores [1, k], count [1]; k = max_detections. Places past the
+    count are zero (the runtime leaves them as they were).
     """
     held = settings_of(operator)
     if held.max_classes_per_detection != 1 and not held.use_regular_nms:
@@ -97,7 +97,7 @@ def _slice(context: Context, value: onnx_ir.Value, start: int, end: int, axis: i
 def _decode(
     context: Context, encodings: onnx_ir.Value, anchors: onnx_ir.Value, held: Settings
 ) -> onnx_ir.Value:
-    """Boxes [1, n, 4] as corners (y, x, y, x): centre and size relative to the anchor's, sizes as logarithms."""
+    """Boxes [1, n, 4] as corners (y, x, y, x): centre and size relative to the anchor's."""
     scales = context.literal(np.array(held.scales, np.float32), "scales")
     scaled = context.emit("Div", [encodings, scales])
     centre, size = _slice(context, scaled, 0, 2, 2), _slice(context, scaled, 2, 4, 2)
@@ -113,7 +113,7 @@ def _decode(
 def _suppress(
     context: Context, boxes: onnx_ir.Value, scores: onnx_ir.Value, most: int, held: Settings
 ) -> onnx_ir.Value:
-    """Rows (0, class, box) of what is kept; scores [1, classes, n]. TFLite keeps scores equal to the threshold."""
+    """Rows (0, class, box) kept of scores [1, classes, n]; TFLite keeps scores equal to the threshold."""
     import onnx_ir
 
     below = np.nextafter(np.float32(held.nms_score_threshold), np.float32(-np.inf))
@@ -186,7 +186,8 @@ def _classes(context: Context, classes: onnx_ir.Value, places: onnx_ir.Value) ->
 
 
 def _picked(
-    context: Context, boxes: onnx_ir.Value, places: onnx_ir.Value, classes: onnx_ir.Value, scores: onnx_ir.Value,
+    context: Context, boxes: onnx_ir.Value, places: onnx_ir.Value, classes: onnx_ir.Value,
+    scores: onnx_ir.Value,
     flags: onnx_ir.Value,
 ) -> tuple[onnx_ir.Value, onnx_ir.Value, onnx_ir.Value]:  # fmt: skip
     corners = context.emit("Gather", [boxes, places], axis=1)

@@ -8,9 +8,9 @@ import numpy as np
 
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, broadcast, clip
-from bessemer.sources.tflite.ops.quantization import cast
+from bessemer.sources.tflite.ops.quantization import cast, quantize
 from bessemer.sources.tflite.registry import op
-from bessemer.sources.tflite.tensors import dtype_of
+from bessemer.sources.tflite.tensors import dtype_of, is_quantized
 
 if TYPE_CHECKING:
     from bessemer.wire.tflite.records import Operator
@@ -157,10 +157,16 @@ def gelu(context: Context, operator: Operator) -> None:
 
 @op("CAST")
 def read_cast(context: Context, operator: Operator) -> None:
-    """Between plain types."""
-    order = context.order(operator.inputs[0])
-    kind = dtype_of(context.tensor(operator.outputs[0]))
-    context.result(operator.outputs[0], cast(context, context.value(operator.inputs[0], order), kind), order)
+    """Of elements as they are stored: the integers of a quantized tensor, not what they stand for."""
+    source, result = operator.inputs[0], operator.outputs[0]
+    if is_quantized(context.tensor(result)):
+        raise Unsupported("cast", "a cast sets the stored integers of a quantized tensor")
+    kind = dtype_of(context.tensor(result))
+    if is_quantized(context.tensor(source)):
+        context.result(result, cast(context, quantize(context, source, context.value(source)), kind))
+        return
+    order = context.order(source)
+    context.result(result, cast(context, context.value(source, order), kind), order)
 
 
 @op("SOFTMAX")

@@ -84,15 +84,20 @@ def where(context: Context, operator: Operator) -> None:
 
 @op("ONE_HOT")
 def one_hot(context: Context, operator: Operator) -> None:
-    """Depth, on and off values are constant."""
+    """Depth, on and off values are constant; an index outside the depth gives a row of off."""
+    import onnx_ir
+
     indices, depth, on, off = operator.inputs
     on_value, off_value = context.known(on), context.known(off)
     if on_value is None or off_value is None:
         raise Unsupported("constant-operand", "on and off values must be constant")
-    pair = np.stack([off_value.reshape(()), on_value.reshape(())])
-    count = context.literal(np.int64(context.integers(depth)), "depth")
-    made = context.emit(
-        "OneHot", [context.value(indices), count, context.literal(pair, "values")],
-        axis=int(options(operator).get("axis", -1)), dtype=dtype_of(context.tensor(operator.outputs[0])),
-    )  # fmt: skip
+    # Not ONNX OneHot: it wraps negative indices, which are all off here, and has few kernels.
+    count, rank = context.integers(depth)[0], context.rank(indices)
+    axis = int(options(operator).get("axis", -1)) % (rank + 1)
+    classes = np.arange(count, dtype=dtype_of(context.tensor(indices)).numpy())
+    classes = classes.reshape([count if i == axis else 1 for i in range(rank + 1)])
+    column = context.emit("Unsqueeze", [context.value(indices), context.literal(np.int64([axis]), "axes")])
+    hit = context.emit("Equal", [column, context.literal(classes, "classes")], dtype=onnx_ir.DataType.BOOL)
+    pair = [context.literal(held.reshape(()), name) for held, name in ((on_value, "on"), (off_value, "off"))]
+    made = context.emit("Where", [hit, *pair], dtype=dtype_of(context.tensor(operator.outputs[0])))
     context.result(operator.outputs[0], made)

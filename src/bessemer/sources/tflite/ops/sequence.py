@@ -133,8 +133,8 @@ def broadcast_args(context: Context, operator: Operator) -> None:
 
 
 SEGMENT = {
-    "SEGMENT_SUM": "add", "UNSORTED_SEGMENT_SUM": "add", "UNSORTED_SEGMENT_PROD": "mul", "UNSORTED_SEGMENT_MAX": "max",
-    "UNSORTED_SEGMENT_MIN": "min",
+    "SEGMENT_SUM": "add", "UNSORTED_SEGMENT_SUM": "add", "UNSORTED_SEGMENT_PROD": "mul",
+    "UNSORTED_SEGMENT_MAX": "max", "UNSORTED_SEGMENT_MIN": "min",
 }  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def sparse_to_dense(context: Context, operator: Operator) -> None:
 
 @op("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5")
 def non_max_suppression(context: Context, operator: Operator) -> None:
-    """Boxes [n, 4], scores [n]; results padded with zeros to the constant most. Soft suppression is declined."""
+    """Boxes [n, 4], scores [n]; results padded with zeros to a constant size; soft ones declined."""
     import onnx_ir
 
     soft = len(operator.inputs) > 5
