@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.unit.sources.tflite.single import Builder, same, scaled
 
 pytest.importorskip("ai_edge_litert")

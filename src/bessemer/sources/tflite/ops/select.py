@@ -96,7 +96,7 @@ def one_hot(context: Context, operator: Operator) -> None:
     axis = int(options(operator).get("axis", -1)) % (rank + 1)
     classes = np.arange(count, dtype=dtype_of(context.tensor(indices)).numpy())
     classes = classes.reshape([count if i == axis else 1 for i in range(rank + 1)])
-    column = context.emit("Unsqueeze", [context.value(indices), context.literal(np.int64([axis]), "axes")])
+    column = context.emit("Unsqueeze", [context.value(indices), context.literal(np.array([axis], np.int64), "axes")])
     hit = context.emit("Equal", [column, context.literal(classes, "classes")], dtype=onnx_ir.DataType.BOOL)
     pair = [context.literal(held.reshape(()), name) for held, name in ((on_value, "on"), (off_value, "off"))]
     made = context.emit("Where", [hit, *pair], dtype=dtype_of(context.tensor(operator.outputs[0])))
