@@ -37,6 +37,20 @@ def _cast(node: onnx_ir.Node) -> bool:
     return source is not None and source.dtype is not None and int(source.dtype) == node.attributes.get_int("to", 0)
 
 
+def _cast_like(node: onnx_ir.Node) -> bool:
+    """The second operand only gives its type: a plain Cast, or nothing, once that is known."""
+    import onnx_ir
+
+    like = node.inputs[1]
+    if like is None or like.dtype is None or node.attributes.get_int("saturate", 1) != 1:
+        return False
+    node.op_type = "Cast"
+    node.resize_inputs(1)
+    node.attributes.pop("saturate", None)
+    node.attributes["to"] = onnx_ir.AttrInt64("to", int(like.dtype))
+    return _cast(node)
+
+
 def _transpose(node: onnx_ir.Node) -> bool:
     perm = node.attributes.get_ints("perm", None)
     return perm is not None and list(perm) == sorted(perm)
@@ -76,6 +90,7 @@ RULES: dict[str, Rule] = {
     "Identity": lambda node: True,
     "Dropout": _dropout,
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Transpose": _transpose,
     "Pad": _pad,
     "Expand": _expand,

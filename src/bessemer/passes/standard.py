@@ -25,11 +25,12 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
     from bessemer.passes.qdq import AbsorbQdq
+    from bessemer.passes.sequences import UnpackSequences
     from bessemer.passes.shapes import BindShapes, InferShapes
 
     steps: list[Pass] = [InferShapes(), ToCanonicalOpset(), Canonicalize(), BindShapes(dict(shapes)), InferShapes(), AbsorbQdq()]
     if level >= 1:
-        steps.append(Repeat((FoldConstants(), Eliminate(), InferShapes(), Canonicalize())))
+        steps.append(Repeat((FoldConstants(), Eliminate(), UnpackSequences(), InferShapes(), Canonicalize())))
     if level >= 2:
         steps += [FoldBatchNorm(), FoldAffine(), Deduplicate(), Repeat((Eliminate(), InferShapes(), Canonicalize()))]
     return steps
