@@ -88,6 +88,18 @@ def _type_of(value: onnx_ir.Value | None) -> bytes | None:
     return found
 
 
+def _default(node: onnx_ir.Node, name: str | None) -> onnx_ir.Attr | None:
+    """What the schema says of an attribute that the node leaves out; None when it says nothing."""
+    import onnx.defs
+    import onnx_ir
+
+    version = node.version if node.version is not None else onnx.defs.onnx_opset_version()
+    declared = onnx.defs.get_schema(node.op_type, version, node.domain).attributes.get(name or "")
+    if declared is None or not declared.default_value.name:
+        return None
+    return onnx_ir.serde.deserialize_attribute(declared.default_value)
+
+
 def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> onnx_ir.Node:
     """A node of the body with the caller's values and attributes."""
     import onnx_ir
@@ -95,7 +107,7 @@ def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> o
     attributes = {}
     for name, attribute in inner.attributes.items():
         if attribute.is_ref():
-            given = caller.attributes.get(attribute.ref_attr_name or "")
+            given = caller.attributes.get(attribute.ref_attr_name or "") or _default(caller, attribute.ref_attr_name)
             if given is not None:
                 attributes[name] = onnx_ir.Attr(name, given.type, given.value)
         else:

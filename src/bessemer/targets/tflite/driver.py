@@ -39,6 +39,9 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
     for value in (*node.inputs, *node.outputs):
         if value is not None:
             _need_tensor(value)
+    for value in node.inputs:
+        if value is not None:
+            ctx.shape(value)
     ctx.integer = _wants_integers(ctx, node, entry)
     entry.function(ctx, node)
     ctx.flush()
