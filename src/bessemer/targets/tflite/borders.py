@@ -9,8 +9,8 @@ from bessemer.ir.layout import apply, channels_first, channels_last, identity, i
 from bessemer.ir.types import Perm
 from bessemer.targets.base import Border, Prepared
 from bessemer.targets.tflite.builder import Tensor
-from bessemer.targets.tflite.context import Blocked, Context, Placed
-from bessemer.targets.tflite.dtypes import border_dtype
+from bessemer.targets.tflite.context import Blocked, Context, Placed, held_by
+from bessemer.targets.tflite.dtypes import NUMPY, border_dtype
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -85,7 +85,7 @@ def _place_output(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
     order = identity(rank)
     if ctx.options.io == "nhwc" and rank >= 4 and ctx.perm(value) == channels_first(rank):
         order = channels_first(rank)
-    index = ctx.tensor(value, order)
+    index = _fixed(ctx, value) if ctx.is_const(value) else ctx.tensor(value, order)
     if ctx.sub.tensors[index].type == "INT64" and ctx.options.int64 == "int32":
         index = ctx.cast(index, "INT32")
     tensor = ctx.sub.tensors[index]
@@ -96,6 +96,14 @@ def _place_output(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
     ctx.module.outputs[name] = index
     prepared.outputs[name] = Border(name, border_dtype(kind), _moved(order))
     _note(value, kind, order, "Output", prepared)
+
+
+def _fixed(ctx: Context, value: ir.Value) -> int:
+    """An output that is a constant, in full precision: a lone DEQUANTIZE is more than the runtime can
+    set up.
+    """
+    kind = ctx.type(value)
+    return ctx.constant(held_by(value).numpy().astype(NUMPY[kind], copy=False), f"{value.name}/constant")
 
 
 def _copied(ctx: Context, index: int, name: str) -> int:

@@ -18,7 +18,9 @@ Dims = tuple[int | None, ...]
 
 @dataclass
 class Tensor:
-    """One tensor. `type` is a name of TensorType; `encoding.axis` counts physical axes; `data` of constants."""
+    """One tensor. `type` is a name of TensorType; `encoding.axis` counts physical axes; `data` of
+    constants.
+    """
 
     name: str
     type: str
@@ -30,7 +32,9 @@ class Tensor:
 
 @dataclass
 class Op:
-    """One operator. `options` are fields of the operator's own options table; -1 stands for an absent input."""
+    """One operator. `options` are fields of the operator's own options table; -1 stands for an absent
+    input.
+    """
 
     code: str
     inputs: list[int]

@@ -1,8 +1,11 @@
 """The lowering context: where every ONNX value stands in the TFLite graph, and how to ask for it.
 
-A value stands in a tensor together with a permutation, `logical = transpose(tensor, perm)` (see ir/layout.py).
-A Transpose with constant perm only composes permutations; an operator that wants a value in some axis order calls
-`ctx.tensor(value, perm)` and a TRANSPOSE (or RESHAPE, when only axes of size one move) appears if, and only if,
+A value stands in a tensor together with a permutation, `logical = transpose(tensor, perm)` (see
+ir/layout.py).
+A Transpose with constant perm only composes permutations; an operator that wants a value in some axis
+order calls
+`ctx.tensor(value, perm)` and a TRANSPOSE (or RESHAPE, when only axes of size one move) appears if, and
+only if,
 the tensor lies otherwise. Constants are transposed at compile time.
 """
 
@@ -122,6 +125,10 @@ class Context:
         if self.is_const(value):
             return self._constant_of(value, wanted)
         place = self._place(value)
+        if len(place.perm) != len(wanted):
+            raise Blocked(
+                "contradictory-shape", f"'{value.name}' is declared with a rank that it does not have"
+            )
         index = self.move(place.index, compose(place.perm, inverse(wanted)))
         return index if self.integer or self.encoding(value) is None else self.dequantized(index)
 
@@ -158,7 +165,9 @@ class Context:
         return index
 
     def alias(self, value: ir.Value, index: int, perm: Perm | None = None) -> None:
-        """Let `value` stand in the existing tensor `index`; it is quantized first where `value` asks for that."""
+        """Let `value` stand in the existing tensor `index`; it is quantized first where `value` asks
+        for that.
+        """
         order = identity(self.rank(value)) if perm is None else perm
         encoding = self.encoding(value)
         tensor = self.sub.tensors[index]
@@ -189,7 +198,9 @@ class Context:
         return self.sub.add(Tensor(name or "temp", type_, tuple(shape), encoding=encoding))
 
     def constant(self, array: Any, name: str = "const", *, type_: str | None = None) -> int:
-        """A constant tensor of `array` as given (int64 stays int64; pass the dtype the kernel wants); equal ones are shared."""
+        """A constant tensor of `array` as given (int64 stays int64; pass the dtype the kernel wants);
+        equal ones are shared.
+        """
         data = np.ascontiguousarray(array)
         data = data.reshape(np.shape(array))
         kind = type_ or array_type(data.dtype)

@@ -37,7 +37,9 @@ TYPES: dict[str, str] = {
     "COMPLEX128": "COMPLEX64",
     "STRING": "STRING",
 }
-"""Types that LiteRT computes in. Half, bfloat16, double and 8-bit floats compute in float32, narrow integers in 8 bits."""
+"""Types that LiteRT computes in. Half, bfloat16, double and 8-bit floats compute in float32, narrow
+integers in 8 bits.
+"""
 
 NUMPY: dict[str, Any] = {
     "FLOAT32": np.float32,
@@ -64,7 +66,9 @@ def tensor_type(value: ir.Value) -> str:
 
 
 def array_type(dtype: Any) -> str:
-    """TensorType name for a numpy dtype; double becomes FLOAT32's name only through an explicit cast, so it raises."""
+    """TensorType name for a numpy dtype; double becomes FLOAT32's name only through an explicit cast,
+    so it raises.
+    """
     return _NAMES[np.dtype(dtype)]
 
 

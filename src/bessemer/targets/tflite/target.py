@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 CLOSENESS = {"float32": "close(1e-4, 1e-4)", "float16": "snr(50) or close(1e-2, 1e-2)"}
 
 INTEGER = {"tflite": "steps(1) or snr(35)", "": "steps(2) or snr(12)"}
-"""Bounds of integer models. LiteRT's own integers come back as they were; another runtime rounds ties and rescales
-differently, one step here and there, which depth multiplies: 15 dB after 53 layers of MobileNetV2 on noise."""
+"""Bounds of integer models. LiteRT's own integers come back as they were; another runtime rounds ties
+and rescales
+differently, one step here and there, which depth multiplies: 15 dB after 53 layers of MobileNetV2 on
+noise."""
 
 
 class TFLiteTarget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ def weight(name: str, *shape: int, scale: float = 1.0) -> onnx.TensorProto:
 
 
 def save(
-    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any] = []
-) -> Path:  # noqa: B006
+    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: Sequence[Any] = ()
+) -> Path:
     """Write a checked opset-21 model."""
-    graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, list(constants))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -101,7 +101,8 @@ def test_conv_padding(tmp_path: Path, pads: tuple[int, ...], stride: int, size: 
         "Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=list(pads), strides=[stride] * 2
     )
     path = save(
-        tmp_path / "c.onnx", [node], [tensor("x", 1, 2, size, size)], [tensor("y", 1, 4, out_h, out_w)], [weight("w", 4, 2, 3, 3)]
+        tmp_path / "c.onnx", [node], [tensor("x", 1, 2, size, size)], [tensor("y", 1, 4, out_h, out_w)],
+        [weight("w", 4, 2, 3, 3)],
     )  # fmt: skip
     agree(path, tmp_path, {"x": random(1, 2, size, size)})
 
@@ -122,7 +123,8 @@ def test_pooling_counts_what_onnx_counts(tmp_path: Path, op: str, ceil: int, inc
 def test_grouped_and_one_dimensional_convolutions(tmp_path: Path, groups: int) -> None:
     one = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3], pads=[1, 1], group=groups)
     path = save(
-        tmp_path / "one.onnx", [one], [tensor("x", 2, 4, 12)], [tensor("y", 2, 8, 12)], [weight("w", 8, 4 // groups, 3)]
+        tmp_path / "one.onnx", [one], [tensor("x", 2, 4, 12)], [tensor("y", 2, 8, 12)],
+        [weight("w", 8, 4 // groups, 3)],
     )  # fmt: skip
     agree(path, tmp_path, {"x": random(2, 4, 12)})
 

@@ -63,7 +63,7 @@ def test_half_precision_stores_half(tmp_path: Path) -> None:
 def quantized(name: str, low: float, high: float) -> list[TensorProto]:
     """Scale and zero point of an int8 value."""
     scale = (high - low) / 255
-    zero = int(round(-128 - low / scale))
+    zero = round(-128 - low / scale)
     return [
         numpy_helper.from_array(np.float32(scale), f"{name}_s"),
         numpy_helper.from_array(np.int8(zero), f"{name}_z"),

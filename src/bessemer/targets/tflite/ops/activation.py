@@ -273,7 +273,9 @@ def _mish(chain: Chain, result: ir.Value) -> None:
 
 
 def _mish_pattern(ctx: Context, node: ir.Node) -> ir.Node | None:
-    """The product at the end of x tanh(softplus(x)), when nothing else sees what is between; both are marked done."""
+    """The product at the end of x tanh(softplus(x)), when nothing else sees what is between; both are
+    marked done.
+    """
     tanh = sole_consumer(ctx, node.outputs[0])
     product = sole_consumer(ctx, tanh.outputs[0]) if tanh is not None and tanh.op_type == "Tanh" else None
     if tanh is None or product is None or product.op_type != "Mul" or node.inputs[0] not in product.inputs:

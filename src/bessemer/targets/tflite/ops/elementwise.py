@@ -37,7 +37,9 @@ FUSING = frozenset({"ADD", "SUB", "MUL", "DIV"})
 
 
 def binary_perm(ctx: Context, values: list[ir.Value], rank: int) -> Perm:
-    """The axis order for a broadcasting operator: that of the first computed operand of full rank not in logical order."""
+    """The axis order for a broadcasting operator: that of the first computed operand of full rank not
+    in logical order.
+    """
     for v in values:
         if ctx.rank(v) == rank and not ctx.is_const(v) and not is_identity(ctx.perm(v)):
             return ctx.perm(v)
@@ -45,7 +47,9 @@ def binary_perm(ctx: Context, values: list[ir.Value], rank: int) -> Perm:
 
 
 def operand(ctx: Context, v: ir.Value, perm: Perm) -> int:
-    """A broadcast operand in the axis order `perm`; leading axes of size one are added where that order needs them."""
+    """A broadcast operand in the axis order `perm`; leading axes of size one are added where that order
+    needs them.
+    """
     rank = ctx.rank(v)
     if rank == len(perm):
         return ctx.tensor(v, perm)
@@ -70,7 +74,9 @@ def computing_type(code: str, kind: str) -> str:
 
 
 def _integer(ctx: Context, node: ir.Node) -> bool:
-    """Integer ADD, SUB, MUL (and MAXIMUM, MINIMUM on equal encodings): both operands and the result encoded."""
+    """Integer ADD, SUB, MUL (and MAXIMUM, MINIMUM on equal encodings): both operands and the result
+    encoded.
+    """
     inputs = [ctx.encoding(v) for v in node.inputs]
     result = ctx.encoding(final_value(ctx, node) if CODES[node.op_type] in FUSING else node.outputs[0])
     every = [result, *inputs]

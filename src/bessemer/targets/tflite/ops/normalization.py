@@ -59,7 +59,9 @@ class Steps:
 
 @lower("BatchNormalization")
 def batch_normalization(ctx: Context, node: ir.Node) -> None:
-    """x * (scale / sqrt(var + eps)) + (bias - mean * ...), the factors computed now where they are constant."""
+    """x * (scale / sqrt(var + eps)) + (bias - mean * ...), the factors computed now where they are
+    constant.
+    """
     source = value(node, 0)
     need_type(ctx, source, "FLOAT32")
     if node.attributes.get_int("training_mode", 0):

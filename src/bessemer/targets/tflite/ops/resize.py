@@ -38,6 +38,7 @@ def _static(ctx: Context, node: ir.Node) -> list[Axis]:
     """Per logical axis. Batch may be unknown when it is not resized."""
     before, after = ctx.shape(value(node, 0)), ctx.shape(node.outputs[0])
     scales = _scales(ctx, node, before)
+    _check_sizes(ctx, node, after)
     found = []
     for size, out, given in zip(before, after, scales, strict=True):
         if size is None and given == 1.0:
@@ -47,6 +48,18 @@ def _static(ctx: Context, node: ir.Node) -> list[Axis]:
         else:
             found.append(Axis(size, out, out / size if given is None else given))
     return found
+
+
+def _check_sizes(ctx: Context, node: ir.Node, after: Dims) -> None:
+    """Declared shapes may lie; the sizes that the node itself names do not."""
+    sizes = ctx.const(optional(node, 3))
+    if sizes is None or node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        return
+    axes = node.attributes.get_ints("axes", list(range(len(after))))
+    if any(after[axis] not in (None, int(size)) for axis, size in zip(axes, sizes, strict=True)):
+        raise Blocked(
+            "contradictory-shape", f"the result is declared as {after}, resized to {sizes.tolist()}"
+        )
 
 
 def _scales(ctx: Context, node: ir.Node, before: Dims) -> list[float | None]:
@@ -209,7 +222,7 @@ def _gather(ctx: Context, index: int, at: int, positions: Array) -> int:
 def _product(ctx: Context, index: int, at: int, weights: Array) -> int:
     """Contract one axis with `weights` (out, in): that axis last, then FULLY_CONNECTED."""
     rank = len(ctx.sub.tensors[index].shape)
-    order = tuple(a for a in range(rank) if a != at) + (at,)
+    order = (*(a for a in range(rank) if a != at), at)
     moved = ctx.move(index, order)
     shape = (*ctx.sub.tensors[moved].shape[:-1], len(weights))
     out = ctx.temp("FLOAT32", shape, "resized")

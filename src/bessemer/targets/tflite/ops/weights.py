@@ -55,7 +55,9 @@ def integer_weight(ctx: Context, weight: ir.Value | None, axis: int, activation:
 
 
 def weight_tensor(ctx: Context, node: ir.Node, weight: ir.Value, perm: Perm) -> int:
-    """The weight for a kernel; INT8 as stored where the node is hybrid (the kernel quantizes its float input)."""
+    """The weight for a kernel; INT8 as stored where the node is hybrid (the kernel quantizes its float
+    input).
+    """
     held = weight_of(weight)
     if not node.metadata_props.get(HYBRID_KEY) or held is None or held.encoding.dtype != "INT8":
         return ctx.tensor(weight, perm)
@@ -71,7 +73,9 @@ def hybrid_options(node: ir.Node) -> dict[str, bool]:
 
 
 def bias_tensor(ctx: Context, bias: ir.Value | None, count: int | None, scale: Array | None) -> int:
-    """The bias as a vector: float, or in integer mode INT32 (INT64 beside INT16) in units of `scale`; -1 when absent."""
+    """The bias as a vector: float, or in integer mode INT32 (INT64 beside INT16) in units of `scale`;
+    -1 when absent.
+    """
     if bias is None:
         return -1
     if scale is None:
@@ -102,7 +106,9 @@ def accumulator_scale(ctx: Context, source: ir.Value, weight: ir.Value) -> Array
 
 
 def integer_product(ctx: Context, node: ir.Node, result: ir.Value, axis: int) -> bool:
-    """Whether Conv, ConvTranspose, Gemm or MatMul may run on integers: input, weight and result encoded for it."""
+    """Whether Conv, ConvTranspose, Gemm or MatMul may run on integers: input, weight and result encoded
+    for it.
+    """
     source, output = ctx.encoding(node.inputs[0]), ctx.encoding(result)
     if source is None or output is None or not source.per_tensor or not output.per_tensor:
         return False

@@ -21,7 +21,9 @@ SAME, VALID = 0, 1
 
 @dataclass(frozen=True)
 class Window:
-    """Geometry over the spatial axes. `before` and `after` are explicit pads; None where they depend on unknown sizes."""
+    """Geometry over the spatial axes. `before` and `after` are explicit pads; None where they depend on
+    unknown sizes.
+    """
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
@@ -38,7 +40,9 @@ class Window:
 
 
 def window(ctx: Context, node: ir.Node, kernel: Sequence[int], *, ceil: bool = False) -> Window:
-    """The geometry of a Conv or Pool node. Raises Blocked where it depends on sizes unknown until run time."""
+    """The geometry of a Conv or Pool node. Raises Blocked where it depends on sizes unknown until run
+    time.
+    """
     count = len(kernel)
     attributes = node.attributes
     strides = tuple(attributes.get_ints("strides", [1] * count))
@@ -91,7 +95,9 @@ def _is_same(size: int | None, stride: int, reach: int, before: int, after: int)
 
 
 def _ceil_extra(size: int | None, pads: int, stride: int, reach: int, before: int) -> int:
-    """Padding to add at the end so that floor division gives ONNX's ceil result (a window must start inside)."""
+    """Padding to add at the end so that floor division gives ONNX's ceil result (a window must start
+    inside).
+    """
     if size is None:
         if stride == 1:
             return 0
@@ -151,7 +157,9 @@ def lift(ctx: Context, index: int) -> int:
 
 
 class SpatialOutput:
-    """Where a windowed operator writes: straight into the result, or lifted and then flattened for 1-D data."""
+    """Where a windowed operator writes: straight into the result, or lifted and then flattened for 1-D
+    data.
+    """
 
     def __init__(self, ctx: Context, result: ir.Value) -> None:
         self.ctx, self.result, self.rank = ctx, result, ctx.rank(result)
