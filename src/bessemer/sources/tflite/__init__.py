@@ -23,9 +23,9 @@ class TfliteSource:
     def open(self, path: Path, options: OpenOptions) -> Model:
         """Parse `path`; raises UnreadableInput for broken files, Declined for operators with no meaning in ONNX."""
         file = parse(path)
-        subgraph = choose(file, path, options.signature)
+        subgraph, names = choose(file, path, options.signature)
         try:
-            return build(file, subgraph, path)
+            return build(file, subgraph, names, path)
         except (IndexError, KeyError, OverflowError, MemoryError) as error:
             why = f"{type(error).__name__}: {error}"
             raise UnreadableInput(f"{path} is broken or hostile", why=f"its records contradict each other ({why})") from None
@@ -35,7 +35,7 @@ class TfliteSource:
         from bessemer.runners.litert import LiteRTRunner
 
         parse(path)
-        return LiteRTRunner(path)
+        return LiteRTRunner(path, options.signature)
 
 
 def parse(path: Path) -> File:
@@ -49,20 +49,22 @@ def parse(path: Path) -> File:
         raise UnreadableInput(f"{path} is broken or hostile", why=str(error)) from None
 
 
-def choose(file: File, path: Path, signature: str | None) -> SubGraph:
-    """The subgraph of the named signature, else the main one."""
+def choose(file: File, path: Path, signature: str | None) -> tuple[SubGraph, dict[int, str]]:
+    """The subgraph of the named signature (None: the first), and the names its borders go by there."""
     if not file.subgraphs:
         raise UnreadableInput(f"{path} is broken or hostile", why="it has no subgraph")
     keys = {item.signature_key: item for item in file.signature_defs or []}
-    if signature is None:
-        return file.subgraphs[0]
-    if signature not in keys:
+    if signature is None and not keys:
+        return file.subgraphs[0], {}
+    chosen = keys.get(signature) if signature is not None else next(iter(keys.values()))
+    if chosen is None:
         known = ", ".join(str(key) for key in keys) or "none"
         raise UsageError(f"{path} has no signature '{signature}'", fix=f"Its signatures: {known}")
-    return file.subgraphs[keys[signature].subgraph_index]
+    borders = [*(chosen.inputs or []), *(chosen.outputs or [])]
+    return file.subgraphs[chosen.subgraph_index], {item.tensor_index: item.name for item in borders if item.name}
 
 
-def build(file: File, subgraph: SubGraph, path: Path) -> Model:
+def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> Model:
     """The canonical graph of one subgraph."""
     import onnx_ir
 
@@ -71,9 +73,9 @@ def build(file: File, subgraph: SubGraph, path: Path) -> Model:
 
     notes: list[str] = []
     context = Context(file, subgraph, Constants(file), notes)
-    inputs = [read_input(context, index) for index in subgraph.inputs]
+    inputs = [read_input(context, index, names.get(index)) for index in subgraph.inputs]
     read_operators(context, file, path)
-    outputs = [] if context.blockers else [read_output(context, index) for index in subgraph.outputs]
+    outputs = [] if context.blockers else [read_output(context, index, names.get(index)) for index in subgraph.outputs]
     if context.blockers:
         raise Declined(f"Reading {path.name}: ONNX", context.blockers)
     graph = onnx_ir.Graph(
@@ -84,7 +86,7 @@ def build(file: File, subgraph: SubGraph, path: Path) -> Model:
     return Model(model, Origin("tflite", path, details(file)), notes)
 
 
-def read_input(context: Context, index: int) -> Any:
+def read_input(context: Context, index: int, public: str | None) -> Any:
     """A graph input in the file's own order and type; integers are dequantized behind it."""
     import onnx_ir
 
@@ -95,7 +97,7 @@ def read_input(context: Context, index: int) -> Any:
     record = context.tensor(index)
     shape = [f"{context.name(index)}_{i}" if dim is None else dim for i, dim in enumerate(context.shape(index))]
     value = onnx_ir.Value(
-        name=context.unique(context.name(index)),
+        name=context.unique(public or context.name(index)),
         shape=onnx_ir.Shape(shape),
         type=onnx_ir.TensorType(dtype_of(record)),
     )
@@ -108,22 +110,24 @@ def read_input(context: Context, index: int) -> Any:
     return value
 
 
-def read_output(context: Context, index: int) -> Any:
+def read_output(context: Context, index: int, public: str | None) -> Any:
     """A graph output in the file's own order and type, under its own name."""
+    from bessemer.sources.tflite.context import TENSOR_KEY
     from bessemer.sources.tflite.ops.quantization import quantize
     from bessemer.sources.tflite.tensors import dtype_of, is_quantized
 
-    record, name = context.tensor(index), context.name(index)
-    context.layer = name
+    record, name = context.tensor(index), public or context.name(index)
+    context.layer = context.name(index)
     value = context.value(index)
     if is_quantized(record):
         value = quantize(context, index, value)
-    elif value.is_graph_input() or value.is_initializer() or value.producer() is None or value.name != name:
+    elif value.producer() is None or any(value is output for output in context.outputs):
         value = context.emit("Identity", [value], shape=context.shape(index), dtype=dtype_of(record))
-    old = next((n for node in context.nodes for n in node.outputs if n.name == name and n is not value), None)
-    if old is not None:
-        old.name = context.unique(f"{name}_inner")
+    for other in (v for node in context.nodes for v in node.outputs if v.name == name and v is not value):
+        other.name = context.unique(f"{name}_inner")
+    context.outputs.append(value)
     value.name = name
+    value.meta[TENSOR_KEY] = (context.name(index), tuple(range(context.rank(index))))
     return value
 
 

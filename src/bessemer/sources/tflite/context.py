@@ -44,6 +44,7 @@ class Context:
         self.file, self.subgraph, self.constants, self.notes = file, subgraph, constants, notes
         self.nodes: list[onnx_ir.Node] = []
         self.initializers: list[onnx_ir.Value] = []
+        self.outputs: list[onnx_ir.Value] = []
         self.blockers: list[Blocker] = []
         self.layer = ""
         self._orders: dict[int, dict[Perm, onnx_ir.Value]] = {}
