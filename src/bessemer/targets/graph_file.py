@@ -25,12 +25,15 @@ MIN_IR = 4
 """The first IR version whose constants need not be inputs too."""
 
 CLOSENESS = {
-    "float32": "close(1e-4, 1e-5)",
+    "float32": "close(1e-4, 1e-5) or snr(80)",
     "float16": "snr(30) or close(1e-2, 1e-3)",
     "mixed": "snr(30) or close(1e-2, 1e-3)",
     "bfloat16": "snr(20) or close(5e-2, 1e-2)",
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
+CROSSED = "steps(1) or snr(20)"
+"""A quantized TFLite model in another runtime: LiteRT's integer kernels round between layers where Q/DQ does
+not, and its hybrid kernels quantize activations on the fly; both differences add up over depth."""
 
 
 class GraphOptions(BaseModel):
@@ -65,6 +68,7 @@ class Lowered:
     values: dict[str, Border] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     quantized: bool = False
+    origin: str = ""
 
 
 def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
@@ -99,6 +103,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
         {name: Border(name, "") for name in names if name in made and name not in perms_out},
         notes,
         quantized,
+        model.origin.format,
     )
 
 
@@ -228,7 +233,7 @@ def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
         )
     closeness = CLOSENESS[options.precision]
     if lowered.quantized and options.precision == "float32":
-        closeness = QUANTIZED
+        closeness = CROSSED if lowered.origin == "tflite" else QUANTIZED
     return Prepared(
         payload=payload,
         precision=options.precision,
@@ -260,7 +265,7 @@ def write_graph(graph: onnx_ir.Model, path: Path, external: str) -> tuple[Path, 
         raise UsageError(
             f"The constants take {size} bytes and protobuf ends at 2 GiB", fix="Leave --external-data at auto"
         )
-    if external == "always" or (external == "auto" and size > LARGE):
+    if external == "always" or (external == "auto" and (size > LARGE or keeps_external(graph))):
         beside = f"{path.name}.data"
         onnx_ir.save(
             graph,
@@ -272,8 +277,20 @@ def write_graph(graph: onnx_ir.Model, path: Path, external: str) -> tuple[Path, 
         )
         data = path.with_name(beside)
         return (path, data) if data.exists() else (path,)
+    onnx_ir.external_data.load_to_model(graph)
     onnx_ir.save(graph, path)
     return (path,)
+
+
+def keeps_external(graph: onnx_ir.Model) -> bool:
+    """Whether constants still lie in the source's own files: a large model stays in two parts."""
+    import onnx_ir
+
+    return any(
+        isinstance(value.const_value, onnx_ir.ExternalTensor)
+        for part in graph.graphs()
+        for value in part.initializers.values()
+    )
 
 
 def wants_integer_kernels(path: Path) -> bool:

@@ -69,7 +69,7 @@ class OrtTarget:
         prepared = describe(lowered, options, compiled)
         _describe_result(prepared, compiled)
         if options.precision == "float32":
-            prepared.closeness += " or snr(30)" if lowered.quantized else " or snr(80)"  # fused sums
+            prepared.closeness += " or snr(30)" if lowered.quantized and lowered.origin != "tflite" else ""
         if options.level in ("layout", "all"):
             prepared.notes.append(f"level {options.level} fits the file to the CPU it was made on")
         return prepared
