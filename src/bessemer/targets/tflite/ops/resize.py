@@ -257,7 +257,7 @@ def matrix(node: ir.Node, axis: Axis, mode: str) -> Array:
 def _kernel(mode: str, distance: Array, a: float) -> Array:
     d = np.abs(distance)
     if mode == "linear":
-        return np.maximum(1 - d, 0)
+        return np.asarray(np.maximum(1 - d, 0))
     near = (a + 2) * d**3 - (a + 3) * d**2 + 1
     far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
     return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
