@@ -42,10 +42,24 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
     for value in node.inputs:
         if value is not None:
             ctx.shape(value)
+    _learn_rank(ctx, node)
     ctx.integer = _wants_integers(ctx, node, entry)
     entry.function(ctx, node)
     ctx.flush()
     ctx.integer = False
+
+
+ELEMENTWISE = frozenset({"Sqrt", "Log", "Exp", "Abs", "Neg", "Cast", "Cos", "Sin", "Add", "Sub", "Mul", "Div", "Identity"})
+
+
+def _learn_rank(ctx: Context, node: ir.Node) -> None:
+    """Shape inference stops at axes that are computed; the rank is known again once they are lowered."""
+    import onnx_ir as ir
+
+    result = node.outputs[0]
+    if result.shape is None and node.op_type in ELEMENTWISE and node.domain in ("", "ai.onnx"):
+        rank = max(ctx.rank(value) for value in node.inputs if value is not None)
+        result.shape = ir.Shape([None] * rank)
 
 
 def _wants_integers(ctx: Context, node: ir.Node, entry: Entry) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import compute_as, optional, physical_axis, required_const, store, value
 from bessemer.targets.tflite.registry import lower
 
@@ -33,7 +34,8 @@ def reduced_axes(ctx: Context, node: ir.Node, place: int = 1) -> list[int]:
     """Logical axes; all when none are given; [] when the node then does nothing."""
     rank = ctx.rank(value(node, 0))
     given = optional(node, place)
-    axes = [] if given is None else [int(item) for item in required_const(ctx, node, place).reshape(-1)]
+    none = given is None or (not ctx.is_const(given) and ctx.shape(given) == (0,))
+    axes = [] if none else [int(item) for item in required_const(ctx, node, place).reshape(-1)]
     if axes:
         return sorted({axis % rank for axis in axes})
     return [] if node.attributes.get_int("noop_with_empty_axes", 0) else list(range(rank))
@@ -57,34 +59,105 @@ def reduced_shape(ctx: Context, index: int, places: list[int], *, keep: bool) ->
 def reduce(ctx: Context, node: ir.Node) -> None:
     """A kernel, with what comes before and after it (squares, roots, logarithms)."""
     x, y = value(node, 0), node.outputs[0]
-    if 0 in ctx.shape(x):
-        raise Blocked("empty", "LiteRT's reductions do not define an empty operand")
+    given = optional(node, 1)
+    if given is not None and not ctx.is_const(given) and ctx.shape(given) != (0,):
+        _computed_axes(ctx, node, given)
+        return
     axes, keep, perm = reduced_axes(ctx, node), bool(node.attributes.get_int("keepdims", 1)), ctx.perm(x)
-    code, kind = CODES[node.op_type], ctx.type(x)
     if not axes:
         if node.op_type not in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
             raise Blocked("attribute", f"{node.op_type} over no axes is not a reduction")
         ctx.alias(y, ctx.tensor(x, perm), perm)
         return
-    computing = kind if kind in TYPES[code] else WIDER.get(kind, "")
-    if computing not in TYPES[code] or (node.op_type in FLOAT_ONLY and computing != "FLOAT32"):
-        raise Blocked("type", f"LiteRT cannot compute {node.op_type} on {kind}")
+    if any(ctx.shape(x)[axis] == 0 for axis in axes):
+        _of_nothing(ctx, node, axes, keep=keep)
+        return
+    computing = _computing(ctx, node)
     places = sorted(physical_axis(perm, axis) for axis in axes)
     index = compute_as(ctx, ctx.tensor(x, perm), computing)
     made = Reducer(ctx, computing, places, keep=keep).run(node.op_type, index)
     store(ctx, made, ctx.out(y, perm if keep else kept_perm(perm, axes)))
 
 
+def _computing(ctx: Context, node: ir.Node) -> str:
+    """The type with a kernel. Raises Blocked."""
+    code, kind = CODES[node.op_type], ctx.type(value(node, 0))
+    computing = kind if kind in TYPES[code] else WIDER.get(kind, "")
+    if computing not in TYPES[code] or (node.op_type in FLOAT_ONLY and computing != "FLOAT32"):
+        raise Blocked("type", f"LiteRT cannot compute {node.op_type} on {kind}")
+    return computing
+
+
+def _computed_axes(ctx: Context, node: ir.Node, given: ir.Value) -> None:
+    """Axes that the graph computes: the kernels read them when the model runs."""
+    import onnx_ir as ir
+
+    x, y = value(node, 0), node.outputs[0]
+    rank, (count,) = ctx.rank(x), ctx.shape(given)
+    keep = bool(node.attributes.get_int("keepdims", 1))
+    every = count == rank
+    if every and 0 in ctx.shape(x):
+        _of_nothing(ctx, node, list(range(rank)), keep=keep)
+        return
+    if 0 in ctx.shape(x) or count is None:
+        raise Blocked("dynamic-argument", f"computed axes of {node.op_type}: how many must be known, none empty")
+    if y.shape is None:
+        y.shape = ir.Shape([None] * (rank if keep else rank - count))
+    computing = _computing(ctx, node)
+    index = compute_as(ctx, ctx.tensor(x), computing)
+    reducer = Reducer(ctx, computing, [], keep=keep)
+    reducer.axes, reducer.count = ctx.int32(given), count
+    store_any(ctx, reducer.run(node.op_type, index), y)
+
+
+def store_any(ctx: Context, index: int, y: ir.Value) -> None:
+    """Let `y` stand in `index`, converted to its type."""
+    if ctx.sub.tensors[index].type == ctx.type(y):
+        ctx.alias(y, index)
+    else:
+        store(ctx, index, ctx.out(y))
+
+
+def _of_nothing(ctx: Context, node: ir.Node, axes: list[int], *, keep: bool) -> None:
+    """Reductions of no elements are constants of the standard; LiteRT's kernels leave them unset."""
+    dims = ctx.shape(value(node, 0))
+    shape = tuple(1 if at in axes else dim for at, dim in enumerate(dims) if keep or at not in axes)
+    known = tuple(dim for dim in shape if dim is not None)
+    if len(known) != len(shape) or node.op_type == "ReduceMean":
+        raise Blocked("empty", f"LiteRT's {CODES[node.op_type]} does not define an empty operand")
+    filled = np.full(known, neutral(node.op_type, np.dtype(NUMPY[ctx.type(node.outputs[0])])))
+    ctx.alias(node.outputs[0], ctx.constant(filled, "empty"))
+
+
+def neutral(op: str, dtype: np.dtype[Any]) -> Any:
+    """What the standard says of a reduction of nothing."""
+    if op in ("ReduceMax", "ReduceMin"):
+        low = op == "ReduceMax"
+        if dtype.kind == "b":
+            return np.bool_(not low)
+        if dtype.kind == "f":
+            return dtype.type(-np.inf if low else np.inf)
+        return dtype.type(np.iinfo(dtype).min if low else np.iinfo(dtype).max)
+    return dtype.type({"ReduceProd": 1, "ReduceLogSum": -np.inf, "ReduceLogSumExp": -np.inf}.get(op, 0))
+
+
 class Reducer:
-    """The steps of a reduction on physical tensors."""
+    """The steps of a reduction on physical tensors; `axes` and `count` are set where the axes are computed."""
 
     def __init__(self, ctx: Context, kind: str, places: list[int], *, keep: bool) -> None:
         self.ctx, self.kind, self.keep, self.places = ctx, kind, keep, places
+        self.axes, self.count = -1, 0
+
+    def shape(self, x: int, *, keep: bool) -> tuple[int | None, ...]:
+        """Physical dims of the result, None each where the axes are computed."""
+        if self.axes < 0:
+            return reduced_shape(self.ctx, x, self.places, keep=keep)
+        return (None,) * (len(self.ctx.sub.tensors[x].shape) - (0 if keep else self.count))
 
     def run(self, op: str, x: int) -> int:
         """Index of the result."""
         if op == "ReduceL1":
-            return self.sum(self.one("ABS", x))
+            return self.sum(self.magnitude(x))
         if op in ("ReduceL2", "ReduceSumSquare"):
             total = self.sum(self.two("MUL", x, x))
             return self.one("SQRT", total) if op == "ReduceL2" else total
@@ -102,14 +175,19 @@ class Reducer:
         peak = top if self.keep else self.reduce("REDUCE_MAX", x, keep=False)
         return self.two("ADD", total, peak)
 
+    def magnitude(self, x: int) -> int:
+        """|x|; the kernel has no INT64."""
+        return self.two("MAXIMUM", x, self.one("NEG", x)) if self.kind == "INT64" else self.one("ABS", x)
+
     def sum(self, x: int) -> int:
         """SUM over the axes."""
         return self.reduce("SUM", x, keep=self.keep)
 
     def reduce(self, code: str, x: int, *, keep: bool) -> int:
         """The kernel."""
-        shape = reduced_shape(self.ctx, x, self.places, keep=keep)
-        axes = self.ctx.constant(np.array(self.places, np.int32), "axes")
+        shape, axes = self.shape(x, keep=keep), self.axes
+        if axes < 0:
+            axes = self.ctx.constant(np.array(self.places, np.int32), "axes")
         return self.ctx.emit(code, [x, axes], [self.ctx.temp(self.kind, shape, code.lower())], keep_dims=keep)
 
     def one(self, code: str, x: int) -> int:
@@ -136,7 +214,7 @@ def arg_extreme(ctx: Context, node: ir.Node) -> None:
         if size is None:
             raise Blocked("dynamic-shape", "select_last_index needs the size of its axis")
         turned = ctx.temp(kind, ctx.sub.tensors[index].shape, "turned")
-        index = ctx.emit("REVERSE_V2", [index, ctx.constant(np.int32([place]), "axis")], [turned])
+        index = ctx.emit("REVERSE_V2", [index, ctx.constant(np.array([place], np.int32), "axis")], [turned])
     shape = reduced_shape(ctx, index, [place], keep=False)
     found = ctx.emit(
         code, [index, ctx.constant(np.int32(place), "axis")], [ctx.temp("INT64", shape, "place")], output_type=4
