@@ -178,6 +178,9 @@ def split(ctx: Context, node: ir.Node) -> None:
     need_rank(ctx, source, 8)
     perm = ctx.perm(source)
     logical_axis = node.attributes.get_int("axis", 0) % ctx.rank(source)
+    if len(node.inputs) > 1 and node.inputs[1] is not None and not ctx.is_const(node.inputs[1]):
+        _split_at_run_time(ctx, node, perm, logical_axis)
+        return
     sizes = _split_sizes(ctx, node, logical_axis)
     kind = ctx.type(source)
     if not ctx.integer and kind not in ("FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16"):
@@ -188,6 +191,12 @@ def split(ctx: Context, node: ir.Node) -> None:
     axis = ctx.constant(np.int32(perm[logical_axis]), "axis")
     index = [ctx.tensor(source, perm), ctx.constant(np.array(sizes, np.int32), "sizes"), axis]
     ctx.emit("SPLIT_V", index, [ctx.out(v, perm) for v in node.outputs], num_splits=len(sizes))
+
+
+def _split_at_run_time(ctx: Context, node: ir.Node, perm: Perm, logical_axis: int) -> None:
+    axis = ctx.constant(np.int32(perm[logical_axis]), "axis")
+    index = [ctx.tensor(value(node, 0), perm), ctx.int32(value(node, 1)), axis]
+    ctx.emit("SPLIT_V", index, [ctx.out(v, perm) for v in node.outputs], num_splits=len(node.outputs))
 
 
 def _split_integer(ctx: Context, node: ir.Node) -> bool:
