@@ -63,7 +63,9 @@ def compare(model: Path, arguments: argparse.Namespace) -> None:
     print(f"\n{model.name} -> {target}")
     print(line("bessemer", mine))
     print(line(peer.__name__, theirs))
-    print(f"bessemer is {faster:.1f}x faster with {leaner:.1f}x less memory, verification included", flush=True)
+    print(
+        f"bessemer is {faster:.1f}x faster with {leaner:.1f}x less memory, verification included", flush=True
+    )
 
 
 def main() -> None:

@@ -20,13 +20,20 @@ class Measured:
     tail: str
 
 
-def measure(command: Sequence[str], *, limit: float = 600.0, env: Mapping[str, str] | None = None) -> Measured:
+def measure(
+    command: Sequence[str], *, limit: float = 600.0, env: Mapping[str, str] | None = None
+) -> Measured:
     """Run once; a command past `limit` seconds is killed and has code -9."""
     probe = [sys.executable, "-c", _PROBE, *command]
     start = time.perf_counter()
     try:
         done = subprocess.run(
-            probe, capture_output=True, text=True, timeout=limit, env={**os.environ, **(env or {})}, check=False
+            probe,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            env={**os.environ, **(env or {})},
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Measured(time.perf_counter() - start, 0, -9, f"stopped after {limit:.0f} s")

@@ -24,7 +24,12 @@ EXTRA = {
     "silero_vad_op18_ifless.onnx": ("--shape", "input=1x512", "--shape", "state=2x1x128"),
 }
 """Models whose unbound dims have only few legal sizes."""
-MARKS = {"executed": "verified", "declined": "declined", "failed": "**failed**", "compiled-only": "compiled only"}
+MARKS = {
+    "executed": "verified",
+    "declined": "declined",
+    "failed": "**failed**",
+    "compiled-only": "compiled only",
+}
 
 
 def convert(model: Path) -> dict[str, Any]:
@@ -32,7 +37,9 @@ def convert(model: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as out:
         wanted = [word for target in TARGETS for word in ("--to", target)]
         command = [sys.executable, "-m", "bessemer", "convert", str(model), *wanted, "--out", out, "--json"]
-        done = subprocess.run([*command, *EXTRA.get(model.name, ())], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*command, *EXTRA.get(model.name, ())], capture_output=True, text=True, check=False
+        )
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
@@ -94,7 +101,8 @@ def main() -> None:
     models = sorted(
         path
         for path in arguments.folder.rglob("*")
-        if path.suffix in (".onnx", ".tflite") and not set(SKIPPED) & set(path.relative_to(arguments.folder).parts)
+        if path.suffix in (".onnx", ".tflite")
+        and not set(SKIPPED) & set(path.relative_to(arguments.folder).parts)
     )
     with ThreadPoolExecutor(arguments.jobs) as pool:
         found = dict(zip((path.name for path in models), pool.map(convert, models), strict=True))

@@ -82,7 +82,9 @@ class Network:
         rng = np.random.default_rng(seed)
         self.p: dict[str, Array] = {}
         for name, (fan, out) in CHANNELS.items():
-            self.p[f"{name}.w"] = (rng.standard_normal((out, fan, 3, 3)) * np.sqrt(2 / (9 * fan))).astype(np.float32)
+            self.p[f"{name}.w"] = (rng.standard_normal((out, fan, 3, 3)) * np.sqrt(2 / (9 * fan))).astype(
+                np.float32
+            )
             for key, value in (("gamma", 1), ("beta", 0), ("mean", 0), ("var", 1)):
                 self.p[f"{name}.{key}"] = np.full(out, value, np.float32)
         self.p["head.w"] = (rng.standard_normal((32, 10)) * 0.1).astype(np.float32)
@@ -90,7 +92,10 @@ class Network:
         self.layers = {name: ConvNorm(name, stride) for name, stride in STRIDES.items()}
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
-        run = {name: lambda v, layer=layer: layer.forward(self.p, v, train=train) for name, layer in self.layers.items()}
+        run = {
+            name: lambda v, layer=layer: layer.forward(self.p, v, train=train)
+            for name, layer in self.layers.items()
+        }
         self.a0 = np.maximum(run["stem"](x), 0)
         self.a1 = np.maximum(run["block1"](self.a0), 0)
         self.a2 = np.maximum(run["block2"](self.a1) + self.a0, 0)
@@ -171,7 +176,9 @@ def export(network: Network, path: Path) -> None:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
         [onnx.numpy_helper.from_array(np.ascontiguousarray(v, np.float32), k) for k, v in network.p.items()],
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="demo")
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8, producer_name="demo"
+    )
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
 

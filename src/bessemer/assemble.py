@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TOOLS = ("numpy", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "ai-edge-litert", "ml-dtypes", "flatbuffers", "protobuf")
+TOOLS = (
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "ai-edge-litert",
+    "ml-dtypes",
+    "flatbuffers",
+    "protobuf",
+)
 
 
 class Meter:
@@ -49,7 +59,9 @@ class Meter:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def input_sets(model: Model, signature: Signature, options: ConvertOptions) -> tuple[Sequence[InputSet], Array | None]:
+def input_sets(
+    model: Model, signature: Signature, options: ConvertOptions
+) -> tuple[Sequence[InputSet], Array | None]:
     """The user's inputs with labels, or generated ones; bound dims of the canonical graph win over the runtime's."""
     bound = _bound_signature(signature, model.signature)
     if options.data is not None:
@@ -64,7 +76,8 @@ def input_sets(model: Model, signature: Signature, options: ConvertOptions) -> t
 def _bound_signature(runtime: Signature, canonical: Signature) -> Signature:
     shapes = {spec.name: spec.shape for spec in canonical.inputs}
     inputs = tuple(
-        TensorSpec(spec.name, spec.dtype, shapes.get(spec.name, spec.shape) or spec.shape) for spec in runtime.inputs
+        TensorSpec(spec.name, spec.dtype, shapes.get(spec.name, spec.shape) or spec.shape)
+        for spec in runtime.inputs
     )
     return Signature(inputs, runtime.outputs)
 
@@ -116,7 +129,9 @@ class Row:
                 marks = landmarks(model, prepared)
                 self.divergence = first_divergence(original, runner, prepared.inputs, failing, marks, bound)
 
-    def publish(self, work: Workspace, prepared: Prepared, reference: Reference, keep_failed: bool) -> ev.TargetEvidence:
+    def publish(
+        self, work: Workspace, prepared: Prepared, reference: Reference, keep_failed: bool
+    ) -> ev.TargetEvidence:
         """Move a verified artifact into place and write the row."""
         good = not self.crash and self.verdict is not None and self.verdict.within
         files: list[ev.FileRecord] = []
@@ -124,7 +139,9 @@ class Row:
             base = self.folder
             listed = [(path, path.relative_to(base)) for path in self.artifact.files]
             files = [file_record(path, str(name) + ("" if good else ".failed")) for path, name in listed]
-            sources = list(self.artifact.files) if good else [p.rename(f"{p}.failed") for p in self.artifact.files]
+            sources = (
+                list(self.artifact.files) if good else [p.rename(f"{p}.failed") for p in self.artifact.files]
+            )
             work.publish(sources, base)
         return self._evidence(prepared, reference, files, good)
 
@@ -148,7 +165,10 @@ class Row:
             accuracy=verdict.accuracy if verdict else None,
             divergence=self.divergence,
             borders=border_records(prepared),
-            notes=[*prepared.notes, *(f"The original refuses this input set: {title}" for title in reference.refused)],
+            notes=[
+                *prepared.notes,
+                *(f"The original refuses this input set: {title}" for title in reference.refused),
+            ],
             files=files,
             operators=dict(sorted(prepared.operators.items())),
             seconds=self.seconds,
@@ -364,7 +384,10 @@ def compared_row(a: Path, b: Path, options: ConvertOptions, bound: str) -> ev.Ta
 
     model = open_bound(a, options)
     call = "bessemer.executors:of_source"
-    with IsolatedRunner(call, str(a), options.opening) as left, IsolatedRunner(call, str(b), options.opening) as right:
+    with (
+        IsolatedRunner(call, str(a), options.opening) as left,
+        IsolatedRunner(call, str(b), options.opening) as right,
+    ):
         sets, labels = input_sets(model, left.signature, options)
         reference = run_original(left, sets)
         inputs = paired(left.signature.inputs, right.signature.inputs, a, b)
@@ -393,9 +416,7 @@ def compared_row(a: Path, b: Path, options: ConvertOptions, bound: str) -> ev.Ta
     )
 
 
-def paired(
-    mine: Sequence[TensorSpec], theirs: Sequence[TensorSpec], a: Path, b: Path
-) -> dict[str, Border]:
+def paired(mine: Sequence[TensorSpec], theirs: Sequence[TensorSpec], a: Path, b: Path) -> dict[str, Border]:
     """Borders from `mine` to `theirs`: by name, else by position; an axis order is found where only one fits."""
     if len(mine) != len(theirs):
         raise UsageError(f"{a} and {b} differ in their borders: {len(mine)} against {len(theirs)} tensors")
@@ -413,6 +434,9 @@ def _axis_order(left: TensorSpec, right: TensorSpec) -> tuple[int, ...] | None:
         return None
     for perm in (channels_last(rank), channels_first(rank)):
         moved = tuple(left.shape[axis] for axis in perm)
-        if all(x == y or not (isinstance(x, int) and isinstance(y, int)) for x, y in zip(moved, right.shape, strict=True)):
+        if all(
+            x == y or not (isinstance(x, int) and isinstance(y, int))
+            for x, y in zip(moved, right.shape, strict=True)
+        ):
             return perm
     return None

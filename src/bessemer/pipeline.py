@@ -203,7 +203,13 @@ class _Rows:
     """Makes one row of evidence per target; the original runs once for all of them."""
 
     def __init__(
-        self, path: Path, model: Model, original: Any, work: Workspace, options: ConvertOptions, watch: Progress
+        self,
+        path: Path,
+        model: Model,
+        original: Any,
+        work: Workspace,
+        options: ConvertOptions,
+        watch: Progress,
     ) -> None:
         self.path, self.model, self.original = path, model, original
         self.work, self.options, self.watch = work, options, watch
@@ -224,7 +230,9 @@ class _Rows:
         """Prepare, write, verify, publish."""
         from bessemer.assemble import Row, declined_row
 
-        row = Row(request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}"))
+        row = Row(
+            request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}")
+        )
         try:
             self.watch.stage("prepare", request.name)
             prepared = row.timed("prepare", lambda: _prepare(self.model, target, validated))
@@ -236,7 +244,10 @@ class _Rows:
         self.watch.stage("verify", request.name)
         reference, labels = self.reference
         try:
-            row.timed("verify", lambda: row.verify(self.model, self.original, reference, labels, prepared, self.options))
+            row.timed(
+                "verify",
+                lambda: row.verify(self.model, self.original, reference, labels, prepared, self.options),
+            )
         except BessemerError as error:
             if error.exit_code == 6:
                 raise
@@ -253,4 +264,3 @@ def artifact_stem(path: Path, precision: str) -> str:
 def command_line() -> list[str]:
     """The command as the manifest records it."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
-

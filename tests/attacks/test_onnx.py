@@ -101,7 +101,9 @@ def test_deep_subgraphs(tmp_path: Path, depth: int) -> None:
     """Graph -> node (1) -> attribute (5) -> graph (6), written by hand: the library refuses to build it."""
     graph = b""
     for _ in range(depth):
-        graph = field(1, field(1, b"c") + field(4, b"If") + field(5, field(1, b"then_branch") + field(6, graph)))
+        graph = field(
+            1, field(1, b"c") + field(4, b"If") + field(5, field(1, b"then_branch") + field(6, graph))
+        )
     assert road(written(tmp_path, b"\x08\x09" + field(7, graph) + field(8, b"\x10\x11"))) is not None
 
 
@@ -149,7 +151,12 @@ def test_nan_and_inf_weights_are_no_attack(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("data", "name"),
-    [(b"", "empty"), (b"GGUF" + b"\0" * 99, "GGUF"), (b"PK\x03\x04broken", "broken zip"), (b"hello world\n", "text")],
+    [
+        (b"", "empty"),
+        (b"GGUF" + b"\0" * 99, "GGUF"),
+        (b"PK\x03\x04broken", "broken zip"),
+        (b"hello world\n", "text"),
+    ],
 )
 def test_wrong_kinds_are_named(tmp_path: Path, data: bytes, name: str) -> None:
     refused(tmp_path, data, name)

@@ -15,7 +15,11 @@ LIMIT = 120.0
 
 
 def run_all(
-    target: str, names: Sequence[str] | None = None, *, jobs: int = 4, seen: Callable[[Outcome], None] | None = None
+    target: str,
+    names: Sequence[str] | None = None,
+    *,
+    jobs: int = 4,
+    seen: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Outcomes of all (or the named) cases, sorted by name; `seen` is told each as it arrives."""
     pending: queue.SimpleQueue[str] = queue.SimpleQueue()

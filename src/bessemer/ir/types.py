@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,3 +23,8 @@ def named_dtype(name: str) -> np.dtype[np.generic]:
 
     extended = getattr(ml_dtypes, name, None)
     return np.dtype(extended if extended is not None and not hasattr(np, name) else name)
+
+
+def int64s(items: Iterable[int]) -> IntArray:
+    """A vector of int64: how ONNX wants axes, shapes and sizes."""
+    return np.array(list(items), np.int64)

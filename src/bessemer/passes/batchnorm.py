@@ -56,7 +56,9 @@ def _fold(norm: onnx_ir.Node) -> str:
         return f"others read the result of '{layer.name}' too"
     if encoding_of(source) is not None or weight_of(layer.inputs[1]) is not None:
         return f"'{layer.name}' is quantized"
-    if not is_constant(layer.inputs[1]) or (len(layer.inputs) > 2 and layer.inputs[2] and not is_constant(layer.inputs[2])):
+    if not is_constant(layer.inputs[1]) or (
+        len(layer.inputs) > 2 and layer.inputs[2] and not is_constant(layer.inputs[2])
+    ):
         return f"the weights of '{layer.name}' are not constant"
     if layer.op_type == "Gemm" and not _plain_gemm(layer):
         return f"'{layer.name}' scales its operands"
@@ -107,9 +109,9 @@ def _along_outputs(layer: onnx_ir.Node, weight: Array, scale: Array) -> Array:
         return scale.reshape(-1, 1, *rest)
     groups = layer.attributes.get_int("group", 1) or 1
     per_group = scale.reshape(groups, 1, -1, *rest)  # weight: (in, out / groups, ...)
-    return np.broadcast_to(
-        per_group, (groups, weight.shape[0] // groups, weight.shape[1], *rest)
-    ).reshape(weight.shape[0], weight.shape[1], *rest)
+    return np.broadcast_to(per_group, (groups, weight.shape[0] // groups, weight.shape[1], *rest)).reshape(
+        weight.shape[0], weight.shape[1], *rest
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ class FoldAffine:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """Rewrite in place."""
-        changed = sum(_fold_affine(node) for node in list(graph.graph.all_nodes()) if node.op_type in ("Mul", "Add"))
+        changed = sum(
+            _fold_affine(node) for node in list(graph.graph.all_nodes()) if node.op_type in ("Mul", "Add")
+        )
         return PassResult(changed)
 
 
@@ -130,10 +134,18 @@ def _fold_affine(node: onnx_ir.Node) -> bool:
         return False
     held, source = node.inputs[places[0]], node.inputs[1 - places[0]]
     layer = source.producer() if source is not None else None
-    if source is None or layer is None or layer.op_type != "Conv" or held is None or layer.domain not in ("", "ai.onnx"):
+    if (
+        source is None
+        or layer is None
+        or layer.op_type != "Conv"
+        or held is None
+        or layer.domain not in ("", "ai.onnx")
+    ):
         return False
     channel = _per_channel(held, source)
-    ready = all(is_constant(value) and weight_of(value) is None for value in layer.inputs[1:] if value is not None)
+    ready = all(
+        is_constant(value) and weight_of(value) is None for value in layer.inputs[1:] if value is not None
+    )
     single = len(source.uses()) == 1 and not source.is_graph_output() and encoding_of(source) is None
     if channel is None or not ready or not single or dims(node.outputs[0]) is None:
         return False
@@ -151,7 +163,11 @@ def _per_channel(held: onnx_ir.Value, source: onnx_ir.Value) -> Array | None:
     if shape is None or constant_shape is None or len(shape) < 3 or not isinstance(shape[1], int):
         return None
     padded = (1,) * (len(shape) - len(constant_shape)) + constant_shape
-    if len(padded) != len(shape) or padded[1] not in (1, shape[1]) or any(d != 1 for i, d in enumerate(padded) if i != 1):
+    if (
+        len(padded) != len(shape)
+        or padded[1] not in (1, shape[1])
+        or any(d != 1 for i, d in enumerate(padded) if i != 1)
+    ):
         return None
     array = _array(held)
     if array.dtype.kind != "f" or array.size > LIMIT:

@@ -29,7 +29,7 @@ class Canonicalize:
             common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
             common.TopologicalSortPass(),
             common.RemoveUnusedNodesPass(),
-            common.RemoveUnusedFunctionsPass(),
+            common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # onnx-ir leaves it unannotated
         ):
             changed += bool(step(graph).modified)
         changed += Eliminate().run(graph).changed

@@ -57,7 +57,7 @@ def _body(node: onnx_ir.Node, opset: int) -> bytes | None:
     import onnx_ir
 
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
         return None
     if schema.has_function:
@@ -83,9 +83,7 @@ def _type_of(value: onnx_ir.Value | None) -> bytes | None:
         return onnx.TypeProto().SerializeToString()
     if value.type is None:
         return None
-    proto = onnx_ir.serde.serialize_value(value).type
-    found: bytes = proto.SerializeToString()
-    return found
+    return bytes(onnx_ir.serde.serialize_value(value).type.SerializeToString())
 
 
 def _default(node: onnx_ir.Node, name: str | None) -> onnx_ir.Attr | None:
@@ -107,14 +105,20 @@ def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> o
     attributes = {}
     for name, attribute in inner.attributes.items():
         if attribute.is_ref():
-            given = caller.attributes.get(attribute.ref_attr_name or "") or _default(caller, attribute.ref_attr_name)
+            given = caller.attributes.get(attribute.ref_attr_name or "") or _default(
+                caller, attribute.ref_attr_name
+            )
             if given is not None:
                 attributes[name] = onnx_ir.Attr(name, given.type, given.value)
         else:
             attributes[name] = attribute
     inputs = [None if value is None else table.get(id(value)) for value in inner.inputs]
     copy = onnx_ir.Node(
-        inner.domain, inner.op_type, inputs, attributes=list(attributes.values()), num_outputs=len(inner.outputs)
+        inner.domain,
+        inner.op_type,
+        inputs,
+        attributes=list(attributes.values()),
+        num_outputs=len(inner.outputs),
     )
     prefix = caller.outputs[0].name
     for old, new in zip(inner.outputs, copy.outputs, strict=True):

@@ -34,7 +34,11 @@ def _dropout(node: onnx_ir.Node) -> bool:
 
 def _cast(node: onnx_ir.Node) -> bool:
     source = node.inputs[0]
-    return source is not None and source.dtype is not None and int(source.dtype) == node.attributes.get_int("to", 0)
+    return (
+        source is not None
+        and source.dtype is not None
+        and int(source.dtype) == node.attributes.get_int("to", 0)
+    )
 
 
 def _cast_like(node: onnx_ir.Node) -> bool:

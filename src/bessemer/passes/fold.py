@@ -38,7 +38,9 @@ class FoldConstants:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """Nodes whose result would break the bound are left, and said."""
-        held = sum(v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value is not None)
+        held = sum(
+            v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value is not None
+        )
         folder = _Folder(budget=int(held * self.growth) + self.slack)
         for subgraph in (graph.graph, *graph.graph.subgraphs()):
             for node in list(subgraph):
@@ -74,7 +76,9 @@ class _Folder:
         return evaluate(node)
 
     def _decline(self, node: onnx_ir.Node, size: int) -> None:
-        self.declined.append(f"{node.op_type} '{node.name}' is constant but {size} bytes large: over the bound")
+        self.declined.append(
+            f"{node.op_type} '{node.name}' is constant but {size} bytes large: over the bound"
+        )
 
     def _replace(self, node: onnx_ir.Node, results: list[Array]) -> None:
         added = sum(array.nbytes for array in results) - _freed(node)
@@ -162,7 +166,11 @@ def evaluate(node: onnx_ir.Node) -> list[Array] | None:
     import onnx_ir
     from onnx.reference import ReferenceEvaluator
 
-    fed = {value.name: value.const_value.numpy() for value in node.inputs if value is not None and value.const_value}
+    fed = {
+        value.name: value.const_value.numpy()
+        for value in node.inputs
+        if value is not None and value.const_value
+    }
     if any(array.dtype.kind in "OV" for array in fed.values()):
         return None
     version = owner(node).opset_imports.get("", 0)
@@ -174,7 +182,7 @@ def evaluate(node: onnx_ir.Node) -> list[Array] | None:
     model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", version)])
     try:
         with np.errstate(all="ignore"):
-            found = ReferenceEvaluator(model).run(None, fed)
+            found = ReferenceEvaluator(model).run(None, {name or "": array for name, array in fed.items()})
     except Exception:  # noqa: BLE001  # numpy code of 200 operators raises anything; an unfolded node is right too
         return None
     arrays = [np.asarray(item) for item in found]

@@ -47,7 +47,7 @@ SENSITIVE = frozenset(
 )
 """Operators that `mixed` keeps in float32: they sum, divide or raise to powers."""
 
-FOLLOWERS = frozenset("Add Sub Mul Div".split())
+FOLLOWERS = frozenset(["Add", "Sub", "Mul", "Div"])
 """`mixed` carries float32 through these from a kept operator on: 1/sqrt(variance) leaves float16's range."""
 
 TYPED_BY_ATTRIBUTE = {"Cast": "to", "RandomNormal": "dtype", "RandomUniform": "dtype", "Bernoulli": "dtype"}

@@ -37,7 +37,10 @@ def make_constant(graph: onnx_ir.Graph, array: Array, name: str) -> onnx_ir.Valu
         unique = f"{name}_{count}"
     tensor = onnx_ir.tensor(array, name=unique)
     value = onnx_ir.Value(
-        name=unique, type=onnx_ir.TensorType(tensor.dtype), shape=onnx_ir.Shape(array.shape), const_value=tensor
+        name=unique,
+        type=onnx_ir.TensorType(tensor.dtype),
+        shape=onnx_ir.Shape(array.shape),
+        const_value=tensor,
     )
     graph.register_initializer(value)
     return value
@@ -55,7 +58,12 @@ def owner(node: onnx_ir.Node) -> onnx_ir.Graph:
 def replace_value(old: onnx_ir.Value, new: onnx_ir.Value) -> bool:
     """Make every use of `old` use `new`; a graph output keeps its name. False when the border forbids it."""
     if old.is_graph_output():
-        if new.is_graph_output() or new.is_graph_input() or new.is_initializer() or new.graph is not old.graph:
+        if (
+            new.is_graph_output()
+            or new.is_graph_input()
+            or new.is_initializer()
+            or new.graph is not old.graph
+        ):
             return False
         if encoding_of(old) != encoding_of(new):
             return False

@@ -35,7 +35,10 @@ def _unpack(node: onnx_ir.Node) -> bool:
     if sequence.is_graph_output() or sizes is None or any(place is None for place in places):
         return False
     known = [place for place in places if place is not None]
-    if any(not -len(sizes) <= place < len(sizes) for place in known) or node.attributes.get_int("keepdims", 1) != 1:
+    if (
+        any(not -len(sizes) <= place < len(sizes) for place in known)
+        or node.attributes.get_int("keepdims", 1) != 1
+    ):
         return False
     parts = _split(node, sizes)
     for user, place in zip(readers, known, strict=True):

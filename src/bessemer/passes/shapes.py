@@ -48,7 +48,9 @@ def _bind(value: onnx_ir.Value, wanted: Dims) -> None:
 
     held = value.shape
     if held is not None and len(held) != len(wanted):
-        raise UsageError(f"--shape gives '{value.name}' {len(wanted)} dims, the model says {len(held)}: {held}")
+        raise UsageError(
+            f"--shape gives '{value.name}' {len(wanted)} dims, the model says {len(held)}: {held}"
+        )
     new: list[int | str] = []
     for axis, dim in enumerate(wanted):
         fixed = held[axis] if held is not None else None

@@ -28,11 +28,23 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     from bessemer.passes.sequences import UnpackSequences
     from bessemer.passes.shapes import BindShapes, InferShapes
 
-    steps: list[Pass] = [InferShapes(), ToCanonicalOpset(), Canonicalize(), BindShapes(dict(shapes)), InferShapes(), AbsorbQdq()]
+    steps: list[Pass] = [
+        InferShapes(),
+        ToCanonicalOpset(),
+        Canonicalize(),
+        BindShapes(dict(shapes)),
+        InferShapes(),
+        AbsorbQdq(),
+    ]
     if level >= 1:
         steps.append(Repeat((FoldConstants(), Eliminate(), UnpackSequences(), InferShapes(), Canonicalize())))
     if level >= 2:
-        steps += [FoldBatchNorm(), FoldAffine(), Deduplicate(), Repeat((Eliminate(), InferShapes(), Canonicalize()))]
+        steps += [
+            FoldBatchNorm(),
+            FoldAffine(),
+            Deduplicate(),
+            Repeat((Eliminate(), InferShapes(), Canonicalize())),
+        ]
     return steps
 
 
@@ -62,7 +74,8 @@ class Repeat:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """At most ROUNDS rounds."""
-        changed, declined = 0, ()
+        changed = 0
+        declined: tuple[str, ...] = ()
         for _ in range(ROUNDS):
             results = [(step.name, step.run(graph)) for step in self.steps]
             declined = tuple(reason for _, result in results for reason in result.declined)
@@ -87,5 +100,8 @@ class Deduplicate:
 
         if any(encoding_of(value) is not None for node in graph.graph for value in node.outputs):
             return PassResult(declined=("the model is quantized: equal values may be encoded differently",))
-        steps = (common.DeduplicateInitializersPass(size_limit=1 << 16), common.CommonSubexpressionEliminationPass())
+        steps = (
+            common.DeduplicateInitializersPass(size_limit=1 << 16),
+            common.CommonSubexpressionEliminationPass(),
+        )
         return PassResult(sum(bool(step(graph).modified) for step in steps))

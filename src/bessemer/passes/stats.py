@@ -113,7 +113,9 @@ def _recurrent_macs(node: onnx_ir.Node) -> int | None:
 def peak_activations(graph: onnx_ir.Graph) -> int | None:
     """Most bytes alive at once when nodes run in graph order and a value dies after its last use."""
     nodes = list(graph)
-    last = {id(value): index for index, node in enumerate(nodes) for value in node.inputs if value is not None}
+    last = {
+        id(value): index for index, node in enumerate(nodes) for value in node.inputs if value is not None
+    }
     last |= {id(value): len(nodes) for value in graph.outputs}
     sizes: dict[int, int] = {}
     alive = 0
@@ -132,7 +134,9 @@ def peak_activations(graph: onnx_ir.Graph) -> int | None:
             sizes[id(value)] = size
             alive += size
         peak = max(peak, alive)
-        ended = {id(v) for v in (*node.inputs, *node.outputs) if v is not None and last.get(id(v), index) == index}
+        ended = {
+            id(v) for v in (*node.inputs, *node.outputs) if v is not None and last.get(id(v), index) == index
+        }
         alive -= sum(sizes.pop(key, 0) for key in ended)
     return peak
 

@@ -30,7 +30,9 @@ class ReferenceRunner:
         try:
             self._evaluator = ReferenceEvaluator(proto)
         except (RuntimeError, NotImplementedError, TypeError, ValueError, KeyError) as error:
-            raise RuntimeRefused(f"The reference evaluator refuses {path.name}", why=str(error)[:400]) from None
+            raise RuntimeRefused(
+                f"The reference evaluator refuses {path.name}", why=str(error)[:400]
+            ) from None
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
@@ -42,13 +44,17 @@ class ReferenceRunner:
         found = self._run(inputs, list(dict.fromkeys(names)), intermediate=True)
         return {name: found[name] for name in names if name in found}
 
-    def _run(self, inputs: Mapping[str, Array], names: list[str], *, intermediate: bool = False) -> dict[str, Any]:
+    def _run(
+        self, inputs: Mapping[str, Array], names: list[str], *, intermediate: bool = False
+    ) -> dict[str, Any]:
         fed = {spec.name: inputs[spec.name] for spec in self.signature.inputs if spec.name in inputs}
         try:
             with np.errstate(all="ignore"):
                 answer = self._evaluator.run(None if intermediate else names, fed, intermediate=intermediate)
         except Exception as error:  # noqa: BLE001  # numpy code of 200 operators raises anything
-            raise RuntimeRefused(f"The reference evaluator stopped on {self._path.name}", why=str(error)[:400]) from None
+            raise RuntimeRefused(
+                f"The reference evaluator stopped on {self._path.name}", why=str(error)[:400]
+            ) from None
         return dict(answer) if intermediate else dict(zip(names, answer, strict=True))
 
 

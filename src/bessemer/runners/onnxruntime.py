@@ -23,7 +23,11 @@ _TYPES = {
 }  # fmt: skip
 
 
-_VIEWED = {name for name, kind in _TYPES.items() if kind.startswith(("bfloat", "float8", "int4", "uint4", "int2", "uint2"))}
+_VIEWED = {
+    name
+    for name, kind in _TYPES.items()
+    if kind.startswith(("bfloat", "float8", "int4", "uint4", "int2", "uint2"))
+}
 """Types that numpy has no name for: they cross the border as OrtValues."""
 
 

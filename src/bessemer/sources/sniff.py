@@ -76,7 +76,10 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "a NumPy array"),
     (b"RIFF", "a RIFF (WAV, WebP) file"),
     (b"%PDF", "a PDF document"),
-    (b"version https://git-lfs", "a Git LFS pointer: the real file was never downloaded (run `git lfs pull`)"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer: the real file was never downloaded (run `git lfs pull`)",
+    ),
     (b"<!DOCTYPE html", "an HTML page: a download went wrong"),
     (b"<html", "an HTML page: a download went wrong"),
     (b"\x80\x02", "a Python pickle (perhaps a legacy PyTorch file), which is never executed here"),

@@ -93,14 +93,17 @@ def _agree_specially(ref: Array, got: Array) -> bool:
 def _gap(a: Array, b: Array) -> Array:
     """|a - b| where both are finite, else 0: infinities and NaNs are judged by `_agree_specially`."""
     finite = np.isfinite(a) & np.isfinite(b)
-    return np.abs(np.where(finite, a, 0) - np.where(finite, b, 0))
+    gap: Array = np.abs(np.where(finite, a, 0) - np.where(finite, b, 0))
+    return gap
 
 
 def measure(ref: Array, got: Array) -> Difference:
     """Differences over the finite elements of two arrays of the same shape."""
     if ref.shape != got.shape or not is_numeric(ref) or not is_numeric(got):
         same = ref.shape == got.shape and bool(np.array_equal(ref, got))
-        return Difference(0.0 if same else np.inf, 0.0 if same else np.inf, np.inf if same else -np.inf, None, same)
+        return Difference(
+            0.0 if same else np.inf, 0.0 if same else np.inf, np.inf if same else -np.inf, None, same
+        )
     a, b = wide(ref), wide(got)
     special = _agree_specially(a, b)
     finite = np.isfinite(a) & np.isfinite(b)

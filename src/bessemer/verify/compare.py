@@ -25,7 +25,11 @@ def to_artifact(arrays: Mapping[str, Array], borders: Mapping[str, Border]) -> d
             fed[border.name] = array  # sequences and optionals cross as they are
             continue
         moved = array if border.perm is None else array.transpose(border.perm)
-        fed[border.name] = moved if border.dtype in ("", "str", "sequence", "optional") else moved.astype(named_dtype(border.dtype))
+        fed[border.name] = (
+            moved
+            if border.dtype in ("", "str", "sequence", "optional")
+            else moved.astype(named_dtype(border.dtype))
+        )
     return fed
 
 

@@ -95,7 +95,9 @@ def load(
     return UserData(sets, None if found is None else np.asarray(found).reshape(-1)[:total])
 
 
-def _read_any(path: Path, signature: Signature, preprocess: Preprocess) -> tuple[dict[str, Array], Array | None]:
+def _read_any(
+    path: Path, signature: Signature, preprocess: Preprocess
+) -> tuple[dict[str, Array], Array | None]:
     if path.is_dir():
         return _read_directory(path, signature, preprocess)
     if path.suffix == ".npz":
@@ -105,10 +107,14 @@ def _read_any(path: Path, signature: Signature, preprocess: Preprocess) -> tuple
     if path.suffix.lower() in IMAGES:
         spec = _only_input(signature, path)
         return {spec.name: _image(path, spec, preprocess)[None]}, None
-    raise UsageError(f"--data {path} is of no known kind", fix="Give .npy, .npz, an image, or a directory of them")
+    raise UsageError(
+        f"--data {path} is of no known kind", fix="Give .npy, .npz, an image, or a directory of them"
+    )
 
 
-def _read_directory(path: Path, signature: Signature, preprocess: Preprocess) -> tuple[dict[str, Array], Array | None]:
+def _read_directory(
+    path: Path, signature: Signature, preprocess: Preprocess
+) -> tuple[dict[str, Array], Array | None]:
     files = sorted(item for item in path.iterdir() if item.is_file())
     images = [item for item in files if item.suffix.lower() in IMAGES]
     if images:
@@ -172,7 +178,9 @@ def _image(path: Path, spec: TensorSpec, how: Preprocess) -> Array:
         image = opened.convert("L" if how.order == "gray" else "RGB")
     if how.resize:
         ratio = how.resize / min(image.size)
-        image = image.resize((round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BILINEAR)
+        image = image.resize(
+            (round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BILINEAR
+        )
     if how.crop:
         left, top = (image.width - how.crop) // 2, (image.height - how.crop) // 2
         image = image.crop((left, top, left + how.crop, top + how.crop))
@@ -180,7 +188,8 @@ def _image(path: Path, spec: TensorSpec, how: Preprocess) -> Array:
         image = image.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.atleast_3d(np.asarray(image, np.float32))
     pixels = pixels[..., ::-1] if how.order == "bgr" else pixels
-    normalised = (pixels / how.scale - np.float32(how.mean or 0)) / np.float32(how.std or 1)
+    mean, std = np.array(how.mean or (0,), np.float32), np.array(how.std or (1,), np.float32)
+    normalised: Array = ((pixels / how.scale - mean) / std).astype(np.float32)
     return normalised if how.layout == "nhwc" else normalised.transpose(2, 0, 1)
 
 
@@ -196,7 +205,9 @@ def _image_size(spec: TensorSpec, how: Preprocess) -> tuple[int, int]:
 def _check(arrays: dict[str, Array], signature: Signature, path: Path) -> None:
     for spec in signature.inputs:
         if spec.name not in arrays:
-            raise UsageError(f"--data {path} has no array for the input '{spec}'", fix="Name the arrays as the inputs")
+            raise UsageError(
+                f"--data {path} has no array for the input '{spec}'", fix="Name the arrays as the inputs"
+            )
         array = arrays[spec.name]
         fits = array.ndim == len(spec.shape) and all(
             not isinstance(want, int) or want == have

@@ -43,7 +43,9 @@ class ModelRecord(Record):
     parameters: int
     macs: int | None = Field(description="multiply-accumulates at the verified shapes; null where unknown")
     weights: dict[str, int] = Field(description="bytes of constants by type")
-    activations: int | None = Field(description="peak bytes of live activations; null where shapes are unbound")
+    activations: int | None = Field(
+        description="peak bytes of live activations; null where shapes are unbound"
+    )
     details: dict[str, str] = Field(default_factory=dict)
 
 
@@ -137,7 +139,9 @@ class TargetEvidence(Record):
     files: list[FileRecord] = Field(default_factory=list)
     operators: dict[str, int] = Field(default_factory=dict, description="operator counts of the artifact")
     seconds: dict[str, float] = Field(default_factory=dict, description="prepare, write, verify")
-    latency: dict[str, float] = Field(default_factory=dict, description="median ms per run: original, artifact")
+    latency: dict[str, float] = Field(
+        default_factory=dict, description="median ms per run: original, artifact"
+    )
 
 
 class Manifest(Record):

@@ -47,7 +47,17 @@ def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
     return found
 
 
-_TRANSPARENT = {"Cast", "Reshape", "Unsqueeze", "Squeeze", "Identity", "Transpose", "Flatten", "Expand", "Slice"}
+_TRANSPARENT = {
+    "Cast",
+    "Reshape",
+    "Unsqueeze",
+    "Squeeze",
+    "Identity",
+    "Transpose",
+    "Flatten",
+    "Expand",
+    "Slice",
+}
 
 
 def _rows_indexed_by(value: onnx_ir.Value) -> list[int]:
@@ -66,7 +76,12 @@ def _rows_indexed_by(value: onnx_ir.Value) -> list[int]:
 def _table_rows(node: onnx_ir.Node) -> list[int]:
     table = node.inputs[0]
     axis = node.attributes.get_int("axis", 0)
-    if table is None or table.shape is None or axis is None or not -len(table.shape) <= axis < len(table.shape):
+    if (
+        table is None
+        or table.shape is None
+        or axis is None
+        or not -len(table.shape) <= axis < len(table.shape)
+    ):
         return []
     size = table.shape[axis]
     return [size] if isinstance(size, int) and size > 0 else []
@@ -79,8 +94,10 @@ def bind(spec: TensorSpec, symbols: dict[str, int], *, second: bool) -> tuple[in
         if isinstance(dim, int):
             shape.append(max(dim, 0))
             continue
-        default = (BATCH_SECOND if second else BATCH_DEFAULT) if axis == 0 else (
-            DYNAMIC_SECOND if second else DYNAMIC_DEFAULT
+        default = (
+            (BATCH_SECOND if second else BATCH_DEFAULT)
+            if axis == 0
+            else (DYNAMIC_SECOND if second else DYNAMIC_DEFAULT)
         )
         shape.append(symbols.setdefault(dim, default) if dim else default)
     return tuple(shape)
@@ -91,7 +108,11 @@ def generate(
 ) -> list[InputSet]:
     """At least three sets (ordinary, unit range, extremes), and one of a second shape where dims are dynamic."""
     sets: list[InputSet] = []
-    plans = [("normal values", "normal", False), ("unit range", "unit", False), ("extremes", "extreme", False)]
+    plans = [
+        ("normal values", "normal", False),
+        ("unit range", "unit", False),
+        ("extremes", "extreme", False),
+    ]
     if any(spec.dynamic for spec in signature.inputs):
         plans.append(("a second shape", "normal", True))
     for number, (title, kind, second) in enumerate(plans):
@@ -124,7 +145,11 @@ def draw(
 
 
 def _integers(
-    dtype: np.dtype[np.generic], shape: tuple[int, ...], kind: str, rng: np.random.Generator, bounds: Bounds | None
+    dtype: np.dtype[np.generic],
+    shape: tuple[int, ...],
+    kind: str,
+    rng: np.random.Generator,
+    bounds: Bounds | None,
 ) -> Array:
     low, high = (bounds.low, bounds.high) if bounds else _integer_range(dtype)
     if kind == "extreme":

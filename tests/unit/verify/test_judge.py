@@ -24,7 +24,9 @@ class Function:
 
     def __init__(self, call: Callable[[dict[str, Array]], dict[str, Array]]) -> None:
         self.call = call
-        self.signature = Signature((TensorSpec("x", "float32", (2, 3)),), (TensorSpec("y", "float32", (2, 3)),))
+        self.signature = Signature(
+            (TensorSpec("x", "float32", (2, 3)),), (TensorSpec("y", "float32", (2, 3)),)
+        )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return self.call(dict(inputs))

@@ -78,7 +78,9 @@ def _history(op: str) -> tuple[int, ...]:
     """Opsets at which the operator came or changed, rising."""
     import onnx.defs
 
-    versions = {s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.domain == "" and s.name == op}
+    versions = {
+        s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.domain == "" and s.name == op
+    }
     return tuple(sorted(versions))
 
 
@@ -164,7 +166,12 @@ def _is_default(node: onnx_ir.Node, name: str, attribute: Any) -> bool:
 def _wrong_type(node: onnx_ir.Node, schema: Any, version: int) -> str:
     allowed = {item.type_param_str: set(item.allowed_type_strs) for item in schema.type_constraints}
     for place, value in enumerate(node.inputs):
-        if value is None or value.dtype is None or value.type is None or "Tensor" not in type(value.type).__name__:
+        if (
+            value is None
+            or value.dtype is None
+            or value.type is None
+            or "Tensor" not in type(value.type).__name__
+        ):
             continue
         formal = schema.inputs[min(place, len(schema.inputs) - 1)]
         types = allowed.get(formal.type_str, {formal.type_str})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.types import Array, int64s
 from bessemer.passes.opset.registry import (
     around,
     downgrade,
@@ -67,14 +68,18 @@ def split_count(node: onnx_ir.Node) -> str:
     if size % count:
         part = -(-size // count)
         sizes = [part] * (count - 1)
-        set_input(node, 1, np.int64([*sizes, size - sum(sizes)]), "split")
+        set_input(node, 1, int64s([*sizes, size - sum(sizes)]), "split")
     return ""
 
 
 @downgrade(11, "Clip")
 def clip(node: onnx_ir.Node) -> str:
     """Bounds are attributes."""
-    if node.inputs[0] is not None and node.inputs[0].dtype is not None and node.inputs[0].dtype.numpy().kind in "iu":
+    if (
+        node.inputs[0] is not None
+        and node.inputs[0].dtype is not None
+        and node.inputs[0].dtype.numpy().kind in "iu"
+    ):
         return "integers cannot be clipped there"
     reason = input_to_attribute(node, 2, "max", scalar=True)
     return reason or input_to_attribute(node, 1, "min", scalar=True)
@@ -88,7 +93,9 @@ def slice_attributes(node: onnx_ir.Node) -> str:
         if steps is None or (steps != 1).any():
             return "it has steps"
         node.resize_inputs(4)
-    reasons = [input_to_attribute(node, place, name) for place, name in ((3, "axes"), (2, "ends"), (1, "starts"))]
+    reasons = [
+        input_to_attribute(node, place, name) for place, name in ((3, "axes"), (2, "ends"), (1, "starts"))
+    ]
     return next(filter(None, reasons), "")
 
 
@@ -138,7 +145,9 @@ def softmax(node: onnx_ir.Node) -> str:
     moved = around(node, "Transpose", [source], perm=perm)
     moved.shape = None
     node.replace_input_with(0, moved)
-    back = around(node, "Transpose", [node.outputs[0]], after=True, perm=[perm.index(item) for item in range(rank)])
+    back = around(
+        node, "Transpose", [node.outputs[0]], after=True, perm=[perm.index(item) for item in range(rank)]
+    )
     take_over(node, 0, back)
     return ""
 
@@ -181,13 +190,13 @@ def resize(node: onnx_ir.Node) -> str:
     return ""
 
 
-def _scales_of(node: onnx_ir.Node) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None:
+def _scales_of(node: onnx_ir.Node) -> Array | None:
     from bessemer.passes.rewrite import dims
 
     before, after = dims(node.inputs[0]), dims(node.outputs[0])
     if before is None or after is None or any(size == 0 for size in before):
         return None
-    return np.float32([new / old for new, old in zip(after, before, strict=True)])
+    return np.array([new / old for new, old in zip(after, before, strict=True)], np.float32)
 
 
 @downgrade(18, "Resize")
@@ -227,7 +236,7 @@ def shape(node: onnx_ir.Node) -> str:
     from bessemer.passes.rewrite import make_constant, owner
 
     bounds = [
-        make_constant(owner(node), np.int64([value]), f"{node.outputs[0].name}_{name}")
+        make_constant(owner(node), int64s([value]), f"{node.outputs[0].name}_{name}")
         for name, value in (("start", start or 0), ("end", far if end is None else end))
     ]
     take_over(node, 0, around(node, "Slice", [node.outputs[0], *bounds], after=True))

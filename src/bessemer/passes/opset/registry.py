@@ -91,7 +91,11 @@ def input_to_attribute(node: onnx_ir.Node, place: int, name: str, *, scalar: boo
 
 
 def around(
-    node: onnx_ir.Node, op: str, inputs: Sequence[onnx_ir.Value | None], after: bool = False, **attributes: Any
+    node: onnx_ir.Node,
+    op: str,
+    inputs: Sequence[onnx_ir.Value | None],
+    after: bool = False,
+    **attributes: Any,
 ) -> onnx_ir.Value:
     """A new node just before `node` (or after it); returns its value."""
     import onnx_ir

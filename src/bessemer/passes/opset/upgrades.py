@@ -62,7 +62,11 @@ def resize(node: onnx_ir.Node) -> str:
 def resize_without_nn_mode(node: onnx_ir.Node) -> str:
     """tf_half_pixel_for_nn was dropped."""
     mode = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    return "coordinate mode tf_half_pixel_for_nn was dropped in opset 13" if mode == "tf_half_pixel_for_nn" else ""
+    return (
+        "coordinate mode tf_half_pixel_for_nn was dropped in opset 13"
+        if mode == "tf_half_pixel_for_nn"
+        else ""
+    )
 
 
 @upgrade(11, "Clip")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.canonical import OPSET
-from bessemer.ir.errors import Blocker, Declined, UnreadableInput, UsageError
+from bessemer.ir.errors import Declined, UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
 
@@ -28,7 +28,9 @@ class TfliteSource:
             return build(file, subgraph, names, path)
         except (IndexError, KeyError, OverflowError, MemoryError) as error:
             why = f"{type(error).__name__}: {error}"
-            raise UnreadableInput(f"{path} is broken or hostile", why=f"its records contradict each other ({why})") from None
+            raise UnreadableInput(
+                f"{path} is broken or hostile", why=f"its records contradict each other ({why})"
+            ) from None
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """The file in LiteRT."""
@@ -61,7 +63,9 @@ def choose(file: File, path: Path, signature: str | None) -> tuple[SubGraph, dic
         known = ", ".join(str(key) for key in keys) or "none"
         raise UsageError(f"{path} has no signature '{signature}'", fix=f"Its signatures: {known}")
     borders = [*(chosen.inputs or []), *(chosen.outputs or [])]
-    return file.subgraphs[chosen.subgraph_index], {item.tensor_index: item.name for item in borders if item.name}
+    return file.subgraphs[chosen.subgraph_index], {
+        item.tensor_index: item.name for item in borders if item.name
+    }
 
 
 def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> Model:
@@ -75,7 +79,11 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     context = Context(file, subgraph, Constants(file), notes)
     inputs = [read_input(context, index, names.get(index)) for index in subgraph.inputs]
     read_operators(context, file, path)
-    outputs = [] if context.blockers else [read_output(context, index, names.get(index)) for index in subgraph.outputs]
+    outputs = (
+        []
+        if context.blockers
+        else [read_output(context, index, names.get(index)) for index in subgraph.outputs]
+    )
     if context.blockers:
         raise Declined(f"Reading {path.name}: ONNX", context.blockers)
     graph = onnx_ir.Graph(
@@ -95,7 +103,9 @@ def read_input(context: Context, index: int, public: str | None) -> Any:
     from bessemer.sources.tflite.tensors import dtype_of, is_quantized
 
     record = context.tensor(index)
-    shape = [f"{context.name(index)}_{i}" if dim is None else dim for i, dim in enumerate(context.shape(index))]
+    shape = [
+        f"{context.name(index)}_{i}" if dim is None else dim for i, dim in enumerate(context.shape(index))
+    ]
     value = onnx_ir.Value(
         name=context.unique(public or context.name(index)),
         shape=onnx_ir.Shape(shape),

@@ -148,17 +148,18 @@ class Context:
             set_weight(value, held.transposed(perm))
             value.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
         else:
-            value.const_value = self.constants.tensor(self.subgraph, index, perm)
-            value.type = onnx_ir.TensorType(value.const_value.dtype)
-        if value.const_value is None:
-            raise Unsupported("no-value", f"tensor '{record.name}' is read before anything makes it")
+            plain = self.constants.tensor(self.subgraph, index, perm)
+            if plain is None:
+                raise Unsupported("no-value", f"tensor '{record.name}' is read before anything makes it")
+            value.const_value, value.type = plain, onnx_ir.TensorType(plain.dtype)
         self.initializers.append(value)
         return value
 
-    def literal(self, array: Array, name: str = "const") -> onnx_ir.Value:
+    def literal(self, constant: Array | np.generic, name: str = "const") -> onnx_ir.Value:
         """A new constant."""
         import onnx_ir
 
+        array = np.asarray(constant)
         tensor = onnx_ir.tensor(array)
         value = onnx_ir.Value(
             name=self.unique(name), shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
@@ -183,7 +184,9 @@ class Context:
         """A node of the current layer; returns its value (or values). dtype None: that of the first input."""
         import onnx_ir
 
-        kind = dtype if dtype is not None else next((value.dtype for value in inputs if value is not None), None)
+        kind = (
+            dtype if dtype is not None else next((value.dtype for value in inputs if value is not None), None)
+        )
         made = [onnx_ir.Value(name=self.unique(f"{self.layer}/{op}")) for _ in range(outputs)]
         for value in made:
             value.type = None if kind is None else onnx_ir.TensorType(kind)
@@ -224,7 +227,8 @@ class Context:
         if sum(dim is None for dim in shape) > 1:
             raise Unsupported("dynamic-shape", f"a reshape to {list(shape)} has more than one unbound dim")
         target = np.array([-1 if dim is None else dim for dim in shape], np.int64)
-        return self.emit("Reshape", [value, self.literal(target, "shape")], shape=shape)
+        made: onnx_ir.Value = self.emit("Reshape", [value, self.literal(target, "shape")], shape=shape)
+        return made
 
     def block(self, op: str, problem: Unsupported) -> None:
         """Remember why an operator cannot be read; reading goes on."""

@@ -67,7 +67,9 @@ def _expand_csr(metadata: DimensionMetadata, rows: Array, positions: Array) -> t
     segments, indices = _numbers(metadata.array_segments), _numbers(metadata.array_indices)
     starts, ends = segments[positions], segments[positions + 1]
     counts = ends - starts
-    picks = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [np.zeros(0, np.int64)])
+    picks = np.concatenate(
+        [np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [np.zeros(0, np.int64)]
+    )
     return np.column_stack([np.repeat(rows, counts, axis=0), indices[picks]]), picks
 
 

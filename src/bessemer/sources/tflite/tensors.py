@@ -140,7 +140,6 @@ class Constants:
             shape=onnx_ir.Shape(view.shape),
         )
 
-
     def _widened(self, subgraph: SubGraph, index: int, perm: Perm) -> onnx_ir.TensorProtocol:
         """float16 in the file, float32 in the graph: the wide copy lives only while it is read."""
         import onnx_ir

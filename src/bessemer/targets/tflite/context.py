@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bessemer.targets.tflite.options import TFLiteOptions
 
 
-class Blocked(Exception):  # noqa: N818  # a control signal from a lowering to the driver, never shown as such
+class Blocked(Exception):  # a control signal from a lowering to the driver, never shown as such
     """This node cannot be lowered. `rule` is short and stable; `rewrite` the nearest legal form."""
 
     def __init__(self, rule: str, reason: str, rewrite: str = "") -> None:
@@ -74,7 +74,7 @@ class Context:
         """Logical dims; None where unbound. Raises Blocked when not even the rank is known."""
         if value.shape is None:
             raise Blocked("unknown-rank", f"the rank of '{value.name}' is not known before the model runs")
-        return tuple(dim if isinstance(dim, int) else None for dim in value.shape)
+        return tuple(dim if isinstance(dim, int) and dim >= 0 else None for dim in value.shape)
 
     def rank(self, value: ir.Value) -> int:
         """Number of axes."""

@@ -48,7 +48,12 @@ def same_pads(size: int, window: int, stride: int, dilation: int = 1) -> tuple[i
 
 
 def padding(
-    context: Context, source: int, kind: int, windows: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+    context: Context,
+    source: int,
+    kind: int,
+    windows: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
 ) -> dict[str, Any]:
     """Attributes of a window operator over the axes 1.. of a channels-last tensor."""
     if kind == Padding.VALID:

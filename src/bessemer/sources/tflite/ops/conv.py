@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 from bessemer.ir.layout import channels_first
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, mark_hybrid, padding, same_pads
@@ -34,8 +33,14 @@ def conv_2d(context: Context, operator: Operator) -> None:
     height, width, depth = context.static(weights)[1:]
     channels = context.shape(source)[3]
     if channels is None or channels % depth:
-        raise Unsupported("conv-depth", f"{channels} input channels do not divide into filters of depth {depth}")
-    operands = [context.value(source, NCHW), context.value(weights, OIHW_FROM_OHWI), context.optional(operator.inputs, 2)]
+        raise Unsupported(
+            "conv-depth", f"{channels} input channels do not divide into filters of depth {depth}"
+        )
+    operands = [
+        context.value(source, NCHW),
+        context.value(weights, OIHW_FROM_OHWI),
+        context.optional(operator.inputs, 2),
+    ]
     made = context.emit(
         "Conv", _trim(operands), kernel_shape=[height, width], strides=strides, dilations=dilations,
         group=channels // depth, **padding(context, source, fields["padding"], (height, width), strides, dilations),
@@ -60,7 +65,11 @@ def depthwise_conv_2d(context: Context, operator: Operator) -> None:
     channels = context.shape(source)[3]
     if channels is None or count % channels:
         raise Unsupported("conv-depth", f"{count} depthwise filters do not divide by {channels} channels")
-    operands = [context.value(source, NCHW), context.value(weights, OIHW_FROM_1HWO), context.optional(operator.inputs, 2)]
+    operands = [
+        context.value(source, NCHW),
+        context.value(weights, OIHW_FROM_1HWO),
+        context.optional(operator.inputs, 2),
+    ]
     made = context.emit(
         "Conv", _trim(operands), kernel_shape=[height, width], strides=strides, dilations=dilations, group=channels,
         **padding(context, source, fields["padding"], (height, width), strides, dilations),
@@ -75,7 +84,7 @@ def transpose_conv(context: Context, operator: Operator) -> None:
     _, weights, source = operator.inputs[:3]
     result, fields = operator.outputs[0], options(operator)
     strides, _ = _windows(fields)
-    out, height, width, depth = context.static(weights)
+    _, height, width, _ = context.static(weights)
     sizes = context.shape(result)[1:3]
     if any(size is None for size in sizes):
         raise Unsupported("dynamic-shape", "a transposed convolution of unbound output size")
@@ -88,7 +97,11 @@ def transpose_conv(context: Context, operator: Operator) -> None:
         extra.append((want or 0) - (full - before - after))
     if any(item < 0 for item in extra):
         raise Unsupported("conv-shape", f"output size {sizes} is smaller than its input implies")
-    operands = [context.value(source, NCHW), context.value(weights, (3, 0, 1, 2)), context.optional(operator.inputs, 3)]
+    operands = [
+        context.value(source, NCHW),
+        context.value(weights, (3, 0, 1, 2)),
+        context.optional(operator.inputs, 3),
+    ]
     made = context.emit(
         "ConvTranspose", _trim(operands), kernel_shape=[height, width], strides=strides,
         pads=[pair[0] for pair in pads] + [pair[1] for pair in pads],
@@ -106,13 +119,17 @@ def conv_3d(context: Context, operator: Operator) -> None:
     kernel = context.static(weights)[:3]
     depth, channels = context.static(weights)[3], context.shape(source)[4]
     if channels is None or channels % depth:
-        raise Unsupported("conv-depth", f"{channels} input channels do not divide into filters of depth {depth}")
+        raise Unsupported(
+            "conv-depth", f"{channels} input channels do not divide into filters of depth {depth}"
+        )
     order = channels_first(5)
-    operands = [context.value(source, order), context.value(weights, (4, 3, 0, 1, 2)), context.optional(operator.inputs, 2)]
+    operands = [
+        context.value(source, order),
+        context.value(weights, (4, 3, 0, 1, 2)),
+        context.optional(operator.inputs, 2),
+    ]
     made = context.emit(
         "Conv", _trim(operands), kernel_shape=list(kernel), strides=strides, dilations=dilations,
         group=channels // depth, **padding(context, source, fields["padding"], kernel, strides, dilations),
     )  # fmt: skip
     context.result(result, activate(context, made, fields["fused_activation_function"]), order)
-
-

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bessemer.ir.types import int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, broadcast, clip
 from bessemer.sources.tflite.ops.quantization import cast, quantize
@@ -52,7 +53,11 @@ def read_binary(context: Context, operator: Operator) -> None:
     values, order = broadcast(context, operator.inputs)
     name = _name(context, operator)
     made = context.emit(BINARY[name], values)
-    context.result(operator.outputs[0], activate(context, made, options(operator).get("fused_activation_function", 0)), order)
+    context.result(
+        operator.outputs[0],
+        activate(context, made, options(operator).get("fused_activation_function", 0)),
+        order,
+    )
 
 
 @op("NOT_EQUAL")
@@ -140,7 +145,9 @@ def relu_0_to_1(context: Context, operator: Operator) -> None:
 
 def _clip(context: Context, operator: Operator, low: float, high: float) -> None:
     order = context.order(operator.inputs[0])
-    context.result(operator.outputs[0], clip(context, context.value(operator.inputs[0], order), low, high), order)
+    context.result(
+        operator.outputs[0], clip(context, context.value(operator.inputs[0], order), low, high), order
+    )
 
 
 @op("LEAKY_RELU")
@@ -194,15 +201,22 @@ def l2_normalization(context: Context, operator: Operator) -> None:
     source = operator.inputs[0]
     order = context.order(source)
     value = context.value(source, order)
-    axes = context.literal(np.int64([order.index(context.rank(source) - 1)]), "axes")
+    axes = context.literal(int64s([order.index(context.rank(source) - 1)]), "axes")
     norm = context.emit("ReduceL2", [value, axes], keepdims=1)
     guarded = context.emit("Max", [norm, context.literal(np.float32(1e-6), "epsilon")])
     context.result(operator.outputs[0], context.emit("Div", [value, guarded]), order)
 
 
-@op("BITCAST", "RIGHT_SHIFT", "REAL", "IMAG", "COMPLEX_ABS", "MULTINOMIAL", "RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL")
+@op(
+    "BITCAST",
+    "RIGHT_SHIFT",
+    "REAL",
+    "IMAG",
+    "COMPLEX_ABS",
+    "MULTINOMIAL",
+    "RANDOM_UNIFORM",
+    "RANDOM_STANDARD_NORMAL",
+)
 def no_meaning(context: Context, operator: Operator) -> None:
     """Operators that are drawn at random, or that ONNX has no type for."""
     raise Unsupported("no-onnx-operator", f"{_name(context, operator)} has no exact counterpart in ONNX")
-
-

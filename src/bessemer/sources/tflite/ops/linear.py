@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.types import Array, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, mark_hybrid
 from bessemer.sources.tflite.registry import op
@@ -89,7 +90,7 @@ def sequence_lstm(context: Context, operator: Operator) -> None:
         [value, context.literal(weights, "W"), context.literal(recurrent, "R"), context.literal(bias, "B")],
         hidden_size=hidden, outputs=3,
     )  # fmt: skip
-    steps = context.emit("Squeeze", [outputs[0], context.literal(np.int64([1]), "axes")])
+    steps = context.emit("Squeeze", [outputs[0], context.literal(int64s([1]), "axes")])
     context.notes.append(
         f"'{context.layer}': TFLite keeps the LSTM state between calls; here every call starts from zero state"
     )
@@ -97,17 +98,26 @@ def sequence_lstm(context: Context, operator: Operator) -> None:
 
 
 def _refuse_lstm_extras(context: Context, operator: Operator) -> None:
-    names = {9: "peephole", 10: "peephole", 11: "peephole", 16: "projection", 17: "projection", 20: "layer norm"}
+    names = {
+        9: "peephole",
+        10: "peephole",
+        11: "peephole",
+        16: "projection",
+        17: "projection",
+        20: "layer norm",
+    }
     for place, name in names.items():
         if place < len(operator.inputs) and operator.inputs[place] >= 0:
             raise Unsupported("lstm-variant", f"the LSTM has {name} weights")
     if operator.inputs[1] < 0:
         raise Unsupported("lstm-variant", "the LSTM couples its input and forget gates (CIFG)")
     if context.tensor(operator.inputs[0]).type != 0:
-        raise Unsupported("lstm-quantized", "the LSTM is quantized: its integer cell has no counterpart in ONNX")
+        raise Unsupported(
+            "lstm-quantized", "the LSTM is quantized: its integer cell has no counterpart in ONNX"
+        )
 
 
-def _stack(context: Context, indices: list[int]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _stack(context: Context, indices: list[int]) -> Array:
     gates = [context.known(index) for index in indices]
     if any(gate is None for gate in gates):
         raise Unsupported("constant-operand", "the LSTM's weights are computed")

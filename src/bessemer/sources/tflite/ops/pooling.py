@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-
 from bessemer.ir.layout import channels_first
 from bessemer.sources.tflite.context import Context, options
 from bessemer.sources.tflite.ops.common import activate, padding
@@ -38,7 +37,9 @@ def max_pool(context: Context, operator: Operator) -> None:
 
 def _pool(context: Context, operator: Operator, name: str) -> None:
     made = context.emit(name, [context.value(operator.inputs[0], NCHW)], **_window(context, operator))
-    context.result(operator.outputs[0], activate(context, made, options(operator)["fused_activation_function"]), NCHW)
+    context.result(
+        operator.outputs[0], activate(context, made, options(operator)["fused_activation_function"]), NCHW
+    )
 
 
 @op("L2_POOL_2D")
@@ -48,7 +49,9 @@ def l2_pool(context: Context, operator: Operator) -> None:
     squares = context.emit("Mul", [value, value])
     means = context.emit("AveragePool", [squares], **_window(context, operator))
     made = context.emit("Sqrt", [means])
-    context.result(operator.outputs[0], activate(context, made, options(operator)["fused_activation_function"]), NCHW)
+    context.result(
+        operator.outputs[0], activate(context, made, options(operator)["fused_activation_function"]), NCHW
+    )
 
 
 @op("LOCAL_RESPONSE_NORMALIZATION")
@@ -61,5 +64,3 @@ def local_response(context: Context, operator: Operator) -> None:
         beta=float(fields["beta"]), bias=float(fields["bias"]),
     )  # fmt: skip
     context.result(operator.outputs[0], made, NCHW)
-
-

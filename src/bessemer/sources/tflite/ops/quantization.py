@@ -24,7 +24,11 @@ def dequantize(context: Context, index: int, value: onnx_ir.Value) -> None:
         raise Unsupported("quantization", f"'{context.name(index)}' has no scale")
     scale, zero = _parameters(context, encoding)
     made = context.emit(
-        "DequantizeLinear", [value, scale, zero], axis=encoding.axis, dtype=scale.dtype, shape=context.shape(index)
+        "DequantizeLinear",
+        [value, scale, zero],
+        axis=encoding.axis,
+        dtype=scale.dtype,
+        shape=context.shape(index),
     )
     context.result(index, made)
 
@@ -97,5 +101,6 @@ def read_fake_quant(context: Context, operator: Operator) -> None:
     clipped = context.emit("Clip", [value, *(context.literal(b, "bound") for b in bounds)])
     steps = context.emit("Div", [clipped, context.literal(np.float32(scale), "scale")])
     rounded = context.emit("Round", [steps])
-    context.result(operator.outputs[0], context.emit("Mul", [rounded, context.literal(np.float32(scale))]), order)
-
+    context.result(
+        operator.outputs[0], context.emit("Mul", [rounded, context.literal(np.float32(scale))]), order
+    )

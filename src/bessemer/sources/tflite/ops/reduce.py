@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-
-from bessemer.ir.types import Perm
+from bessemer.ir.types import Perm, int64s
 from bessemer.sources.tflite.context import Context, options
 from bessemer.sources.tflite.ops.quantization import cast
 from bessemer.sources.tflite.registry import op
@@ -47,7 +46,7 @@ def _reduce(context: Context, operator: Operator, name: str) -> None:
     if not axes:
         context.result(result, context.emit("Identity", [value]), order)
         return
-    moved = context.literal(np.int64(sorted(order.index(axis) for axis in axes)), "axes")
+    moved = context.literal(int64s(sorted(order.index(axis) for axis in axes)), "axes")
     made = context.emit(name, [value, moved], keepdims=int(keep))
     context.result(result, made, reduced_order(order, axes, keep))
 
@@ -65,7 +64,7 @@ def reduce_logical(context: Context, operator: Operator) -> None:
     axes = sorted({axis % rank for axis in context.integers(operator.inputs[1])})
     order = context.order(source)
     wide = cast(context, context.value(source, order), onnx_ir.DataType.INT32)
-    moved = context.literal(np.int64(sorted(order.index(axis) for axis in axes)), "axes")
+    moved = context.literal(int64s(sorted(order.index(axis) for axis in axes)), "axes")
     made = context.emit(name, [wide, moved], keepdims=int(keep))
     context.result(result, cast(context, made, onnx_ir.DataType.BOOL), reduced_order(order, axes, keep))
 
@@ -108,10 +107,8 @@ def top_k(context: Context, operator: Operator) -> None:
     import onnx_ir
 
     source = operator.inputs[0]
-    count = context.literal(np.int64(context.integers(operator.inputs[1])), "k")
+    count = context.literal(int64s(context.integers(operator.inputs[1])), "k")
     values, places = context.emit("TopK", [context.value(source), count], axis=-1, outputs=2)
     context.result(operator.outputs[0], values)
     places.type = onnx_ir.TensorType(onnx_ir.DataType.INT64)
     context.result(operator.outputs[1], cast(context, places, dtype_of(context.tensor(operator.outputs[1]))))
-
-

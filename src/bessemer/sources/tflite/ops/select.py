@@ -34,7 +34,9 @@ def gather_nd(context: Context, operator: Operator) -> None:
     import onnx_ir
 
     indices = cast(context, context.value(operator.inputs[1]), onnx_ir.DataType.INT64)
-    context.result(operator.outputs[0], context.emit("GatherND", [context.value(operator.inputs[0]), indices]))
+    context.result(
+        operator.outputs[0], context.emit("GatherND", [context.value(operator.inputs[0]), indices])
+    )
 
 
 @op("SCATTER_ND")
@@ -66,8 +68,12 @@ def select(context: Context, operator: Operator) -> None:
     """As SELECT_V2, but a condition of rank one chooses rows."""
     condition, yes, no = operator.inputs
     if context.rank(condition) not in (0, context.rank(yes)):
-        mask = context.reshaped(context.value(condition), [context.shape(condition)[0]] + [1] * (context.rank(yes) - 1))
-        made = context.emit("Where", [mask, context.value(yes), context.value(no)], dtype=context.value(yes).dtype)
+        mask = context.reshaped(
+            context.value(condition), [context.shape(condition)[0]] + [1] * (context.rank(yes) - 1)
+        )
+        made = context.emit(
+            "Where", [mask, context.value(yes), context.value(no)], dtype=context.value(yes).dtype
+        )
         context.result(operator.outputs[0], made)
         return
     select_v2(context, operator)
@@ -96,7 +102,9 @@ def one_hot(context: Context, operator: Operator) -> None:
     axis = int(options(operator).get("axis", -1)) % (rank + 1)
     classes = np.arange(count, dtype=dtype_of(context.tensor(indices)).numpy())
     classes = classes.reshape([count if i == axis else 1 for i in range(rank + 1)])
-    column = context.emit("Unsqueeze", [context.value(indices), context.literal(np.array([axis], np.int64), "axes")])
+    column = context.emit(
+        "Unsqueeze", [context.value(indices), context.literal(np.array([axis], np.int64), "axes")]
+    )
     hit = context.emit("Equal", [column, context.literal(classes, "classes")], dtype=onnx_ir.DataType.BOOL)
     pair = [context.literal(held.reshape(()), name) for held, name in ((on_value, "on"), (off_value, "off"))]
     made = context.emit("Where", [hit, *pair], dtype=dtype_of(context.tensor(operator.outputs[0])))

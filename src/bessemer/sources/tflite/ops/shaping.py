@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.layout import compose, identity, inverse, is_identity
-from bessemer.ir.types import Perm
+from bessemer.ir.types import Perm, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate
 from bessemer.sources.tflite.ops.quantization import cast
@@ -25,7 +25,11 @@ def reshape(context: Context, operator: Operator) -> None:
     source, result = operator.inputs[0], operator.outputs[0]
     value = context.contiguous(source)
     shape: list[int | None] = list(context.shape(result))
-    if len(operator.inputs) > 1 and context.known(operator.inputs[1]) is None and sum(d is None for d in shape) > 1:
+    if (
+        len(operator.inputs) > 1
+        and context.known(operator.inputs[1]) is None
+        and sum(d is None for d in shape) > 1
+    ):
         target = cast(context, context.value(operator.inputs[1]), _int64())
         context.result(result, context.emit("Reshape", [value, target]))
         return
@@ -66,7 +70,7 @@ def pack(context: Context, operator: Operator) -> None:
     """Stack along a new axis."""
     result = operator.outputs[0]
     axis = int(options(operator)["axis"]) % context.rank(result)
-    axes = context.literal(np.int64([axis]), "axes")
+    axes = context.literal(int64s([axis]), "axes")
     parts = [context.emit("Unsqueeze", [context.value(index), axes]) for index in operator.inputs]
     context.result(result, context.emit("Concat", parts, axis=axis))
 
@@ -108,17 +112,22 @@ def _split(context: Context, operator: Operator, source: int, axis: int, sizes: 
     if sizes is None:
         made = context.emit("Split", [value], axis=order.index(axis), num_outputs=count, outputs=count)
     else:
-        parts = context.literal(np.int64(sizes), "sizes")
+        parts = context.literal(int64s(sizes), "sizes")
         made = context.emit("Split", [value, parts], axis=order.index(axis), outputs=count)
     for index, part in zip(operator.outputs, made, strict=True):
         context.result(index, part, order)
 
 
 def slice_value(
-    context: Context, value: Any, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int]
+    context: Context,
+    value: Any,
+    starts: Sequence[int],
+    ends: Sequence[int],
+    axes: Sequence[int],
+    steps: Sequence[int],
 ) -> Any:
     """ONNX Slice with constant operands."""
-    lists = [context.literal(np.int64(items), name) for items, name in
+    lists = [context.literal(int64s(items), name) for items, name in
              ((starts, "starts"), (ends, "ends"), (axes, "axes"), (steps, "steps"))]  # fmt: skip
     return context.emit("Slice", [value, *lists])
 
@@ -132,9 +141,14 @@ def read_slice(context: Context, operator: Operator) -> None:
         _computed_slice(context, operator)
         return
     begin, size = context.integers(operator.inputs[1]), context.integers(operator.inputs[2])
-    ends = [np.iinfo(np.int64).max if count < 0 else start + count for start, count in zip(begin, size, strict=True)]
+    ends = [
+        np.iinfo(np.int64).max if count < 0 else start + count
+        for start, count in zip(begin, size, strict=True)
+    ]
     axes = [order.index(axis) for axis in range(len(begin))]
-    context.result(result, slice_value(context, context.value(source, order), begin, ends, axes, [1] * len(axes)), order)
+    context.result(
+        result, slice_value(context, context.value(source, order), begin, ends, axes, [1] * len(axes)), order
+    )
 
 
 def _computed_slice(context: Context, operator: Operator) -> None:
@@ -163,7 +177,7 @@ def strided_slice(context: Context, operator: Operator) -> None:
     steps = [1 if axis in shrink else stride for axis, stride in enumerate(strides)]
     made = slice_value(context, context.value(source, order), starts, ends, axes, steps)
     if shrink:
-        made = context.emit("Squeeze", [made, context.literal(np.int64(shrink), "axes")])
+        made = context.emit("Squeeze", [made, context.literal(int64s(shrink), "axes")])
     context.result(result, made, order if not shrink else None)
 
 
@@ -235,13 +249,17 @@ def shape_of(context: Context, operator: Operator) -> None:
 @op("RANK")
 def rank(context: Context, operator: Operator) -> None:
     """A constant."""
-    context.result(operator.outputs[0], context.literal(np.array(context.rank(operator.inputs[0]), np.int32), "rank"))
+    context.result(
+        operator.outputs[0], context.literal(np.array(context.rank(operator.inputs[0]), np.int32), "rank")
+    )
 
 
 @op("RANGE")
 def range_of(context: Context, operator: Operator) -> None:
     """start, limit, delta."""
-    context.result(operator.outputs[0], context.emit("Range", [context.value(index) for index in operator.inputs]))
+    context.result(
+        operator.outputs[0], context.emit("Range", [context.value(index) for index in operator.inputs])
+    )
 
 
 @op("ZEROS_LIKE")
@@ -253,7 +271,9 @@ def zeros_like(context: Context, operator: Operator) -> None:
     shape = context.emit("Shape", [context.value(operator.inputs[0], order)], dtype=_int64())
     kind = dtype_of(context.tensor(operator.outputs[0]))
     zero = onnx_ir.tensor(np.zeros(1, kind.numpy()))
-    context.result(operator.outputs[0], context.emit("ConstantOfShape", [shape], value=zero, dtype=kind), order)
+    context.result(
+        operator.outputs[0], context.emit("ConstantOfShape", [shape], value=zero, dtype=kind), order
+    )
 
 
 @op("REVERSE_V2")
@@ -264,5 +284,7 @@ def reverse(context: Context, operator: Operator) -> None:
     axes = [order.index(axis % context.rank(source)) for axis in context.integers(operator.inputs[1])]
     far = int(np.iinfo(np.int64).max)
     count = len(axes)
-    made = slice_value(context, context.value(source, order), [-1] * count, [-far] * count, axes, [-1] * count)
+    made = slice_value(
+        context, context.value(source, order), [-1] * count, [-far] * count, axes, [-1] * count
+    )
     context.result(operator.outputs[0], made, order)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bessemer.ir.layout import channels_first
+from bessemer.ir.types import int64s
 from bessemer.sources.tflite.context import Context, options
 from bessemer.sources.tflite.registry import op
 
@@ -29,7 +30,7 @@ def resize(context: Context, operator: Operator) -> None:
     if batch is None or channels is None:
         sizes = _dynamic_sizes(context, source, height, width)
     else:
-        sizes = context.literal(np.int64([batch, channels, height, width]), "sizes")
+        sizes = context.literal(int64s([batch, channels, height, width]), "sizes")
     align, half = bool(fields.get("align_corners")), bool(fields.get("half_pixel_centers"))
     place = "align_corners" if align else "half_pixel" if half else "asymmetric"
     if not linear and half:
@@ -43,19 +44,22 @@ def resize(context: Context, operator: Operator) -> None:
     context.result(result, made, NCHW)
 
 
-def _dynamic_sizes(context: Context, source: int, height: int, width: int) -> object:
+def _dynamic_sizes(context: Context, source: int, height: int, width: int) -> Any:
     import onnx_ir
 
     kind = onnx_ir.DataType.INT64
     front = context.emit("Shape", [context.value(source, NCHW)], start=0, end=2, dtype=kind)
-    return context.emit("Concat", [front, context.literal(np.int64([height, width]), "size")], axis=0)
+    return context.emit("Concat", [front, context.literal(int64s([height, width]), "size")], axis=0)
 
 
 @op("DEPTH_TO_SPACE")
 def depth_to_space(context: Context, operator: Operator) -> None:
     """TensorFlow's order is ONNX's DCR."""
     made = context.emit(
-        "DepthToSpace", [context.value(operator.inputs[0], NCHW)], blocksize=int(options(operator)["block_size"]), mode="DCR"
+        "DepthToSpace",
+        [context.value(operator.inputs[0], NCHW)],
+        blocksize=int(options(operator)["block_size"]),
+        mode="DCR",
     )
     context.result(operator.outputs[0], made, NCHW)
 
@@ -64,7 +68,9 @@ def depth_to_space(context: Context, operator: Operator) -> None:
 def space_to_depth(context: Context, operator: Operator) -> None:
     """Blocks of pixels become channels."""
     made = context.emit(
-        "SpaceToDepth", [context.value(operator.inputs[0], NCHW)], blocksize=int(options(operator)["block_size"])
+        "SpaceToDepth",
+        [context.value(operator.inputs[0], NCHW)],
+        blocksize=int(options(operator)["block_size"]),
     )
     context.result(operator.outputs[0], made, NCHW)
 
@@ -106,9 +112,7 @@ def batch_to_space(context: Context, operator: Operator) -> None:
     moved = context.emit("Transpose", [context.reshaped(context.value(source), split)], perm=order)
     whole = [batch, *(dims[1 + axis] * block[axis] for axis in range(count)), *dims[1 + count :]]
     value = context.reshaped(moved, whole)
-    axes = context.literal(np.int64(range(1, 1 + count)), "axes")
+    axes = context.literal(int64s(range(1, 1 + count)), "axes")
     starts = context.literal(crops[:, 0], "starts")
-    ends = context.literal(np.int64([whole[1 + axis] - crops[axis, 1] for axis in range(count)]), "ends")
+    ends = context.literal(int64s([whole[1 + axis] - crops[axis, 1] for axis in range(count)]), "ends")
     context.result(result, context.emit("Slice", [value, starts, ends, axes]))
-
-

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import compute_as, store, value
 from bessemer.targets.tflite.ops.elementwise import binary_perm, operand, wider_shape

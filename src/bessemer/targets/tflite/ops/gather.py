@@ -21,7 +21,7 @@ def _need_movable(ctx: Context, v: ir.Value, code: str, types: set[str] = MOVABL
         raise Blocked("type", f"LiteRT's {code} has no {ctx.type(v)} kernel")
 
 
-def counted(ctx: Context, v: ir.Value, sizes: int | None | tuple[int | None, ...]) -> int:
+def counted(ctx: Context, v: ir.Value, sizes: int | tuple[int | None, ...] | None) -> int:
     """Indices as INT32, negative ones counted from the end; `sizes` of the axis, or of the axes per last column."""
     array = ctx.const(v)
     bounds = np.array(sizes, object)

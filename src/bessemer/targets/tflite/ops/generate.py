@@ -50,7 +50,7 @@ def range_(ctx: Context, node: ir.Node) -> None:
     kind = ctx.type(node.outputs[0])
     if kind not in ("FLOAT32", "INT32", "INT64"):
         raise Blocked("type", f"LiteRT's RANGE has no {kind} kernel")
-    scalars = [ctx.reshape(ctx.tensor(v), ()) if ctx.rank(v) else ctx.tensor(v) for v in map(lambda i: value(node, i), range(3))]
+    scalars = [ctx.reshape(ctx.tensor(v), ()) if ctx.rank(v) else ctx.tensor(v) for v in node.inputs if v is not None]
     ctx.emit("RANGE", scalars, [ctx.out(node.outputs[0])])
 
 
@@ -64,7 +64,7 @@ def shape_(ctx: Context, node: ir.Node) -> None:
     if (start, end) == (0, rank):
         ctx.alias(y, whole)
         return
-    begin, size = ctx.constant(np.int32([start])), ctx.constant(np.int32([max(end - start, 0)]))
+    begin, size = ctx.constant(np.array([start], np.int32)), ctx.constant(np.array([max(end - start, 0)], np.int32))
     ctx.emit("SLICE", [whole, begin, size], [ctx.out(y)])
 
 
@@ -73,7 +73,8 @@ def size(ctx: Context, node: ir.Node) -> None:
     """Product of the dims."""
     x = value(node, 0)
     whole = ctx.emit("SHAPE", [ctx.tensor(x)], [ctx.temp("INT64", (ctx.rank(x),), "shape")], out_type=4)
-    ctx.emit("REDUCE_PROD", [whole, ctx.constant(np.int32([0]), "axis")], [ctx.out(node.outputs[0])], keep_dims=False)
+    axis = ctx.constant(np.array([0], np.int32), "axis")
+    ctx.emit("REDUCE_PROD", [whole, axis], [ctx.out(node.outputs[0])], keep_dims=False)
 
 
 @lower("ConstantOfShape")

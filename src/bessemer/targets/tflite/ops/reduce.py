@@ -9,7 +9,14 @@ import numpy as np
 from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
-from bessemer.targets.tflite.ops.common import compute_as, optional, physical_axis, required_const, store, value
+from bessemer.targets.tflite.ops.common import (
+    compute_as,
+    optional,
+    physical_axis,
+    required_const,
+    store,
+    value,
+)
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
