@@ -1,0 +1,96 @@
+"""The registered rewrites, and the tool they write nodes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.model import layer_of, tag
+from bessemer.passes.rewrite import make_constant, owner, replace_value
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from bessemer.ir.types import Array
+
+Rewrite = Callable[["Nodes", "ir.Node"], "Sequence[ir.Value] | None"]
+REWRITES: dict[str, Rewrite] = {}
+
+
+def expand(*op_types: str) -> Callable[[Rewrite], Rewrite]:
+    """Register the decorated function for these operators of ai.onnx."""
+
+    def register(function: Rewrite) -> Rewrite:
+        for op_type in op_types:
+            REWRITES[op_type] = function
+        return function
+
+    return register
+
+
+class Nodes:
+    """Nodes to be put before `node`."""
+
+    def __init__(self, node: ir.Node) -> None:
+        self.node, self.made = node, list[Any]()
+
+    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
+        """A new node of ai.onnx; its first output."""
+        return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
+
+    def ops(
+        self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any
+    ) -> Sequence[ir.Value]:
+        """A new node of ai.onnx; all its outputs."""
+        import onnx_ir as ir
+
+        node = ir.node(op_type, inputs, attributes, num_outputs=outputs)
+        tag(node, *layer_of(self.node).split(";"))
+        base = self.node.outputs[0].name or self.node.op_type
+        for place, value in enumerate(node.outputs):
+            value.name = f"{base}/{len(self.made)}_{place}"
+        self.made.append(node)
+        return node.outputs
+
+    def const(self, array: Array, name: str = "const") -> ir.Value:
+        """A constant of the node's graph."""
+        return make_constant(owner(self.node), array, f"{self.node.outputs[0].name}/{name}")
+
+
+def rewrite(node: ir.Node) -> bool:
+    """Replace `node` by its registered rewrite; False when there is none or it does not apply."""
+    if not REWRITES:
+        package = __name__.rpartition(".")[0]
+        for module in iter_modules(import_module(package).__path__):
+            import_module(f"{package}.{module.name}")
+    function = REWRITES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if function is None:
+        return False
+    nodes = Nodes(node)
+    results = function(nodes, node)
+    if results is None:
+        return False
+    graph = owner(node)
+    graph.insert_before(node, nodes.made)
+    for old, new in zip(node.outputs, results, strict=False):
+        _hand_over(nodes, node, old, new)
+    graph.remove(node, safe=True)
+    return True
+
+
+def _hand_over(nodes: Nodes, node: ir.Node, old: ir.Value, new: ir.Value) -> None:
+    """`new` takes every use of `old`, through an Identity where the border needs a value of its own."""
+    import onnx_ir as ir
+
+    if new.producer() is None or new.is_graph_output():
+        through = ir.node("Identity", [new])
+        owner(node).insert_before(node, [through])
+        new = through.outputs[0]
+        new.name = f"{old.name}/same"
+    if new.shape is None:
+        new.shape = old.shape
+    if new.type is None:
+        new.type = old.type
+    replace_value(old, new)
