@@ -80,7 +80,7 @@ def _type_of(value: onnx_ir.Value | None) -> bytes | None:
     import onnx_ir
 
     if value is None:
-        return onnx.TypeProto().SerializeToString()
+        return bytes(onnx.TypeProto().SerializeToString())
     if value.type is None:
         return None
     return bytes(onnx_ir.serde.serialize_value(value).type.SerializeToString())

@@ -68,10 +68,11 @@ def _constants(model: onnx_ir.Model) -> Iterator[onnx_ir.Value]:
 
 
 def dims_of(value: onnx_ir.Value | None) -> tuple[int, ...] | None:
-    """Shape as integers; None when any dimension is unbound."""
+    """Shape as integers, an unbound first axis (the batch) counted as one; None when any other is unbound."""
     if value is None or value.shape is None:
         return None
-    dims = tuple(dim for dim in value.shape if isinstance(dim, int))
+    sizes = (dim if isinstance(dim, int) else 1 if axis == 0 else None for axis, dim in enumerate(value.shape))
+    dims = tuple(size for size in sizes if size is not None)
     return dims if len(dims) == len(value.shape) else None
 
 

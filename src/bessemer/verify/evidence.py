@@ -41,7 +41,7 @@ class ModelRecord(Record):
     operators: dict[str, int]
     nodes: int
     parameters: int
-    macs: int | None = Field(description="multiply-accumulates at the verified shapes; null where unknown")
+    macs: int | None = Field(description="multiply-accumulates, an unbound batch counted as one; null where unknown")
     weights: dict[str, int] = Field(description="bytes of constants by type")
     activations: int | None = Field(
         description="peak bytes of live activations; null where shapes are unbound"
