@@ -98,6 +98,29 @@ def _default(node: onnx_ir.Node, name: str | None) -> onnx_ir.Attr | None:
     return onnx_ir.serde.deserialize_attribute(declared.default_value)
 
 
+def _recapture(attribute: onnx_ir.Attr, table: dict[int, Any]) -> None:
+    """Values of the body that a subgraph reads from outside are the caller's values now.
+
+    In place: a body is deserialised anew for every call.
+    """
+    import onnx_ir
+
+    if attribute.type == onnx_ir.AttributeType.GRAPH:
+        graphs = [attribute.as_graph()]
+    elif attribute.type == onnx_ir.AttributeType.GRAPHS:
+        graphs = list(attribute.as_graphs())
+    else:
+        return
+    for graph in graphs:
+        for node in graph.all_nodes():
+            for place, value in enumerate(node.inputs):
+                if value is not None and id(value) in table:
+                    node.replace_input_with(place, table[id(value)])
+        for place, value in enumerate(graph.outputs):
+            if id(value) in table:
+                graph.outputs[place] = table[id(value)]
+
+
 def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> onnx_ir.Node:
     """A node of the body with the caller's values and attributes."""
     import onnx_ir
@@ -112,6 +135,8 @@ def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> o
                 attributes[name] = onnx_ir.Attr(name, given.type, given.value)
         else:
             attributes[name] = attribute
+        if name in attributes:
+            _recapture(attributes[name], table)
     inputs = [None if value is None else table.get(id(value)) for value in inner.inputs]
     copy = onnx_ir.Node(
         inner.domain,

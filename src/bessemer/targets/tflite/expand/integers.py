@@ -74,7 +74,7 @@ def conv_integer(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
         return None
     most = EXACT // int(np.prod(shape[2:]))
     zero = _input(node, 3)
-    if most == 0 or (zero is not None and (zero.shape is None or len(zero.shape) and zero.shape[0] != 1)):
+    if most == 0 or (zero is not None and (zero.shape is None or (len(zero.shape) and zero.shape[0] != 1))):
         return None
     left, right = _centred(nodes, x, _input(node, 2), row=False), _centred(nodes, w, zero, row=False)
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}

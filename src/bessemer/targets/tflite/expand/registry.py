@@ -46,7 +46,19 @@ class Nodes:
         """A new node of ai.onnx; all its outputs."""
         import onnx_ir as ir
 
-        node = ir.node(op_type, inputs, attributes, num_outputs=outputs)
+        return self._added(ir.node(op_type, inputs, attributes, num_outputs=outputs))
+
+    def copy(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> Sequence[ir.Value]:
+        """The same operator on other inputs; its outputs, of the same types and shapes."""
+        import onnx_ir as ir
+
+        attributes = list(node.attributes.values())
+        made = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs))
+        for old, new in zip(node.outputs, made.outputs, strict=True):
+            new.shape, new.type, new.const_value = old.shape, old.type, old.const_value
+        return self._added(made)
+
+    def _added(self, node: ir.Node) -> Sequence[ir.Value]:
         tag(node, *layer_of(self.node).split(";"))
         base = self.node.outputs[0].name or self.node.op_type
         for place, value in enumerate(node.outputs):

@@ -110,14 +110,14 @@ def new_axes(ctx: Context, node: ir.Node) -> None:
 def _squeezed(ctx: Context, node: ir.Node) -> tuple[int, ...]:
     shape = ctx.shape(value(node, 0))
     if len(node.inputs) > 1 and node.inputs[1] is not None:
-        return tuple(int(axis) % len(shape) for axis in required_const(ctx, node, 1))
+        return tuple(int(axis) % len(shape) for axis in required_const(ctx, node, 1).reshape(-1))
     return tuple(axis for axis, dim in enumerate(shape) if dim == 1)
 
 
 def _expand(ctx: Context, node: ir.Node) -> None:
     source, result = value(node, 0), node.outputs[0]
     rank = ctx.rank(result)
-    axes = sorted(int(axis) % rank for axis in required_const(ctx, node, 1))
+    axes = sorted(int(axis) % rank for axis in required_const(ctx, node, 1).reshape(-1))
     index = ctx.tensor(source)
     for position, axis in enumerate(axes):
         tensor = ctx.sub.tensors[index]

@@ -1,0 +1,151 @@
+"""Scan and Loop with a known number of steps: their bodies written out once per step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.passes.rewrite import constant, dims
+from bessemer.targets.tflite.expand.registry import Nodes, expand
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+NODES = 20000
+"""Nodes that writing out a body may make at most."""
+
+
+class Body:
+    """A subgraph that can be written out several times."""
+
+    def __init__(self, nodes: Nodes, graph: ir.Graph) -> None:
+        self.nodes, self.graph = nodes, graph
+        self.held = {
+            id(value): nodes.const(value.const_value.numpy(), name)
+            for name, value in graph.initializers.items()
+            if value.const_value is not None
+        }
+
+    def write(self, arguments: Sequence[ir.Value]) -> list[ir.Value]:
+        """One copy on `arguments`; its results. Values of the outer graph are read as they are."""
+        table = dict(self.held)
+        table.update((id(v), given) for v, given in zip(self.graph.inputs, arguments, strict=True))
+        for node in self.graph:
+            inputs = [None if v is None else table.get(id(v), v) for v in node.inputs]
+            outputs = self.nodes.copy(node, inputs)
+            table.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
+        return [table.get(id(v), v) for v in self.graph.outputs]
+
+
+def writable(graph: ir.Graph, steps: int) -> bool:
+    """Whether a body is small enough and holds no further subgraphs (those refer to values by identity)."""
+    import onnx_ir as ir
+
+    nested = any(
+        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        for node in graph
+        for attribute in node.attributes.values()
+    )
+    return not nested and len(list(graph)) * steps <= NODES
+
+
+@expand("Scan")
+def scan(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Slices of the scanned inputs go in, scanned outputs are put together again."""
+    count, graph = node.attributes.get_int("num_scan_inputs"), node.attributes["body"].as_graph()
+    given = [v for v in node.inputs if v is not None]
+    states, scanned = given[: len(given) - count], given[len(given) - count :]
+    axes = list(node.attributes.get_ints("scan_input_axes", [0] * count))
+    turned = list(node.attributes.get_ints("scan_input_directions", [0] * count))
+    shape = dims(scanned[0])
+    if shape is None or len(given) != len(node.inputs) or not writable(graph, shape[axes[0]]):
+        return None
+    steps, body = shape[axes[0]], Body(nodes, graph)
+    if steps == 0:
+        return None
+    seen: list[list[ir.Value]] = []
+    for step in range(steps):
+        parts = [
+            _taken(nodes, v, axis, steps - 1 - step if back else step)
+            for v, axis, back in zip(scanned, axes, turned, strict=True)
+        ]
+        results = body.write([*states, *parts])
+        states = results[: len(states)]
+        seen.append(results[len(states) :])
+    return [*states, *_joined(nodes, node, seen)]
+
+
+def _taken(nodes: Nodes, v: ir.Value, axis: int, place: int) -> ir.Value:
+    return nodes.op("Gather", v, nodes.const(np.array(place, np.int64), "step"), axis=axis)
+
+
+def _joined(nodes: Nodes, node: ir.Node, seen: list[list[ir.Value]]) -> list[ir.Value]:
+    """Each scanned output along its axis, from the end where its direction says so."""
+    count = len(seen[0])
+    axes = list(node.attributes.get_ints("scan_output_axes", [0] * count))
+    turned = list(node.attributes.get_ints("scan_output_directions", [0] * count))
+    joined = []
+    for place in range(count):
+        values = [results[place] for results in seen]
+        values = values[::-1] if turned[place] else values
+        where = nodes.const(np.array([axes[place]], np.int64), "axis")
+        joined.append(
+            nodes.op("Concat", *(nodes.op("Unsqueeze", v, where) for v in values), axis=axes[place])
+        )
+    return joined
+
+
+@expand("Loop")
+def loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
+    """A loop that runs a known number of times: its condition is constant."""
+    trips = constant(node.inputs[0])
+    start = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else np.array(True)
+    graph = node.attributes["body"].as_graph()
+    if trips is None or start is None or int(trips) < 1 or not start.all():
+        return None
+    if not writable(graph, int(trips)) or not _goes_on(graph):
+        return None
+    body, states = Body(nodes, graph), [v for v in node.inputs[2:] if v is not None]
+    yes, seen = nodes.const(np.array(True), "condition"), list[list["ir.Value"]]()
+    for step in range(int(trips)):
+        results = body.write([nodes.const(np.array(step, np.int64), "step"), yes, *states])
+        states = results[1 : 1 + len(states)]
+        seen.append(results[1 + len(states) :])
+    return [*states, *_joined(nodes, node, seen)]
+
+
+def _goes_on(graph: ir.Graph) -> bool:
+    """Whether the body's condition stays true: a constant, or the condition it was given."""
+    condition = graph.outputs[0]
+    if condition is graph.inputs[1]:
+        return True
+    producer = condition.producer()
+    if producer is not None and producer.op_type == "Identity":
+        return producer.inputs[0] is graph.inputs[1]
+    array = constant(condition)
+    return array is not None and bool(array.all())
+
+
+@expand("If")
+def if_(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
+    """The branch that a constant condition takes; else both, and a choice between results of one shape."""
+    condition = node.inputs[0]
+    branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+    array = constant(condition)
+    if array is not None:
+        graph = branches[0] if array.all() else branches[1]
+        return Body(nodes, graph).write([]) if writable(graph, 1) else None
+    if not all(writable(graph, 1) and _total(graph) for graph in branches):
+        return None
+    pairs = list(zip(branches[0].outputs, branches[1].outputs, strict=True))
+    if any(dims(a) is None or dims(a) != dims(b) for a, b in pairs):
+        return None
+    yes, no = (Body(nodes, graph).write([]) for graph in branches)
+    return [nodes.op("Where", condition, a, b) for a, b in zip(yes, no, strict=True)]
+
+
+def _total(graph: ir.Graph) -> bool:
+    """Whether running the branch that is not taken does no harm: all its values have known types."""
+    return all(v.type is not None for v in graph.outputs)
