@@ -32,10 +32,7 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
     """Lower one node. Raises Blocked."""
     entry = find(node)
     if entry is None:
-        raise Blocked(
-            "no-operator",
-            f"TFLite has no operator for {node.domain + '.' if node.domain else ''}{node.op_type}",
-        )
+        raise _unknown(node)
     for value in (*node.inputs, *node.outputs):
         if value is not None:
             _need_tensor(value)
@@ -47,6 +44,15 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
     entry.function(ctx, node)
     ctx.flush()
     ctx.integer = False
+
+
+def _unknown(node: ir.Node) -> Blocked:
+    from bessemer.targets.tflite.expand.registry import NEEDS
+
+    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    needs = "" if node.domain else NEEDS.get(node.op_type, "")
+    reason = f"TFLite has no operator for {name}"
+    return Blocked("no-operator", f"{reason}, and rewriting it needs {needs}" if needs else reason)
 
 
 ELEMENTWISE = frozenset({"Sqrt", "Log", "Exp", "Abs", "Neg", "Cast", "Cos", "Sin", "Add", "Sub", "Mul", "Div", "Identity"})

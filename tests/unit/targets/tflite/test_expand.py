@@ -58,3 +58,14 @@ def test_integer_convolution_is_exact(tmp_path: Path, channels: int) -> None:
     inputs = [tensor("x", *shape, kind=TensorProto.UINT8)]
     path = save(tmp_path / "m.onnx", nodes, inputs, [tensor("y", 1, 4, 6, 6, kind=TensorProto.INT32)], held)
     agree(path, tmp_path, {"x": RNG.integers(0, 255, shape, np.uint8, endpoint=True)}, tolerance=0)
+
+
+@pytest.mark.parametrize("align", [0, 1])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_grid_sample(tmp_path: Path, mode: str, padding: str, align: int) -> None:
+    options = {"mode": mode, "padding_mode": padding, "align_corners": align}
+    node = helper.make_node("GridSample", ["x", "g"], ["y"], **options)
+    inputs, outputs = [tensor("x", 2, 3, 5, 7), tensor("g", 2, 4, 6, 2)], [tensor("y", 2, 3, 4, 6)]
+    path = save(tmp_path / "m.onnx", [node], inputs, outputs)
+    agree(path, tmp_path, {"x": random(2, 3, 5, 7), "g": random(2, 4, 6, 2)})

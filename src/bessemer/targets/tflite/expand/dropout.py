@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
-@expand("Dropout")
+@expand("Dropout", needs="inference mode: in training mode values are drawn")
 def dropout(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """The input itself, and a mask of ones; not in training mode, where values are drawn."""
     x, ratio, training = (node.inputs[place] if place < len(node.inputs) else None for place in range(3))

@@ -18,7 +18,7 @@ Operand = tuple["ir.Value", str]
 """A value and the letters of its axes."""
 
 
-@expand("Einsum")
+@expand("Einsum", needs="known shapes, no letter twice in an operand, and no broadcast letter")
 def einsum(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """Operands are joined from the left; letters that nothing later asks for are summed as soon as possible."""
     values = [v for v in node.inputs if v is not None]

@@ -37,7 +37,7 @@ def _input(node: ir.Node, place: int) -> ir.Value | None:
     return node.inputs[place] if place < len(node.inputs) else None
 
 
-@expand("MatMulInteger")
+@expand("MatMulInteger", needs="a known inner size")
 def matmul_integer(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """Float products over chunks of the inner axis, summed as INT32."""
     a, b = node.inputs[0], node.inputs[1]
@@ -65,7 +65,7 @@ def _summed(nodes: Nodes, parts: Sequence[ir.Value]) -> ir.Value:
     return total
 
 
-@expand("ConvInteger")
+@expand("ConvInteger", needs="weights of known shape with one zero point, and few channels per group")
 def conv_integer(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """A float convolution over chunks of the channels, summed as INT32."""
     x, w = node.inputs[0], node.inputs[1]

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 Rewrite = Callable[["Nodes", "ir.Node"], "Sequence[ir.Value] | None"]
 REWRITES: dict[str, Rewrite] = {}
+NEEDS: dict[str, str] = {}
+"""What the rewrite of an operator asks for, as the end of a sentence."""
 
 
-def expand(*op_types: str) -> Callable[[Rewrite], Rewrite]:
-    """Register the decorated function for these operators of ai.onnx."""
+def expand(*op_types: str, needs: str) -> Callable[[Rewrite], Rewrite]:
+    """Register the decorated function for these operators of ai.onnx; `needs` says when it applies, for blockers."""
 
     def register(function: Rewrite) -> Rewrite:
         for op_type in op_types:
-            REWRITES[op_type] = function
+            REWRITES[op_type], NEEDS[op_type] = function, needs
         return function
 
     return register

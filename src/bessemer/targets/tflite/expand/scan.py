@@ -51,7 +51,7 @@ def writable(graph: ir.Graph, steps: int) -> bool:
     return not nested and len(list(graph)) * steps <= NODES
 
 
-@expand("Scan")
+@expand("Scan", needs="a known number of steps and a body without subgraphs")
 def scan(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """Slices of the scanned inputs go in, scanned outputs are put together again."""
     count, graph = node.attributes.get_int("num_scan_inputs"), node.attributes["body"].as_graph()
@@ -97,7 +97,7 @@ def _joined(nodes: Nodes, node: ir.Node, seen: list[list[ir.Value]]) -> list[ir.
     return joined
 
 
-@expand("Loop")
+@expand("Loop", needs="a known number of steps, a condition that stays true, and a body without subgraphs")
 def loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """A loop that runs a known number of times: its condition is constant."""
     trips = constant(node.inputs[0])
@@ -128,7 +128,7 @@ def _goes_on(graph: ir.Graph) -> bool:
     return array is not None and bool(array.all())
 
 
-@expand("If")
+@expand("If", needs="branches without subgraphs that give results of the same known shapes")
 def if_(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """The branch that a constant condition takes; else both, and a choice between results of one shape."""
     condition = node.inputs[0]
