@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,7 +49,22 @@ def _limits(ctx: Context, node: ir.Node) -> list[int]:
         if array is None
         else ctx.constant(np.int32(min(int(array.reshape(-1)[0]), 2**20)), "most")
     )
-    return [whole, _scalar(ctx, overlap, 0.0), _scalar(ctx, score, float(np.finfo(np.float32).min))]
+    return [whole, _above(ctx, overlap), _scalar(ctx, score, float(np.finfo(np.float32).min))]
+
+
+def _above(ctx: Context, v: ir.Value | None) -> int:
+    """The next number above the overlap bound: LiteRT suppresses at the bound, ONNX only beyond it."""
+    array, tiny = ctx.const(v), np.finfo(np.float32).tiny
+    if v is None or array is not None:
+        bound = np.float32(0 if array is None else array.reshape(-1)[0])
+        return ctx.constant(np.maximum(np.nextafter(bound, np.float32(np.inf)), tiny), "bound")
+    bound_index = ctx.reshape(ctx.tensor(v), ())
+
+    def op(code: str, x: int, y: np.floating[Any]) -> int:
+        return ctx.emit(code, [x, ctx.constant(y, "number")], [ctx.temp("FLOAT32", (), "bound")])
+
+    step = op("MAXIMUM", op("MUL", bound_index, np.float32(1.5 * 2.0**-24)), tiny)
+    return ctx.emit("ADD", [bound_index, step], [ctx.temp("FLOAT32", (), "bound")])
 
 
 def _scalar(ctx: Context, v: ir.Value | None, default: float) -> int:
