@@ -38,8 +38,9 @@ class BindShapes:
             for value in node.outputs:
                 if not value.is_graph_output():
                     value.shape = None
-        for value in graph.graph.outputs:
-            _forget(value)
+        for part in (graph.graph, *graph.graph.subgraphs()):
+            for value in part.outputs:
+                _forget(value)
         return PassResult(len(self.shapes))
 
 

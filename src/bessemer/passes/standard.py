@@ -98,7 +98,9 @@ class Deduplicate:
 
         from bessemer.ir.encoding import encoding_of
 
-        if any(encoding_of(value) is not None for node in graph.graph for value in node.outputs):
+        values = [value for part in graph.graphs() for value in part.initializers.values()]
+        values += [value for node in graph.graph.all_nodes() for value in (*node.inputs, *node.outputs) if value]
+        if any(encoding_of(value) is not None for value in values):
             return PassResult(declined=("the model is quantized: equal values may be encoded differently",))
         steps = (
             common.DeduplicateInitializersPass(size_limit=1 << 16),

@@ -77,6 +77,10 @@ class OrtRunner:
         self._options.log_severity_level = 4
         with refusals(path):
             self._session = self._open(str(path))
+        borders = (*self._session.get_inputs(), *self._session.get_outputs())
+        packed = next((value.name for value in borders if "int4" in value.type or "int2)" in value.type), None)
+        if packed is not None:
+            raise RuntimeRefused(f"ONNX Runtime's Python side cannot pass the packed integers of '{packed}'")
         self.runtime = f"ONNX Runtime {self._ort.__version__}"
         self._plain_border = not any(
             value.type in _VIEWED for value in (*self._session.get_inputs(), *self._session.get_outputs())

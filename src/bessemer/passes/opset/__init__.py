@@ -32,16 +32,16 @@ class ConvertOpset:
         if not have or have == self.version:
             return PassResult()
         changed, declined = 0, []
-        for _ in range(3):  # function bodies bring new nodes
-            again = False
-            for node in list(_nodes(graph)):
+        seen: set[onnx_ir.Node] = set()
+        while fresh := [node for node in _nodes(graph) if node not in seen]:
+            seen.update(fresh)
+            for node in fresh:
                 outcome = _convert(node, have, self.version)
                 changed += outcome.changed
-                again |= outcome.expanded
                 if outcome.reason:
                     declined.append(f"{node.op_type} '{node.name}': {outcome.reason}")
-            if not again or declined:
-                break
+            if declined or self.version > have:
+                break  # upgrades write in the new words already; bodies and neighbours made on the way down do not
         if not declined:
             _stamp(graph, self.version)
         return PassResult(changed + int(not declined), tuple(dict.fromkeys(declined)))
@@ -51,7 +51,6 @@ class ConvertOpset:
 class _Outcome:
     changed: int = 0
     reason: str = ""
-    expanded: bool = False
 
 
 def _nodes(graph: onnx_ir.Model) -> Iterator[onnx_ir.Node]:
@@ -127,7 +126,7 @@ def _expand(node: onnx_ir.Node, have: int, want: int, changed: int) -> _Outcome:
     from bessemer.passes.decompose import inline_function_body
 
     if inline_function_body(node, have):
-        return _Outcome(changed + 1, expanded=True)
+        return _Outcome(changed + 1)
     first = _history(node.op_type)
     return _Outcome(changed, f"it came with opset {first[0] if first else '?'} and has no decomposition")
 

@@ -143,6 +143,8 @@ def split_count(node: onnx_ir.Node) -> str:
 @upgrade(13, "Softmax", "LogSoftmax", "Hardmax")
 def softmax(node: onnx_ir.Node) -> str:
     """It worked on the input flattened to 2-D at `axis` (default 1); the same when only the last axis is left."""
+    import onnx_ir
+
     axis = pop(node, "axis")
     axis = 1 if axis is None else int(axis)
     source = node.inputs[0]
@@ -153,6 +155,7 @@ def softmax(node: onnx_ir.Node) -> str:
     if source is None:
         return "it has no input"
     shape = around(node, "Shape", [source])
+    shape.type = onnx_ir.TensorType(onnx_ir.DataType.INT64)
     flat = around(node, "Flatten", [source], axis=axis)
     flat.type = source.type
     node.replace_input_with(0, flat)
