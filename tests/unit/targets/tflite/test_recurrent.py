@@ -14,7 +14,9 @@ GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 STEPS, BATCH, WIDTH, HIDDEN = 5, 3, 4, 6
 
 
-def build(path: Path, op: str, *, lengths: list[int] | None = None, peep: bool = False, **attributes: Any) -> Path:
+def build(
+    path: Path, op: str, *, lengths: list[int] | None = None, peep: bool = False, **attributes: Any
+) -> Path:
     """A model of one node with constant weights and all its outputs."""
     count, gates = 2 if attributes.get("direction") == "bidirectional" else 1, GATES[op] * HIDDEN
     held = [weight("w", count, gates, WIDTH, scale=0.5), weight("r", count, gates, HIDDEN, scale=0.5)]

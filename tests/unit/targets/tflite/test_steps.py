@@ -22,7 +22,9 @@ def test_scan(tmp_path: Path, backwards: int) -> None:
         helper.make_node("Mul", ["total", "outer"], ["shown"]),
         helper.make_node("Identity", ["total"], ["next"]),
     ]
-    body = graph("body", nodes, [tensor("state", 3), tensor("part", 3)], [tensor("next", 3), tensor("shown", 3)])
+    body = graph(
+        "body", nodes, [tensor("state", 3), tensor("part", 3)], [tensor("next", 3), tensor("shown", 3)]
+    )
     node = helper.make_node(
         "Scan", ["s", "x"], ["last", "all"], body=body, num_scan_inputs=1, scan_input_directions=[backwards],
         scan_output_axes=[1],
@@ -41,7 +43,9 @@ def test_loop(tmp_path: Path) -> None:
     ]
     inputs = [tensor("step", kind=TensorProto.INT64), tensor("go", kind=TensorProto.BOOL), tensor("state", 2)]
     outputs = [tensor("on", kind=TensorProto.BOOL), tensor("total", 2), tensor("shown", 2)]
-    node = helper.make_node("Loop", ["trips", "", "x"], ["last", "all"], body=graph("body", nodes, inputs, outputs))
+    node = helper.make_node(
+        "Loop", ["trips", "", "x"], ["last", "all"], body=graph("body", nodes, inputs, outputs)
+    )
     held = [numpy_helper.from_array(np.array(3, np.int64), "trips")]
     results = [tensor("last", 2), tensor("all", 3, 2)]
     agree(save(tmp_path / "m.onnx", [node], [tensor("x", 2)], results, held), tmp_path, {"x": random(2)})

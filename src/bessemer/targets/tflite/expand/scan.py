@@ -101,7 +101,9 @@ def _joined(nodes: Nodes, node: ir.Node, seen: list[list[ir.Value]]) -> list[ir.
 def loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """A loop that runs a known number of times: its condition is constant."""
     trips = constant(node.inputs[0])
-    start = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else np.array(True)
+    start = (
+        constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else np.array(True)
+    )
     graph = node.attributes["body"].as_graph()
     if trips is None or start is None or int(trips) < 1 or not start.all():
         return None

@@ -22,7 +22,9 @@ def non_max_suppression(ctx: Context, node: ir.Node) -> None:
     """NON_MAX_SUPPRESSION_V4 per image and class, its valid results cut out and joined."""
     batch, classes, count = static_shape(ctx, value(node, 1))
     if batch * classes > RUNS:
-        raise Blocked("unrolled", f"{batch} images of {classes} classes would be {batch * classes} kernel calls")
+        raise Blocked(
+            "unrolled", f"{batch} images of {classes} classes would be {batch * classes} kernel calls"
+        )
     limits = _limits(ctx, node)
     boxes, scores = _corners(ctx, node, (batch, count)), ctx.tensor(value(node, 1))
     parts = []
@@ -99,7 +101,9 @@ def _selected(ctx: Context, index: list[int], image: int, group: int) -> int:
     found, valid = ctx.temp("INT32", (None,), "found"), ctx.temp("INT32", (), "valid")
     ctx.emit("NON_MAX_SUPPRESSION_V4", index, [found, valid])
     begin = ctx.constant(np.zeros(1, np.int32), "begin")
-    places = ctx.emit("SLICE", [found, begin, ctx.reshape(valid, (1,))], [ctx.temp("INT32", (None,), "places")])
+    places = ctx.emit(
+        "SLICE", [found, begin, ctx.reshape(valid, (1,))], [ctx.temp("INT32", (None,), "places")]
+    )
     column = ctx.reshape(places, (None, 1))
     scale = ctx.constant(np.array([[0, 0, 1]], np.int32), "columns")
     wide = ctx.emit("MUL", [column, scale], [ctx.temp("INT32", (None, 3), "rows")])
