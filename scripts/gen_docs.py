@@ -52,7 +52,8 @@ def conformance_page() -> str:
         "# Conformance", "", SAID, "",
         "The ONNX standard's own node tests (`onnx.backend.test.case.node`), each converted, executed in the target's",
         "runtime and compared with the standard's expected outputs: `bessemer conformance --target NAME`. A wrong result is",
-        "never acceptable.", "", "| target | verified | declined | wrong | crash | total |", "| --- | --- | --- | --- | --- | --- |",
+        "never acceptable.", "",
+        "| target | verified | declined | wrong | crash | total |", "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     reasons: list[str] = []
     for entry in TARGETS:
