@@ -146,7 +146,26 @@ def _illegal(node: onnx_ir.Node, version: int) -> str:
     given = [value for value in node.inputs if value is not None]
     if len(given) > schema.max_input:
         return f"it has {len(given)} inputs, at opset {version} there are at most {schema.max_input}"
-    return _wrong_type(node, schema, version)
+    return _missing(node, schema, version) or _wrong_type(node, schema, version)
+
+
+def _missing(node: onnx_ir.Node, schema: Any, version: int) -> str:
+    """Which input must be there, or which output is one too many; '' when the counts are right."""
+    import onnx.defs
+
+    if len(node.outputs) > schema.max_output:
+        if any(value.uses() or value.is_graph_output() for value in node.outputs[schema.max_output :]):
+            return f"its output {schema.max_output} does not exist at opset {version}"
+        node.resize_outputs(schema.max_output)
+    for place, formal in enumerate(schema.inputs):
+        if formal.option != onnx.defs.OpSchema.FormalParameterOption.Single:
+            continue
+        if place >= len(node.inputs) or node.inputs[place] is None:
+            return f"its input '{formal.name}' may not be left out at opset {version}"
+    for name, attribute in schema.attributes.items():
+        if attribute.required and name not in node.attributes:
+            return f"opset {version} asks for its attribute '{name}'"
+    return ""
 
 
 def _is_default(node: onnx_ir.Node, name: str, attribute: Any) -> bool:

@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 def axes_attribute(node: onnx_ir.Node) -> str:
     """axes is an attribute; an empty list meant all or nothing by a flag that did not exist."""
     noop = pop(node, "noop_with_empty_axes")
-    if noop and (len(node.inputs) < 2 or node.inputs[1] is None):
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    empty = len(node.inputs) < 2 or node.inputs[1] is None or (axes is not None and axes.size == 0)
+    if noop and empty:
         return "noop_with_empty_axes does not exist there"
+    if empty and node.op_type in (*REDUCTIONS, "ReduceSum"):
+        node.resize_inputs(1)  # no axes: all of them, as it has always been
     if node.op_type == "Unsqueeze":
         reason = _positive_axes(node)
         if reason:
@@ -82,7 +86,10 @@ def clip(node: onnx_ir.Node) -> str:
     ):
         return "integers cannot be clipped there"
     reason = input_to_attribute(node, 2, "max", scalar=True)
-    return reason or input_to_attribute(node, 1, "min", scalar=True)
+    reason = reason or input_to_attribute(node, 1, "min", scalar=True)
+    if not reason:
+        node.resize_inputs(1)
+    return reason
 
 
 @downgrade(10, "Slice")
@@ -174,7 +181,7 @@ def resize(node: onnx_ir.Node) -> str:
     nearest = node.attributes.get_string("nearest_mode", "round_prefer_floor")
     kind = node.attributes.get_string("mode", "nearest")
     scales = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    if scales is None:
+    if scales is None or scales.size == 0:
         scales = _scales_of(node)
     whole = scales is not None and bool(np.all(scales == np.round(scales)))
     same = mode == "asymmetric" or (kind == "nearest" and whole and mode == "half_pixel")
@@ -187,6 +194,16 @@ def resize(node: onnx_ir.Node) -> str:
             pop(node, name)
     node.resize_inputs(2)
     set_input(node, 1, scales.astype(np.float32), "scales")
+    return ""
+
+
+@downgrade(13, "Resize")
+def resize_blank_inputs(node: onnx_ir.Node) -> str:
+    """roi and scales may not be left out: an empty tensor stands for none."""
+    node.resize_inputs(max(len(node.inputs), 3))
+    for place, name in ((1, "roi"), (2, "scales")):
+        if node.inputs[place] is None:
+            set_input(node, place, np.zeros(0, np.float32), name)
     return ""
 
 
@@ -275,9 +292,40 @@ def batch_norm(node: onnx_ir.Node) -> str:
 
 @downgrade(12, "Dropout")
 def dropout(node: onnx_ir.Node) -> str:
-    """The ratio is an attribute and means nothing in inference."""
+    """The ratio is an attribute and means nothing in inference, the only mode there is."""
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        training = constant(node.inputs[2])
+        if training is None or training.any():
+            return "its training mode does not exist there"
+    if any(value.uses() or value.is_graph_output() for value in node.outputs[1:]):
+        return "its mask is not defined in inference there"
+    node.resize_outputs(1)
     pop(node, "seed")
     node.resize_inputs(1)
+    return ""
+
+
+@downgrade(11, "Gemm")
+def gemm_bias(node: onnx_ir.Node) -> str:
+    """C is not optional: zero stands for none."""
+    source = node.inputs[0]
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        return ""
+    if source is None or source.dtype is None:
+        return "the type of the bias it needs is unknown"
+    set_input(node, 2, np.zeros(1, source.dtype.numpy()), "zero")
+    return ""
+
+
+@downgrade(13, "QuantizeLinear", "DequantizeLinear")
+def quantize_per_tensor(node: onnx_ir.Node) -> str:
+    """One scale for the whole tensor; the axis says nothing then."""
+    scale = node.inputs[1]
+    if scale is None or scale.shape is None:
+        return "the shape of its scale is unknown, and one per channel does not exist there"
+    if any(size != 1 for size in scale.shape):
+        return "a scale per channel does not exist there"
+    pop(node, "axis")
     return ""
 
 
