@@ -18,6 +18,7 @@ class Measured:
     peak: int
     code: int
     tail: str
+    out: str = ""
 
 
 def measure(
@@ -40,7 +41,7 @@ def measure(
     seconds = time.perf_counter() - start
     head, _, rest = done.stderr.rpartition("\nPEAK ")
     peak = int(rest or 0) * 1024
-    return Measured(seconds, peak, done.returncode, (head or done.stdout)[-2000:])
+    return Measured(seconds, peak, done.returncode, (head or done.stdout)[-2000:], done.stdout)
 
 
 _PROBE = """
