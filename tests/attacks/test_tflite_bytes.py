@@ -43,12 +43,12 @@ def seed_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def survives(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         read(data)
     except WireError as error:
         assert str(error)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_every_truncation(seed_file: bytes) -> None:
@@ -98,9 +98,9 @@ def test_shared_tables_cannot_multiply() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 500e6
-    started = time.perf_counter()
+    started = time.process_time()
     survives(raw)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_empty_file(tmp_path: Path) -> None:

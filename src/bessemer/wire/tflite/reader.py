@@ -18,7 +18,7 @@ from bessemer.wire.tflite.records import RECORDS, Buffer, Model, Operator, Opera
 from bessemer.wire.tflite.schema import TABLES, UNIONS
 
 IDENTIFIER = b"TFL3"
-MAX_TABLES = 300_000
+MAX_TABLES = 150_000
 MAX_ELEMENTS = 16_000_000
 FORMATS = {
     "bool": "?", "i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I", "i64": "q", "u64": "Q",
