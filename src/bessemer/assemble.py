@@ -107,6 +107,7 @@ class Row:
         self,
         model: Model,
         original: IsolatedRunner,
+        runner: IsolatedRunner,
         reference: Reference,
         labels: Array | None,
         prepared: Prepared,
@@ -117,17 +118,21 @@ class Row:
             raise UsageError("There is no artifact to verify")
         bound = Closeness.parse(options.bound or prepared.closeness)
         self.bound = str(bound)
-        call = ("bessemer.executors:of_target", self.request.name, str(self.artifact.path))
-        with IsolatedRunner(*call) as runner:
-            self.runtime = runner.runtime
-            steps = quantization_steps(model)
-            self.verdict = judge(
-                reference, runner, prepared.inputs, prepared.outputs, bound, labels=labels, steps=steps
-            )
-            failing = self.verdict.failing_set
-            if failing is not None:
-                marks = landmarks(model, prepared)
-                self.divergence = first_divergence(original, runner, prepared.inputs, failing, marks, bound)
+        runner.load("bessemer.executors:of_target", self.request.name, str(self.artifact.path))
+        self.runtime = runner.runtime
+        self.verdict = judge(
+            reference,
+            runner,
+            prepared.inputs,
+            prepared.outputs,
+            bound,
+            labels=labels,
+            steps=quantization_steps(model),
+        )
+        failing = self.verdict.failing_set
+        if failing is not None:
+            marks = landmarks(model, prepared)
+            self.divergence = first_divergence(original, runner, prepared.inputs, failing, marks, bound)
 
     def publish(
         self, work: Workspace, prepared: Prepared, reference: Reference, keep_failed: bool

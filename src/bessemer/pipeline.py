@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bessemer.ir.errors import BessemerError, Declined
+from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.sources.base import OpenOptions
 from bessemer.workspace import Workspace
@@ -16,6 +16,7 @@ from bessemer.workspace import Workspace
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
     from bessemer.passes.base import PassRecord
+    from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
     from bessemer.verify.data import Preprocess
     from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
@@ -117,23 +118,41 @@ def convert(
     from bessemer.assemble import Meter, assemble, refused
     from bessemer.passes.stats import operator_counts
     from bessemer.runners.isolated import IsolatedRunner
+    from bessemer.sources.sniff import identify
 
+    if not targets:
+        raise UsageError("No target is named", fix="Say --to onnx, for instance")
     watch = progress or Silent()
     meter = Meter()
     watch.stage("open")
     requests = [(request, *_resolve(request)) for request in targets]
-    try:
-        raw = open_model(path, options.opening)
-    except Declined as refusal:
-        return refused(path, requests, refusal, options, meter)
-    before = operator_counts(raw.graph)
-    call = ("bessemer.executors:of_source", str(path), options.opening)
-    with IsolatedRunner(*call) as original, Workspace(out) as work:
+    with (
+        IsolatedRunner(warm=identify(path).warm) as original,  # the file itself only after it was checked
+        spare_runner(targets[0].name) as spare,
+        Workspace(out) as work,
+    ):
+        try:
+            raw = open_model(path, options.opening)
+        except Declined as refusal:
+            return refused(path, requests, refusal, options, meter)
+        before = operator_counts(raw.graph)
+        original.load("bessemer.executors:of_source", str(path), options.opening)
         watch.stage("optimise")
         optimized = normalise(raw, options)
         row = _Rows(path, optimized.model, original, work, options, watch)
-        rows = [row.make(request, target, validated) for request, target, validated in requests]
+        rows = [row.make(*requests[0], spare)]
+        for request, target, validated in requests[1:]:
+            with spare_runner(request.name) as spare:
+                rows.append(row.make(request, target, validated, spare))
         return assemble(path, optimized, rows, options, meter, before)
+
+
+def spare_runner(target: str) -> IsolatedRunner:
+    """A child that imports the target's runtime while the artifact is made."""
+    from bessemer.runners.isolated import IsolatedRunner
+    from bessemer.targets.registry import find
+
+    return IsolatedRunner(warm=find(target).warm)
 
 
 def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
@@ -226,8 +245,10 @@ class _Rows:
             self._reference = run_original(self.original, sets), labels
         return self._reference
 
-    def make(self, request: TargetRequest, target: Target, validated: Any) -> TargetEvidence:
-        """Prepare, write, verify, publish."""
+    def make(
+        self, request: TargetRequest, target: Target, validated: Any, spare: IsolatedRunner
+    ) -> TargetEvidence:
+        """Prepare, write, verify in the waiting child `spare`, publish."""
         from bessemer.assemble import Row, declined_row
 
         row = Row(
@@ -246,7 +267,9 @@ class _Rows:
         try:
             row.timed(
                 "verify",
-                lambda: row.verify(self.model, self.original, reference, labels, prepared, self.options),
+                lambda: row.verify(
+                    self.model, self.original, spare, reference, labels, prepared, self.options
+                ),
             )
         except BessemerError as error:
             if error.exit_code == 6:

@@ -55,18 +55,32 @@ def receive(stream: Any) -> Any:
 class IsolatedRunner:
     """A Runner in a child process. `call` is 'module:function' with `arguments`, which returns the real Runner.
 
-    The child starts at once and works while the caller does other things; errors surface at first use.
+    The child starts at once and works while the caller does other things; errors surface at first use. Without a
+    `call` it only imports the modules `warm` and waits for `load`.
     """
 
-    def __init__(self, call: str, *arguments: Any, limit: float = RUN_LIMIT) -> None:
+    def __init__(
+        self, call: str = "", *arguments: Any, warm: Sequence[str] = (), limit: float = RUN_LIMIT
+    ) -> None:
         self._limit = limit
-        self._what = str(arguments[-1]) if arguments else call
+        self._what = call
         command = [sys.executable, "-m", "bessemer.runners.worker"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._ready: tuple[str, Signature] | None = None
-        send(self._process.stdin, (call, arguments))
+        send(self._process.stdin, tuple(warm))
+        if call:
+            self.load(call, *arguments)
+
+    def load(self, call: str, *arguments: Any) -> IsolatedRunner:
+        """Build the runner in the waiting child; returns self."""
+        self._what = str(arguments[-1]) if arguments else call
+        try:
+            send(self._process.stdin, (call, arguments))
+        except BrokenPipeError:
+            raise self._death() from None
+        return self
 
     def __enter__(self) -> IsolatedRunner:
         return self

@@ -78,7 +78,9 @@ class OrtRunner:
         with refusals(path):
             self._session = self._open(str(path))
         borders = (*self._session.get_inputs(), *self._session.get_outputs())
-        packed = next((value.name for value in borders if "int4" in value.type or "int2)" in value.type), None)
+        packed = next(
+            (value.name for value in borders if "int4" in value.type or "int2)" in value.type), None
+        )
         if packed is not None:
             raise RuntimeRefused(f"ONNX Runtime's Python side cannot pass the packed integers of '{packed}'")
         self.runtime = f"ONNX Runtime {self._ort.__version__}"

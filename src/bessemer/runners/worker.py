@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -17,7 +18,13 @@ from bessemer.runners.isolated import receive, send
 
 def serve(source: Any, sink: Any) -> None:
     """Answer messages from `source` on `sink`."""
-    call, arguments = receive(source)
+    for module in receive(source):
+        with suppress(ImportError):  # a missing runtime is said when it is asked for
+            import_module(module)
+    try:
+        call, arguments = receive(source)
+    except EOFError:
+        return
     runner = _guarded(sink, lambda: _build(call, arguments), announce=True)
     while runner is not None:
         try:

@@ -29,6 +29,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         ),
         runtime="ONNX Runtime",
         extra="ort",
+        warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
     ),
     SourceEntry(
         name="tflite",
@@ -44,5 +45,6 @@ SOURCES: tuple[SourceEntry, ...] = (
         ),
         runtime="LiteRT",
         extra="tflite",
+        warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
     ),
 )

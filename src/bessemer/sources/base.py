@@ -53,6 +53,8 @@ class SourceEntry:
     limits: tuple[str, ...] = ()
     runtime: str = ""
     extra: str = ""
+    warm: tuple[str, ...] = ()
+    """Modules that running the original needs: imported in a child while the file is read."""
 
     def load(self) -> Source:
         """The implementation."""

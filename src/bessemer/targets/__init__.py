@@ -14,6 +14,7 @@ TARGETS: tuple[TargetEntry, ...] = (
         suffix=".onnx",
         runtime="ONNX Runtime (the standard's reference evaluator where it has no kernel)",
         extra="ort",
+        warm=("bessemer.executors", "bessemer.targets.onnx.target", "onnx", "onnxruntime"),
     ),
     TargetEntry(
         name="ort",
@@ -24,6 +25,7 @@ TARGETS: tuple[TargetEntry, ...] = (
         suffix=".onnx",
         runtime="ONNX Runtime",
         extra="ort",
+        warm=("bessemer.executors", "bessemer.targets.ort.target", "onnxruntime"),
     ),
     TargetEntry(
         name="tflite",
@@ -34,5 +36,6 @@ TARGETS: tuple[TargetEntry, ...] = (
         suffix=".tflite",
         runtime="LiteRT",
         extra="tflite",
+        warm=("bessemer.executors", "bessemer.targets.tflite.target", "ai_edge_litert.interpreter"),
     ),
 )

@@ -87,6 +87,8 @@ class TargetEntry:
     runtime: str
     extra: str = ""
     limits: tuple[str, ...] = ()
+    warm: tuple[str, ...] = ()
+    """Modules that running an artifact needs: imported in a child while the artifact is made."""
 
     def load(self) -> Target:
         """The implementation."""
