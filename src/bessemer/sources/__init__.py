@@ -40,8 +40,12 @@ SOURCES: tuple[SourceEntry, ...] = (
         summary="TFLite flatbuffers: float, float16, dynamic-range, full-integer and sparse models.",
         reads=(
             "int8, uint8, int16x8 and int4 tensors (they become encodings, loss-free)",
-            "channels-last layouts, without a Transpose inside the converted graph",
+            "channels-last layouts: convolutions follow one another without a Transpose",
             "several signatures",
+        ),
+        limits=(
+            "a flatten between convolutions and a dense layer keeps a Transpose",
+            "declined: SVDF, RNN, quantized or bidirectional LSTM, variables, hash tables, RFFT2D, batched GATHER",
         ),
         runtime="LiteRT",
         extra="tflite",
