@@ -74,13 +74,17 @@ class Lowered:
 def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     """Axis order, precision, opset, encodings: in this order, in place. Raises Declined with all blockers."""
     from bessemer.passes.border_order import order_borders
+    from bessemer.passes.composites import expand_composites
     from bessemer.passes.materialize import MaterializeQdq, needed_opset
+    from bessemer.passes.shapes import InferShapes
 
     graph = model.graph
     signature = model.signature
     names = [value.name for node in graph.graph for value in node.outputs if value.name]
     quantized = bool(needed_opset(graph))
     notes = list(model.notes)
+    if expand_composites(graph):
+        InferShapes().run(graph)
     blockers = _foreign_nodes(graph)
     perms_in, perms_out = order_borders(graph.graph, options.io)
     notes += _narrow(graph, options)

@@ -1,6 +1,9 @@
 """Inputs generated from a signature by seed: ordinary values, other values, extremes, and a second shape.
 
-Integer inputs stay inside the vocabulary when an embedding tells its size.
+Integer inputs stay inside the vocabulary when an embedding tells its size. Inputs that look like images get what
+images have, an amplitude spectrum that falls with 1/f (Field 1987, "Relations between the statistics of natural
+images and the response properties of cortical cells"): on white noise the layers of a trained vision model answer
+with values that no image ever gives, and its verdicts hang on the last bit.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 BATCH_DEFAULT, BATCH_SECOND = 1, 2
 DYNAMIC_DEFAULT, DYNAMIC_SECOND = 8, 12
+SMALLEST_IMAGE = 16
+"""Pixels on a side from which on a rank-4 input counts as a batch of images."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +142,50 @@ def draw(
     if spec.dtype == "bool":
         return rng.random(shape) < (0.9 if kind == "extreme" else 0.5)
     dtype = named_dtype(spec.dtype)
+    axes = image_axes(spec, shape)
+    if axes is not None and bounds is None:
+        return _pixels(_image(shape, axes, kind, rng), dtype)
     if dtype.kind in "iu":
         return _integers(dtype, shape, kind, rng, bounds)
     if dtype.kind == "c":
         return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
     return _reals(shape, kind, rng).astype(dtype)
+
+
+def image_axes(spec: TensorSpec, shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """The two spatial axes of a batch of images (1, 3 or 4 channels, first or last); None for anything else."""
+    if len(shape) != 4 or spec.dtype not in ("float32", "float16", "uint8", "int8"):
+        return None
+    for channel, spatial in ((1, (2, 3)), (3, (1, 2))):
+        if shape[channel] in (1, 3, 4) and min(shape[axis] for axis in spatial) >= SMALLEST_IMAGE:
+            return spatial
+    return None
+
+
+def _image(
+    shape: tuple[int, ...], axes: tuple[int, int], kind: str, rng: np.random.Generator
+) -> Array:
+    """Standard deviation 1, mean 0, amplitude 1/f over `axes`; 'extreme': only its lowest and highest, in regions."""
+    height, width = (shape[axis] for axis in axes)
+    white = np.fft.rfft2(rng.standard_normal(shape), axes=axes)
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = 1 / max(height, width)
+    grid = [1] * len(shape)
+    grid[axes[0]], grid[axes[1]] = frequency.shape
+    pink = np.fft.irfft2(white / frequency.reshape(grid), (height, width), axes=axes)
+    spread = pink / max(float(pink.std()), 1e-12)
+    if kind == "extreme":
+        return np.where(spread > 0, 4.0, -4.0)
+    return np.clip(spread / 6 + 0.5, 0, 1) if kind == "unit" else spread
+
+
+def _pixels(image: Array, dtype: np.dtype[np.generic]) -> Array:
+    """Floats as they are; 8 bits with three standard deviations on either side of the middle."""
+    if dtype.kind not in "iu":
+        return image.astype(dtype)
+    unit = image if image.min() >= 0 else np.clip(image / 6 + 0.5, 0, 1)
+    low, high = _integer_range(dtype)
+    return np.round(low + unit * (high - 1 - low)).astype(dtype)
 
 
 def _integers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.canonical import OPSET
+from bessemer.ir.canonical import DOMAIN, OPSET
 from bessemer.ir.errors import Declined, UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
@@ -72,6 +72,8 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     """The canonical graph of one subgraph."""
     import onnx_ir
 
+    from bessemer.ir.encoding import encoding_of
+    from bessemer.passes.qdq import KERNELS_KEY
     from bessemer.sources.tflite.context import Context
     from bessemer.sources.tflite.tensors import Constants
 
@@ -86,11 +88,14 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     )
     if context.blockers:
         raise Declined(f"Reading {path.name}: ONNX", context.blockers)
+    own = any(node.domain == DOMAIN for node in context.nodes)
     graph = onnx_ir.Graph(
         inputs, outputs, nodes=context.nodes, initializers=context.initializers,
-        opset_imports={"": OPSET}, name=subgraph.name or path.stem,
+        opset_imports={"": OPSET} | ({DOMAIN: 1} if own else {}), name=subgraph.name or path.stem,
     )  # fmt: skip
     model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
+    if any(encoding_of(value) is not None for node in context.nodes for value in node.outputs):
+        model.metadata_props[KERNELS_KEY] = "integer"
     return Model(model, Origin("tflite", path, details(file)), notes)
 
 
@@ -137,7 +142,8 @@ def read_output(context: Context, index: int, public: str | None) -> Any:
         other.name = context.unique(f"{name}_inner")
     context.outputs.append(value)
     value.name = name
-    value.meta[TENSOR_KEY] = (context.name(index), tuple(range(context.rank(index))))
+    rank = context.rank(index) if value.shape is None else len(value.shape)  # a custom operator's is not in the file
+    value.meta[TENSOR_KEY] = (context.name(index), tuple(range(rank)))
     return value
 
 

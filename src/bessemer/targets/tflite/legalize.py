@@ -15,13 +15,14 @@ ROUNDS = 5
 
 def legalize(graph: ir.Model) -> None:
     """Decompose operators that have no lowering but a rewrite or a function body in the standard, until none is left."""
+    from bessemer.passes.composites import expand_composite
     from bessemer.passes.decompose import inline_function_body
     from bessemer.targets.tflite.expand.registry import rewrite
 
     for _ in range(ROUNDS):
         opset = graph.graph.opset_imports.get("", 0)
         unknown = [node for node in graph.graph if find(node) is None]
-        if not sum(rewrite(node) or inline_function_body(node, opset) for node in unknown):
+        if not sum(expand_composite(node) or rewrite(node) or inline_function_body(node, opset) for node in unknown):
             return
         tidy(graph)
 

@@ -106,11 +106,13 @@ def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
     import onnx_ir
     import onnxruntime
 
+    from bessemer.passes.composites import expand_composites
     from bessemer.passes.materialize import MaterializeQdq
     from bessemer.runners.litert import LiteRTRunner
 
     runner = LiteRTRunner(path, reference_kernels=True)
     graph = SOURCE.open(path, OpenOptions()).graph
+    expand_composites(graph)
     MaterializeQdq(26).run(graph)
     proto = onnx_ir.to_proto(graph)
     onnx.checker.check_model(proto, full_check=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.passes.expansion import Nodes
 from bessemer.passes.rewrite import dims
-from bessemer.targets.tflite.expand.registry import Nodes, expand
+from bessemer.targets.tflite.expand.registry import expand
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.targets.tflite.expand.registry import Nodes, expand
+from bessemer.passes.expansion import Nodes
+from bessemer.targets.tflite.expand.registry import expand
 
 if TYPE_CHECKING:
     import onnx_ir as ir

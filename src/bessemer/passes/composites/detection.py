@@ -1,0 +1,169 @@
+"""TFLite_Detection_PostProcess: anchors decoded and boxes suppressed in ONNX operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.passes.composites import composite
+from bessemer.passes.rewrite import dims
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from bessemer.passes.expansion import Nodes
+
+OP = "DetectionPostProcess"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of the operator, under TensorFlow Lite's own names."""
+
+    max_detections: int
+    max_classes_per_detection: int
+    detections_per_class: int
+    use_regular_nms: int
+    nms_score_threshold: float
+    nms_iou_threshold: float
+    num_classes: int
+    y_scale: float
+    x_scale: float
+    h_scale: float
+    w_scale: float
+
+    @classmethod
+    def of(cls, node: onnx_ir.Node) -> Settings:
+        """The attributes of a node, which carry the same names."""
+        return cls(**{name: node.attributes[name].value for name in cls.__dataclass_fields__})
+
+
+@composite(OP)
+def detection(nodes: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """Operands: box encodings [1, n, 4] as (y, x, h, w), scores [1, n, classes], anchors [n, 4].
+
+    Results: boxes [1, k, 4], classes [1, k], scores [1, k], count [1]; k = max_detections. Places past the
+    count are zero (the runtime leaves them as they were).
+    """
+    held = Settings.of(node)
+    encodings, scores, anchors = node.inputs
+    shape = dims(scores)
+    if encodings is None or scores is None or anchors is None or shape is None:
+        return None
+    boxes = _decode(nodes, encodings, anchors, held)
+    background = shape[2] - held.num_classes
+    if background:
+        scores = _slice(nodes, scores, background, 2**31 - 1, 2)
+    choose = _regular if held.use_regular_nms else _fast
+    most = held.max_detections
+    shapes: Sequence[Sequence[int]] = ((1, most, 4), (1, most), (1, most), (1,))
+    chosen = choose(nodes, boxes, scores, held)
+    return [_reshaped(nodes, value, shape) for value, shape in zip(chosen, shapes, strict=True)]
+
+
+def _ints(nodes: Nodes, items: Sequence[int] | int) -> onnx_ir.Value:
+    return nodes.const(np.array(items, np.int64))
+
+
+def _floats(nodes: Nodes, items: Sequence[float] | float) -> onnx_ir.Value:
+    return nodes.const(np.array(items, np.float32))
+
+
+def _reshaped(nodes: Nodes, value: onnx_ir.Value, shape: Sequence[int]) -> onnx_ir.Value:
+    return nodes.op("Reshape", value, _ints(nodes, shape))
+
+
+def _real(nodes: Nodes, value: onnx_ir.Value) -> onnx_ir.Value:
+    return nodes.op("Cast", value, to=1)
+
+
+def _slice(nodes: Nodes, value: onnx_ir.Value, start: int, end: int, axis: int) -> onnx_ir.Value:
+    return nodes.op("Slice", value, *(_ints(nodes, [item]) for item in (start, end, axis)))
+
+
+def _decode(
+    nodes: Nodes, encodings: onnx_ir.Value, anchors: onnx_ir.Value, held: Settings
+) -> onnx_ir.Value:
+    """Boxes [1, n, 4] as corners (y, x, y, x): centre and size relative to the anchor's."""
+    scales = _floats(nodes, (held.y_scale, held.x_scale, held.h_scale, held.w_scale))
+    scaled = nodes.op("Div", encodings, scales)
+    centre, size = _slice(nodes, scaled, 0, 2, 2), _slice(nodes, scaled, 2, 4, 2)
+    anchor_centre, anchor_size = _slice(nodes, anchors, 0, 2, 1), _slice(nodes, anchors, 2, 4, 1)
+    middle = nodes.op("Add", nodes.op("Mul", centre, anchor_size), anchor_centre)
+    reach = nodes.op("Mul", nodes.op("Mul", _floats(nodes, 0.5), nodes.op("Exp", size)), anchor_size)
+    corners = nodes.op("Sub", middle, reach), nodes.op("Add", middle, reach)
+    return nodes.op("Concat", *corners, axis=2)
+
+
+def _suppress(
+    nodes: Nodes, boxes: onnx_ir.Value, scores: onnx_ir.Value, most: int, held: Settings
+) -> onnx_ir.Value:
+    """Rows (0, class, box) kept of scores [1, classes, n]; TFLite keeps scores equal to the threshold."""
+    below = float(np.nextafter(np.float32(held.nms_score_threshold), np.float32(-np.inf)))
+    limits = [_floats(nodes, [item]) for item in (held.nms_iou_threshold, below)]
+    return nodes.op("NonMaxSuppression", boxes, scores, _ints(nodes, [most]), *limits)
+
+
+def _column(nodes: Nodes, rows: onnx_ir.Value, column: int) -> onnx_ir.Value:
+    return nodes.op("Gather", rows, _ints(nodes, column), axis=1)
+
+
+def _fast(
+    nodes: Nodes, boxes: onnx_ir.Value, scores: onnx_ir.Value, held: Settings
+) -> tuple[onnx_ir.Value, ...]:
+    """Every box stands for its best class; suppression ignores classes."""
+    most = held.max_detections
+    best = nodes.op("ReduceMax", scores, _ints(nodes, [2]), keepdims=0)
+    classes = nodes.op("ArgMax", scores, axis=2, keepdims=0)
+    candidates = nodes.op("Unsqueeze", best, _ints(nodes, [1]))
+    kept = _column(nodes, _suppress(nodes, boxes, candidates, most, held), 2)
+    count = _real(nodes, nodes.op("Shape", kept))
+    filler = nodes.const(np.zeros(most, np.int64), "tail")
+    places = _slice(nodes, nodes.op("Concat", kept, filler, axis=0), 0, most, 0)
+    named, scored = _real(nodes, _take(nodes, classes, places)), _take(nodes, best, places)
+    return *_picked(nodes, boxes, places, named, scored, _flags(nodes, count, most)), count
+
+
+def _flags(nodes: Nodes, count: onnx_ir.Value, most: int) -> onnx_ir.Value:
+    """1 for places in use, 0 behind them."""
+    positions = nodes.const(np.arange(most, dtype=np.float32), "places")
+    return _real(nodes, nodes.op("Less", positions, count))
+
+
+def _take(nodes: Nodes, row: onnx_ir.Value, places: onnx_ir.Value) -> onnx_ir.Value:
+    """Items of [1, n] as a vector."""
+    return nodes.op("Gather", _reshaped(nodes, row, [-1]), places, axis=0)
+
+
+def _picked(
+    nodes: Nodes, boxes: onnx_ir.Value, places: onnx_ir.Value, classes: onnx_ir.Value, scores: onnx_ir.Value,
+    flags: onnx_ir.Value,
+) -> tuple[onnx_ir.Value, onnx_ir.Value, onnx_ir.Value]:  # fmt: skip
+    corners = nodes.op("Gather", boxes, places, axis=1)
+    column = _reshaped(nodes, flags, [-1, 1])
+    return (
+        nodes.op("Mul", corners, column),
+        nodes.op("Mul", classes, flags),
+        nodes.op("Mul", scores, flags),
+    )
+
+
+def _regular(
+    nodes: Nodes, boxes: onnx_ir.Value, scores: onnx_ir.Value, held: Settings
+) -> tuple[onnx_ir.Value, ...]:
+    """Suppression within each class, then the best of all."""
+    most = held.max_detections
+    by_class = nodes.op("Transpose", scores, perm=[0, 2, 1])
+    rows = _suppress(nodes, boxes, by_class, held.detections_per_class, held)
+    found = nodes.op("GatherND", by_class, rows)
+    padded = nodes.op("Concat", found, nodes.const(np.full(most, -1.0, np.float32), "tail"), axis=0)
+    top, order = nodes.ops("TopK", padded, _ints(nodes, [most]), outputs=2, axis=0)
+    filler = nodes.const(np.zeros((most, 3), np.int64), "tail")
+    picks = nodes.op("Gather", nodes.op("Concat", rows, filler, axis=0), order, axis=0)
+    count = _real(nodes, nodes.op("Min", nodes.op("Shape", found), _ints(nodes, [most])))
+    classes = _real(nodes, _column(nodes, picks, 1))
+    flags = _flags(nodes, count, most)
+    return *_picked(nodes, boxes, _column(nodes, picks, 2), classes, top, flags), count
