@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.encoding import QuantizedWeight, set_encoding, set_weight
+from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_encoding, set_weight
 from bessemer.ir.errors import Blocker
 from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
 from bessemer.ir.model import tag
@@ -228,6 +228,9 @@ class Context:
             raise Unsupported("dynamic-shape", f"a reshape to {list(shape)} has more than one unbound dim")
         target = np.array([-1 if dim is None else dim for dim in shape], np.int64)
         made: onnx_ir.Value = self.emit("Reshape", [value, self.literal(target, "shape")], shape=shape)
+        encoding = encoding_of(value)
+        if encoding is not None and encoding.per_tensor:
+            set_encoding(made, encoding)  # the same integers in another shape
         return made
 
     def block(self, op: str, problem: Unsupported) -> None:
