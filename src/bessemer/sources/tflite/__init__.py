@@ -73,12 +73,15 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     import onnx_ir
 
     from bessemer.sources.tflite.context import Context
+    from bessemer.sources.tflite.ops.signal import refuse_complex_output
     from bessemer.sources.tflite.tensors import Constants
 
     notes: list[str] = []
     context = Context(file, subgraph, Constants(file), notes)
     inputs = [read_input(context, index, names.get(index)) for index in subgraph.inputs]
     read_operators(context, file, path)
+    for index in subgraph.outputs:
+        refuse_complex_output(context, index)
     outputs = (
         []
         if context.blockers
@@ -144,6 +147,7 @@ def read_output(context: Context, index: int, public: str | None) -> Any:
 def read_operators(context: Context, file: File, path: Path) -> None:
     """Every operator in order; what cannot be read is remembered, so that all blockers come at once."""
     from bessemer.sources.tflite.context import Unsupported
+    from bessemer.sources.tflite.ops.signal import refuse_complex
     from bessemer.sources.tflite.registry import readers
 
     known = readers()
@@ -154,6 +158,7 @@ def read_operators(context: Context, file: File, path: Path) -> None:
         try:
             if reader is None:
                 raise Unsupported("no-reader", f"the operator {name} has no reading in ONNX here")
+            refuse_complex(context, name, operator)
             reader(context, operator)
         except Unsupported as problem:
             context.block(name, problem)

@@ -15,7 +15,7 @@ Reader = Callable[["Context", "Operator"], None]
 
 FAMILIES = (
     "control", "conv", "detection", "elementwise", "linear", "pooling", "quantization", "reduce", "select",
-    "sequence", "shaping", "spatial",
+    "sequence", "shaping", "signal", "spatial",
 )  # fmt: skip
 _READERS: dict[str, Reader] = {}
 

@@ -25,7 +25,7 @@ from bessemer.wire.tflite.schema import BuiltinOperator, TensorType
 TYPES = {
     "float32": TensorType.FLOAT32, "int32": TensorType.INT32, "int64": TensorType.INT64,
     "bool": TensorType.BOOL, "int8": TensorType.INT8, "uint8": TensorType.UINT8, "int16": TensorType.INT16,
-    "float16": TensorType.FLOAT16,
+    "float16": TensorType.FLOAT16, "float64": TensorType.FLOAT64, "complex64": TensorType.COMPLEX64,
 }  # fmt: skip
 Array = np.ndarray[Any, Any]
 
@@ -100,16 +100,14 @@ def scaled(scale: float, zero: int = 0) -> QuantizationParameters:
     return QuantizationParameters(scale=(scale,), zero_point=(zero,))
 
 
-def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
-    """Pairs (LiteRT, ONNX Runtime) of every output."""
+def converted(path: Path, feeds: dict[str, Array]) -> dict[str, Array]:
+    """What ONNX Runtime makes of the converted file."""
     import onnx
     import onnx_ir
     import onnxruntime
 
     from bessemer.passes.materialize import MaterializeQdq
-    from bessemer.runners.litert import LiteRTRunner
 
-    runner = LiteRTRunner(path, reference_kernels=True)
     graph = SOURCE.open(path, OpenOptions()).graph
     MaterializeQdq(26).run(graph)
     proto = onnx_ir.to_proto(graph)
@@ -117,8 +115,15 @@ def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    expected = runner.run(feeds)
-    got = dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+    return dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
+    """Pairs (LiteRT, ONNX Runtime) of every output."""
+    from bessemer.runners.litert import LiteRTRunner
+
+    expected = LiteRTRunner(path, reference_kernels=True).run(feeds)
+    got = converted(path, feeds)
     assert list(expected) == list(got)
     return [(expected[name], got[name]) for name in expected]
 
