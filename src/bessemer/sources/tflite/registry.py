@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Reader = Callable[["Context", "Operator"], None]
 
 FAMILIES = (
-    "control", "conv", "detection", "elementwise", "linear", "pooling", "quantization", "reduce", "select",
+    "control", "conv", "detection", "elementwise", "linear", "pooling", "quantization", "recurrent", "reduce", "select",
     "sequence", "shaping", "signal", "spatial",
 )  # fmt: skip
 _READERS: dict[str, Reader] = {}
