@@ -8,11 +8,12 @@ cells, other activations) becomes a Scan over time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bessemer.ir.encoding import Encoding, QuantizedWeight, set_weight
 from bessemer.ir.types import Array, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, clip
@@ -58,6 +59,62 @@ def needed(context: Context, operator: Operator, place: int) -> Array:
     return held
 
 
+@dataclass
+class Rows:
+    """A matrix of weights, with its integers where the file has such (one scale per row).
+
+    hybrid: how the runtime quantizes what such integers are multiplied with.
+    """
+
+    real: Array
+    held: QuantizedWeight | None = None
+    hybrid: str = ""
+
+    @classmethod
+    def of(cls, context: Context, operator: Operator, place: int) -> Rows:
+        """Operand `place`."""
+        real, held = (
+            needed(context, operator, place),
+            context.constants.weight(context.subgraph, operator.inputs[place]),
+        )
+        if held is None or held.encoding.dtype != "INT8" or held.encoding.zero_point.any():
+            return cls(real)
+        if held.encoding.axis not in (None, 0):
+            return cls(real)
+        scale = np.broadcast_to(held.encoding.scale, real.shape[:1])
+        return cls(real, _by_row(held.integers, scale), rounding(operator))
+
+    def negative(self) -> Rows:
+        """With the sign of every element turned."""
+        if self.held is None or self.held.integers.min(initial=0) == -128:
+            return Rows(-self.real)
+        return Rows(-self.real, _by_row(-self.held.integers, self.held.encoding.scale), self.hybrid)
+
+    def value(self, context: Context, name: str, lead: bool = False) -> onnx_ir.Value:
+        """As a constant; lead: with an axis of one in front."""
+        made = context.literal(self.real[None] if lead else self.real, name)
+        if self.held is not None:
+            integers, encoding = self.held.integers, self.held.encoding
+            moved = replace(encoding, axis=1 if lead else 0)
+            set_weight(made, QuantizedWeight(integers[None] if lead else integers, moved))
+        return made
+
+
+def _by_row(integers: Array, scale: Array) -> QuantizedWeight:
+    rows = scale.astype(np.float32)
+    return QuantizedWeight(integers, Encoding("INT8", rows, np.zeros(rows.shape, np.int8), axis=0))
+
+
+def stacked(parts: Sequence[Rows]) -> Rows:
+    """One matrix on top of the other."""
+    real = np.concatenate([part.real for part in parts])
+    held = [part.held for part in parts if part.held is not None]
+    if len(held) != len(parts):
+        return Rows(real)
+    scale = np.concatenate([item.encoding.scale for item in held])
+    return Rows(real, _by_row(np.concatenate([item.integers for item in held]), scale), parts[0].hybrid)
+
+
 def need_float(context: Context, operator: Operator) -> None:
     """Hybrid layers (integer weights) are read as float ones; an integer cell is another function."""
     record = context.tensor(operator.inputs[0])
@@ -73,8 +130,12 @@ def mark(context: Context, operator: Operator, place: int, made: onnx_ir.Value) 
 
     producer = made.producer()
     if producer is not None and is_quantized(context.tensor(operator.inputs[place])):
-        asymmetric = bool(options(operator).get("asymmetric_quantize_inputs"))
-        producer.metadata_props[HYBRID_KEY] = "asymmetric" if asymmetric else "symmetric"
+        producer.metadata_props[HYBRID_KEY] = rounding(operator)
+
+
+def rounding(operator: Operator) -> str:
+    """How a hybrid layer quantizes its activations."""
+    return "asymmetric" if options(operator).get("asymmetric_quantize_inputs") else "symmetric"
 
 
 def refuse_auxiliary(operator: Operator, first: int) -> None:
@@ -141,11 +202,16 @@ def _zeros(context: Context, value: onnx_ir.Value, batch: int | None, width: int
     return context.emit("ConstantOfShape", [dims], dtype=onnx_ir.DataType.FLOAT)
 
 
-def product(context: Context, value: onnx_ir.Value, matrix: Array, bias: Array | None = None) -> Any:
+def product(context: Context, value: onnx_ir.Value, matrix: Rows, bias: Array | None = None) -> Any:
     """value matrix^T + bias."""
-    operands = [value, context.literal(matrix, "weights")]
+    from bessemer.ir.canonical import HYBRID_KEY
+
+    operands = [value, matrix.value(context, "weights")]
     operands += [] if bias is None else [context.literal(bias, "bias")]
-    return context.emit("Gemm", operands, transB=1)
+    made = context.emit("Gemm", operands, transB=1)
+    if matrix.held is not None:
+        made.producer().metadata_props[HYBRID_KEY] = matrix.hybrid
+    return made
 
 
 def time_first(context: Context, operator: Operator) -> tuple[onnx_ir.Value, tuple[int, ...]]:
@@ -177,8 +243,8 @@ def rnn(
     context: Context, operator: Operator, value: onnx_ir.Value, first: int, backwards: bool
 ) -> onnx_ir.Value:
     """h = act(x W^T + h R^T + b) at every step; operands W, R, b from place `first`."""
-    matrix, recurrent = needed(context, operator, first), needed(context, operator, first + 1)
-    bias, hidden = weights(context, operator, first + 2), recurrent.shape[0]
+    matrix, recurrent = Rows.of(context, operator, first), Rows.of(context, operator, first + 1)
+    bias, hidden = weights(context, operator, first + 2), recurrent.real.shape[0]
     bias = np.zeros(hidden, np.float32) if bias is None else bias
     kind = int(options(operator).get("fused_activation_function", 0))
     made: onnx_ir.Value
@@ -192,8 +258,9 @@ def rnn(
     else:
         both = np.concatenate([bias, np.zeros_like(bias)])[None]
         arrays = [
-            context.literal(item, name)
-            for item, name in ((matrix[None], "W"), (recurrent[None], "R"), (both, "B"))
+            matrix.value(context, "W", True),
+            recurrent.value(context, "R", True),
+            context.literal(both, "B"),
         ]
         outputs = context.emit(
             "RNN", [value, *arrays], hidden_size=hidden, outputs=2, activations=[ONNX_ACTIVATIONS[kind]],
@@ -289,8 +356,8 @@ def svdf(context: Context, operator: Operator) -> None:
 class Gate:
     """act(W x + R h + P c + b); with layer norm the bias comes after it."""
 
-    weights: Array
-    recurrent: Array
+    weights: Rows
+    recurrent: Rows
     peephole: Array | None
     bias: Array
     norm: Array | None
@@ -301,7 +368,7 @@ class Gate:
         norm = None if self.norm is None else -self.norm
         if norm is not None:
             return Gate(self.weights, self.recurrent, self.peephole, -self.bias, norm)
-        return Gate(-self.weights, -self.recurrent, hole, -self.bias, None)
+        return Gate(self.weights.negative(), self.recurrent.negative(), hole, -self.bias, None)
 
 
 @dataclass
@@ -309,7 +376,7 @@ class Lstm:
     """One direction of a layer; gates i, f, c, o."""
 
     gates: list[Gate]
-    projection: Array | None
+    projection: Rows | None
     projection_bias: Array | None
     cell_clip: float
     projection_clip: float
@@ -318,7 +385,7 @@ class Lstm:
     @property
     def hidden(self) -> int:
         """Width of the cell state."""
-        return int(self.gates[1].weights.shape[0])
+        return int(self.gates[1].weights.real.shape[0])
 
     @property
     def plain(self) -> bool:
@@ -336,9 +403,10 @@ def lstm_of(context: Context, operator: Operator, first: int, norms: int) -> Lst
     forget = gates[1]
     if forget is None:
         raise Unsupported("missing-operand", "the LSTM has no forget gate")
+    projected = first + 15 < len(operator.inputs) and operator.inputs[first + 15] >= 0
     whole = [gate if gate is not None else forget.negative() for gate in gates]
     return Lstm(
-        whole, weights(context, operator, first + 15), weights(context, operator, first + 16),
+        whole, Rows.of(context, operator, first + 15) if projected else None, weights(context, operator, first + 16),
         float(fields.get("cell_clip") or 0), float(fields.get("proj_clip") or 0),
         int(fields.get("fused_activation_function") or 0),
     )  # fmt: skip
@@ -346,16 +414,15 @@ def lstm_of(context: Context, operator: Operator, first: int, norms: int) -> Lst
 
 def _gate(context: Context, operator: Operator, first: int, norms: int, number: int) -> Gate | None:
     """None: the input gate of a layer that couples it with the forget gate."""
-    matrix = weights(context, operator, first + number)
-    if matrix is None and number == 0:
+    if number == 0 and operator.inputs[first] < 0:
         return None
-    recurrent = needed(context, operator, first + 4 + number)
+    recurrent = Rows.of(context, operator, first + 4 + number)
     hole = {0: first + 8, 1: first + 9, 3: first + 10}.get(number)
     bias = weights(context, operator, first + 11 + number)
     return Gate(
-        needed(context, operator, first + number), recurrent,
+        Rows.of(context, operator, first + number), recurrent,
         None if hole is None else weights(context, operator, hole),
-        np.zeros(recurrent.shape[0], np.float32) if bias is None else bias,
+        np.zeros(recurrent.real.shape[0], np.float32) if bias is None else bias,
         weights(context, operator, norms + number),
     )  # fmt: skip
 
@@ -365,7 +432,7 @@ def lstm(
 ) -> onnx_ir.Value:
     """The outputs of all steps, time in front."""
     if not layer.plain:
-        outputs = layer.gates[0].recurrent.shape[1]
+        outputs = layer.gates[0].recurrent.real.shape[1]
         return scan(
             context, value, [outputs, layer.hidden], lambda *given: _lstm_cell(layer, *given), backwards
         )
@@ -377,8 +444,8 @@ def lstm(
         rows = [blank if gate.peephole is None else gate.peephole for gate in ordered[:3]]
         holes = context.literal(np.concatenate(rows)[None], "P")
     arrays = [
-        context.literal(np.concatenate([gate.weights for gate in ordered])[None], "W"),
-        context.literal(np.concatenate([gate.recurrent for gate in ordered])[None], "R"),
+        stacked([gate.weights for gate in ordered]).value(context, "W", lead=True),
+        stacked([gate.recurrent for gate in ordered]).value(context, "R", lead=True),
         context.literal(bias[None], "B"),
     ]
     kind = ONNX_ACTIVATIONS[layer.activation]
