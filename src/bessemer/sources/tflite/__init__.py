@@ -82,11 +82,7 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     read_operators(context, file, path)
     for index in subgraph.outputs:
         refuse_complex_output(context, index)
-    outputs = (
-        []
-        if context.blockers
-        else [read_output(context, index, names.get(index)) for index in subgraph.outputs]
-    )
+    outputs = [] if context.blockers else read_outputs(context, names)
     if context.blockers:
         raise Declined(f"Reading {path.name}: ONNX", context.blockers)
     graph = onnx_ir.Graph(
@@ -121,6 +117,19 @@ def read_input(context: Context, index: int, public: str | None) -> Any:
     else:
         context.register(index, value, tuple(range(context.rank(index))))
     return value
+
+
+def read_outputs(context: Context, names: dict[int, str]) -> list[Any]:
+    """All graph outputs; what nothing makes is a blocker."""
+    from bessemer.sources.tflite.context import Unsupported
+
+    outputs = []
+    for index in context.subgraph.outputs:
+        try:
+            outputs.append(read_output(context, index, names.get(index)))
+        except Unsupported as problem:
+            context.block("output", problem)
+    return outputs
 
 
 def read_output(context: Context, index: int, public: str | None) -> Any:

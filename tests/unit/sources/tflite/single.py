@@ -26,6 +26,7 @@ TYPES = {
     "float32": TensorType.FLOAT32, "int32": TensorType.INT32, "int64": TensorType.INT64,
     "bool": TensorType.BOOL, "int8": TensorType.INT8, "uint8": TensorType.UINT8, "int16": TensorType.INT16,
     "float16": TensorType.FLOAT16, "float64": TensorType.FLOAT64, "complex64": TensorType.COMPLEX64,
+    "string": TensorType.STRING,
 }  # fmt: skip
 Array = np.ndarray[Any, Any]
 
@@ -58,11 +59,13 @@ class Builder:
         return number
 
     def const(self, data: Any, dtype: str = "float32", **more: Any) -> int:
+        if dtype == "string":
+            return self.tensor(np.shape(data), dtype, strings(data), **more)
         array = np.array(data, dtype)
         return self.tensor(array.shape, dtype, array, **more)
 
     def input(self, data: Any, dtype: str = "float32", **more: Any) -> int:
-        array = np.array(data, dtype)
+        array = np.array(data, object if dtype == "string" else dtype)
         index = self.tensor(array.shape, dtype, **more)
         self.graph.inputs += (index,)
         self.feeds[self.graph.tensors[index].name or ""] = array
@@ -93,6 +96,14 @@ class Builder:
         self.graph.outputs = tuple(outputs)
         write(self.model, path)
         return path
+
+
+def strings(data: Any) -> Array:
+    """TFLite's string buffer: a count, where each starts and the last ends, then the bytes."""
+    items = [str(item).encode() for item in np.ravel(data)]
+    starts = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
+    head = np.array([len(items), *starts], np.int32).tobytes()
+    return np.frombuffer(head + b"".join(items), np.uint8)
 
 
 def scaled(scale: float, zero: int = 0) -> QuantizationParameters:
