@@ -26,7 +26,7 @@ TYPES = {
     "float32": TensorType.FLOAT32, "int32": TensorType.INT32, "int64": TensorType.INT64,
     "bool": TensorType.BOOL, "int8": TensorType.INT8, "uint8": TensorType.UINT8, "int16": TensorType.INT16,
     "float16": TensorType.FLOAT16, "float64": TensorType.FLOAT64, "complex64": TensorType.COMPLEX64,
-    "string": TensorType.STRING,
+    "string": TensorType.STRING, "int4": TensorType.INT4,
 }  # fmt: skip
 Array = np.ndarray[Any, Any]
 
@@ -61,6 +61,8 @@ class Builder:
     def const(self, data: Any, dtype: str = "float32", **more: Any) -> int:
         if dtype == "string":
             return self.tensor(np.shape(data), dtype, strings(data), **more)
+        if dtype == "int4":
+            return self.tensor(np.shape(data), dtype, nibbles(data), **more)
         array = np.array(data, dtype)
         return self.tensor(array.shape, dtype, array, **more)
 
@@ -98,6 +100,13 @@ class Builder:
         return path
 
 
+def nibbles(data: Any) -> Array:
+    """Two to a byte, the lower half first."""
+    flat = np.ravel(data).astype(np.int8).view(np.uint8) & 15
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return np.asarray(flat[::2] | flat[1::2] << 4, np.uint8)
+
+
 def strings(data: Any) -> Array:
     """TFLite's string buffer: a count, where each starts and the last ends, then the bytes."""
     items = [str(item).encode() for item in np.ravel(data)]
@@ -111,7 +120,7 @@ def scaled(scale: float, zero: int = 0) -> QuantizationParameters:
     return QuantizationParameters(scale=(scale,), zero_point=(zero,))
 
 
-def converted(path: Path, feeds: dict[str, Array]) -> dict[str, Array]:
+def converted(path: Path, feeds: dict[str, Array], signature: str | None = None) -> dict[str, Array]:
     """What ONNX Runtime makes of the converted file."""
     import onnx
     import onnx_ir
@@ -119,7 +128,7 @@ def converted(path: Path, feeds: dict[str, Array]) -> dict[str, Array]:
 
     from bessemer.passes.materialize import MaterializeQdq
 
-    graph = SOURCE.open(path, OpenOptions()).graph
+    graph = SOURCE.open(path, OpenOptions(signature=signature)).graph
     MaterializeQdq(26).run(graph)
     proto = onnx_ir.to_proto(graph)
     onnx.checker.check_model(proto, full_check=True)
