@@ -226,3 +226,63 @@ def test_basic_lstm(tmp_path: Path, given: bool) -> None:
     outs = [build.tensor((BATCH, width)) for width in (UNITS, UNITS, WIDTH + UNITS, 4 * UNITS)]
     build.op("LSTM", operands, outs, table="LSTMOptions", kernel_type=1, fused_activation_function=4)
     same(build.save(outs[:2], tmp_path / "m.tflite"), build.feeds)
+
+
+def integers(build: Builder, dtype: str, scale: float, *shape: int) -> int:
+    limit = {"int8": 127, "int16": 32767, "int32": 4000}[dtype]
+    return build.const(RNG.integers(-limit, limit + 1, shape), dtype, quantization=scaled(scale))
+
+
+def integer_lstm(build: Builder, name: str, traits: str) -> int:
+    """Input steps 1/64, weights 1/100, cell 2^-11; hidden and output in steps of 1/100 around 5."""
+    shown, single = SHOWN if "projection" in traits else UNITS, name == "LSTM"
+    skipped, normed = {0} if "coupled" in traits else set(), "norm" in traits
+    shape = (BATCH, WIDTH) if single else (BATCH, STEPS, WIDTH)
+    x = build.input(RNG.integers(-128, 128, shape), "int8", quantization=scaled(1 / 64, -3))
+    operands = [x]
+    for width in (WIDTH, shown):
+        operands += [-1 if i in skipped else integers(build, "int8", 0.01, UNITS, width) for i in range(4)]
+    for i in range(3):
+        absent = "peephole" not in traits or i in skipped
+        operands.append(-1 if absent else integers(build, "int16", 2.0**-15, UNITS))
+    step = 2.0**-10 * 2.0**-15 if normed else 0.01 / 64
+    biases = [-1 if i in skipped else integers(build, "int32", step, UNITS) for i in range(4)]
+    operands += biases
+    projected = "projection" in traits
+    operands.append(integers(build, "int8", 0.008, SHOWN, UNITS) if projected else -1)
+    operands.append(integers(build, "int32", 0.008 * 0.01, SHOWN) if projected else -1)
+    final = scaled(0.01, 5)
+    operands.append(build.tensor((BATCH, shown), "int8", is_variable=True, quantization=final))
+    operands.append(build.tensor((BATCH, UNITS), "int16", is_variable=True, quantization=scaled(2.0**-11)))
+    if normed:
+        operands += [-1 if i in skipped else integers(build, "int16", 2.0**-15, UNITS) for i in range(4)]
+    inner = [build.tensor((), "int16", quantization=scaled(2.0**-11)) for _ in range(4)]
+    inner.append(build.tensor((), "int8", quantization=scaled(0.01, 5)))
+    out = build.tensor((*shape[:-1], shown), "int8", quantization=final)
+    table = "LSTMOptions" if single else "UnidirectionalSequenceLSTMOptions"
+    build.op(name, operands, [out], table=table, **clips(traits))
+    build.graph.operators[-1].intermediates = tuple(inner)
+    return out
+
+
+@pytest.mark.parametrize("name", ["UNIDIRECTIONAL_SEQUENCE_LSTM", "LSTM"])
+@pytest.mark.parametrize(
+    "traits",
+    [
+        "",
+        "coupled",
+        "peephole",
+        "projection",
+        "clip",
+        "peephole projection clip",
+        "norm",
+        "coupled projection norm",
+    ],
+)
+def test_integer_lstm(tmp_path: Path, name: str, traits: str) -> None:
+    build = Builder()
+    out = integer_lstm(build, name, traits)
+    ((expected, got),) = both(build.save([out], tmp_path / "m.tflite"), build.feeds)
+    assert expected.dtype == got.dtype
+    assert len(np.unique(expected)) > 5
+    assert np.abs(expected.astype(int) - got.astype(int)).max() <= 1

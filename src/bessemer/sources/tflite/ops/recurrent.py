@@ -82,7 +82,8 @@ class Rows:
         if held.encoding.axis not in (None, 0):
             return cls(real)
         scale = np.broadcast_to(held.encoding.scale, real.shape[:1])
-        return cls(real, _by_row(held.integers, scale), rounding(operator))
+        exact = is_quantized(context.tensor(operator.inputs[0]))
+        return cls(real, _by_row(held.integers, scale), "" if exact else rounding(operator))
 
     def negative(self) -> Rows:
         """With the sign of every element turned."""
@@ -192,12 +193,13 @@ def scan(
     return sequence
 
 
-def _zeros(context: Context, value: onnx_ir.Value, batch: int | None, width: int) -> Any:
+def _zeros(context: Context, value: onnx_ir.Value, batch: int | None, width: int, axis: int = 1) -> Any:
+    """A state for as many rows as `value` has along `axis`."""
     import onnx_ir
 
     if batch is not None:
         return context.literal(np.zeros((batch, width), np.float32), "zero_state")
-    front = context.emit("Shape", [value], start=1, end=2, dtype=onnx_ir.DataType.INT64)
+    front = context.emit("Shape", [value], start=axis, end=axis + 1, dtype=onnx_ir.DataType.INT64)
     dims = context.emit("Concat", [front, context.literal(int64s([width]), "width")], axis=0)
     return context.emit("ConstantOfShape", [dims], dtype=onnx_ir.DataType.FLOAT)
 
@@ -209,7 +211,7 @@ def product(context: Context, value: onnx_ir.Value, matrix: Rows, bias: Array | 
     operands = [value, matrix.value(context, "weights")]
     operands += [] if bias is None else [context.literal(bias, "bias")]
     made = context.emit("Gemm", operands, transB=1)
-    if matrix.held is not None:
+    if matrix.hybrid:
         made.producer().metadata_props[HYBRID_KEY] = matrix.hybrid
     return made
 
@@ -388,6 +390,11 @@ class Lstm:
         return int(self.gates[1].weights.real.shape[0])
 
     @property
+    def widths(self) -> list[int]:
+        """Of the output and the cell, the two states."""
+        return [int(self.gates[0].recurrent.real.shape[1]), self.hidden]
+
+    @property
     def plain(self) -> bool:
         """Whether ONNX's LSTM is the same function."""
         special = self.projection is not None or self.cell_clip > 0 or self.gates[1].norm is not None
@@ -432,10 +439,7 @@ def lstm(
 ) -> onnx_ir.Value:
     """The outputs of all steps, time in front."""
     if not layer.plain:
-        outputs = layer.gates[0].recurrent.real.shape[1]
-        return scan(
-            context, value, [outputs, layer.hidden], lambda *given: _lstm_cell(layer, *given), backwards
-        )
+        return scan(context, value, layer.widths, lambda *given: _lstm_cell(layer, *given), backwards)
     ordered = [layer.gates[number] for number in (0, 3, 1, 2)]
     bias = np.concatenate([*(gate.bias for gate in ordered), np.zeros(4 * layer.hidden, np.float32)])
     holes = None
@@ -498,11 +502,28 @@ def _pre(
 @op("UNIDIRECTIONAL_SEQUENCE_LSTM")
 def sequence_lstm(context: Context, operator: Operator) -> None:
     """All steps."""
-    need_float(context, operator)
     value, order = time_first(context, operator)
-    made = lstm(context, operator, lstm_of(context, operator, 1, 20), value, backwards=False)
+    context.result(operator.outputs[0], _one_way(context, operator, value), order)
+
+
+def _one_way(context: Context, operator: Operator, value: onnx_ir.Value) -> onnx_ir.Value:
+    """Float, hybrid or integer."""
+    layer = lstm_of(context, operator, 1, 20)
     from_zero(context)
-    context.result(operator.outputs[0], made, order)
+    if context.tensor(operator.inputs[0]).type == TensorType.FLOAT32:
+        return lstm(context, operator, layer, value, backwards=False)
+    return scan(context, value, layer.widths, _integer_cell(context, operator, layer), backwards=False)
+
+
+def _integer_cell(context: Context, operator: Operator, layer: Lstm) -> Cell:
+    from bessemer.sources.tflite.ops.integer_lstm import grids, integer_cell
+
+    held = grids(context, operator, layer)
+    context.notes.append(
+        f"'{context.layer}': the integer LSTM is emulated in floats on the same steps; LiteRT's fixed-point sigmoid "
+        "and tanh may differ in the last bit"
+    )
+    return lambda *given: integer_cell(layer, held, *given)
 
 
 @op("BIDIRECTIONAL_SEQUENCE_LSTM")
@@ -521,14 +542,21 @@ def both_ways_lstm(context: Context, operator: Operator) -> None:
 @op("LSTM")
 def read_lstm(context: Context, operator: Operator) -> None:
     """One step, of the full kernel or of the basic one (five operands, all gates in one matrix)."""
-    need_float(context, operator)
     if options(operator).get("kernel_type"):
+        need_float(context, operator)
         _basic_lstm(context, operator)
         return
-    layer = lstm_of(context, operator, 1, 20)
-    made = lstm(context, operator, layer, one_step(context, operator), backwards=False)
+    if context.tensor(operator.inputs[0]).type == TensorType.FLOAT32:
+        made = _one_way(context, operator, one_step(context, operator))
+        context.result(operator.outputs[-1], squeezed(context, made, 0))
+        return
+    layer, value = lstm_of(context, operator, 1, 20), context.value(operator.inputs[0])
     from_zero(context)
-    context.result(operator.outputs[-1], squeezed(context, made, 0))
+    states = [
+        _zeros(context, value, context.shape(operator.inputs[0])[0], width, 0) for width in layer.widths
+    ]
+    made = _integer_cell(context, operator, layer)(context, value, states)[0]
+    context.result(operator.outputs[-1], made)
 
 
 def _basic_lstm(context: Context, operator: Operator) -> None:
