@@ -17,6 +17,12 @@ pytest.importorskip("ai_edge_litert")
 RNG = np.random.default_rng(7)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever tests ran before."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(7))
+
+
 @pytest.mark.parametrize(
     ("source", "indices", "axis", "shared"),
     [

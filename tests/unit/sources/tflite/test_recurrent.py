@@ -15,6 +15,12 @@ BATCH, STEPS, WIDTH, UNITS, SHOWN = 2, 4, 3, 5, 6
 ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 3, "tanh": 4}
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever tests ran before."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(11))
+
+
 def random(*shape: int) -> Array:
     return RNG.normal(size=shape).astype(np.float32)
 

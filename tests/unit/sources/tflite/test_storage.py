@@ -24,6 +24,12 @@ pytest.importorskip("ai_edge_litert")
 RNG = np.random.default_rng(13)
 
 
+@pytest.fixture(autouse=True)
+def same_numbers_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever tests ran before."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(13))
+
+
 def within_a_step(build: Builder, out: int, path: Path) -> None:
     """Integer results may be rounded to the neighbour, and do not all agree by being alike."""
     ((expected, got),) = both(build.save([out], path / "m.tflite"), build.feeds)
