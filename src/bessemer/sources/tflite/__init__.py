@@ -75,17 +75,16 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     from bessemer.ir.encoding import encoding_of
     from bessemer.passes.qdq import KERNELS_KEY
     from bessemer.sources.tflite.context import Context
+    from bessemer.sources.tflite.ops.signal import refuse_complex_output
     from bessemer.sources.tflite.tensors import Constants
 
     notes: list[str] = []
     context = Context(file, subgraph, Constants(file), notes)
     inputs = [read_input(context, index, names.get(index)) for index in subgraph.inputs]
     read_operators(context, file, path)
-    outputs = (
-        []
-        if context.blockers
-        else [read_output(context, index, names.get(index)) for index in subgraph.outputs]
-    )
+    for index in subgraph.outputs:
+        refuse_complex_output(context, index)
+    outputs = [] if context.blockers else read_outputs(context, names)
     if context.blockers:
         raise Declined(f"Reading {path.name}: ONNX", context.blockers)
     own = any(node.domain == DOMAIN for node in context.nodes)
@@ -125,6 +124,19 @@ def read_input(context: Context, index: int, public: str | None) -> Any:
     return value
 
 
+def read_outputs(context: Context, names: dict[int, str]) -> list[Any]:
+    """All graph outputs; what nothing makes is a blocker."""
+    from bessemer.sources.tflite.context import Unsupported
+
+    outputs = []
+    for index in context.subgraph.outputs:
+        try:
+            outputs.append(read_output(context, index, names.get(index)))
+        except Unsupported as problem:
+            context.block("output", problem)
+    return outputs
+
+
 def read_output(context: Context, index: int, public: str | None) -> Any:
     """A graph output in the file's own order and type, under its own name."""
     from bessemer.sources.tflite.context import TENSOR_KEY
@@ -150,6 +162,7 @@ def read_output(context: Context, index: int, public: str | None) -> Any:
 def read_operators(context: Context, file: File, path: Path) -> None:
     """Every operator in order; what cannot be read is remembered, so that all blockers come at once."""
     from bessemer.sources.tflite.context import Unsupported
+    from bessemer.sources.tflite.ops.signal import refuse_complex
     from bessemer.sources.tflite.registry import readers
 
     known = readers()
@@ -160,6 +173,7 @@ def read_operators(context: Context, file: File, path: Path) -> None:
         try:
             if reader is None:
                 raise Unsupported("no-reader", f"the operator {name} has no reading in ONNX here")
+            refuse_complex(context, name, operator)
             reader(context, operator)
         except Unsupported as problem:
             context.block(name, problem)

@@ -38,7 +38,10 @@ class Unsupported(Exception):
 
 
 class Context:
-    """One subgraph being read."""
+    """One subgraph being read.
+
+    handles: which variable a resource tensor means; resources: what they hold (`ops.resources`).
+    """
 
     def __init__(self, file: Model, subgraph: SubGraph, constants: Constants, notes: list[str]) -> None:
         self.file, self.subgraph, self.constants, self.notes = file, subgraph, constants, notes
@@ -47,6 +50,8 @@ class Context:
         self.outputs: list[onnx_ir.Value] = []
         self.blockers: list[Blocker] = []
         self.layer = ""
+        self.handles: dict[int, tuple[Any, ...]] = {}
+        self.resources: dict[tuple[Any, ...], Any] = {}
         self._orders: dict[int, dict[Perm, onnx_ir.Value]] = {}
         self._made: dict[int, Perm] = {}
         self._names: set[str] = set()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 Reader = Callable[["Context", "Operator"], None]
 
 FAMILIES = (
-    "control", "conv", "detection", "elementwise", "linear", "pooling", "quantization", "reduce", "select",
-    "sequence", "shaping", "spatial",
+    "control", "conv", "detection", "elementwise", "linear", "pooling", "quantization", "recurrent", "reduce",
+    "resources", "select", "sequence", "shaping", "signal", "spatial",
 )  # fmt: skip
 _READERS: dict[str, Reader] = {}
 

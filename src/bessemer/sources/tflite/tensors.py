@@ -26,7 +26,7 @@ NUMPY: dict[int, str] = {
 
 QUANTIZED: dict[int, str] = {
     TensorType.INT8: "INT8", TensorType.UINT8: "UINT8", TensorType.INT16: "INT16", TensorType.INT32: "INT32",
-    TensorType.INT4: "INT4", TensorType.INT64: "INT64",
+    TensorType.INT4: "INT4",
 }  # fmt: skip
 
 
@@ -45,6 +45,17 @@ def is_quantized(record: Tensor) -> bool:
     """Whether integers stand for reals."""
     held = record.quantization
     return held is not None and bool(held.scale) and record.type in QUANTIZED
+
+
+def is_wide_sum(record: Tensor) -> bool:
+    """A bias of 64 bits beside 16-bit activations: ONNX has no such encoding, so it is read as reals."""
+    held = record.quantization
+    return record.type == TensorType.INT64 and held is not None and bool(held.scale)
+
+
+def _reals(record: Tensor, raw: Array) -> Array:
+    scale = np.array(record.quantization.scale if record.quantization else (1.0,), np.float64)
+    return np.asarray(raw * scale, np.float32)
 
 
 def encoding_for(record: Tensor) -> Encoding | None:
@@ -113,7 +124,10 @@ class Constants:
         if index < 0:
             return None
         raw = self.raw(subgraph, index)
-        encoding = encoding_for(subgraph.tensors[index])
+        record = subgraph.tensors[index]
+        if raw is not None and is_wide_sum(record):
+            return _reals(record, raw)
+        encoding = encoding_for(record)
         return raw if raw is None or encoding is None else encoding.dequantize(raw)
 
     def weight(self, subgraph: SubGraph, index: int) -> QuantizedWeight | None:
@@ -131,6 +145,8 @@ class Constants:
         raw = self.raw(subgraph, index)
         if raw is None:
             return None
+        if is_wide_sum(subgraph.tensors[index]):
+            raw = _reals(subgraph.tensors[index], raw)
         if perm == tuple(range(raw.ndim)):
             return onnx_ir.tensor(raw)
         view = raw.transpose(perm)

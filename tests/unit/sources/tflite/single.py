@@ -25,7 +25,8 @@ from bessemer.wire.tflite.schema import BuiltinOperator, TensorType
 TYPES = {
     "float32": TensorType.FLOAT32, "int32": TensorType.INT32, "int64": TensorType.INT64,
     "bool": TensorType.BOOL, "int8": TensorType.INT8, "uint8": TensorType.UINT8, "int16": TensorType.INT16,
-    "float16": TensorType.FLOAT16,
+    "float16": TensorType.FLOAT16, "float64": TensorType.FLOAT64, "complex64": TensorType.COMPLEX64,
+    "string": TensorType.STRING, "int4": TensorType.INT4,
 }  # fmt: skip
 Array = np.ndarray[Any, Any]
 
@@ -58,11 +59,15 @@ class Builder:
         return number
 
     def const(self, data: Any, dtype: str = "float32", **more: Any) -> int:
+        if dtype == "string":
+            return self.tensor(np.shape(data), dtype, strings(data), **more)
+        if dtype == "int4":
+            return self.tensor(np.shape(data), dtype, nibbles(data), **more)
         array = np.array(data, dtype)
         return self.tensor(array.shape, dtype, array, **more)
 
     def input(self, data: Any, dtype: str = "float32", **more: Any) -> int:
-        array = np.array(data, dtype)
+        array = np.array(data, object if dtype == "string" else dtype)
         index = self.tensor(array.shape, dtype, **more)
         self.graph.inputs += (index,)
         self.feeds[self.graph.tensors[index].name or ""] = array
@@ -95,23 +100,36 @@ class Builder:
         return path
 
 
+def nibbles(data: Any) -> Array:
+    """Two to a byte, the lower half first."""
+    flat = np.ravel(data).astype(np.int8).view(np.uint8) & 15
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return np.asarray(flat[::2] | flat[1::2] << 4, np.uint8)
+
+
+def strings(data: Any) -> Array:
+    """TFLite's string buffer: a count, where each starts and the last ends, then the bytes."""
+    items = [str(item).encode() for item in np.ravel(data)]
+    starts = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
+    head = np.array([len(items), *starts], np.int32).tobytes()
+    return np.frombuffer(head + b"".join(items), np.uint8)
+
+
 def scaled(scale: float, zero: int = 0) -> QuantizationParameters:
     """Per-tensor quantization."""
     return QuantizationParameters(scale=(scale,), zero_point=(zero,))
 
 
-def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
-    """Pairs (LiteRT, ONNX Runtime) of every output."""
+def converted(path: Path, feeds: dict[str, Array], signature: str | None = None) -> dict[str, Array]:
+    """What ONNX Runtime makes of the converted file."""
     import onnx
     import onnx_ir
     import onnxruntime
 
     from bessemer.passes.composites import expand_composites
     from bessemer.passes.materialize import MaterializeQdq
-    from bessemer.runners.litert import LiteRTRunner
 
-    runner = LiteRTRunner(path, reference_kernels=True)
-    graph = SOURCE.open(path, OpenOptions()).graph
+    graph = SOURCE.open(path, OpenOptions(signature=signature)).graph
     expand_composites(graph)
     MaterializeQdq(26).run(graph)
     proto = onnx_ir.to_proto(graph)
@@ -119,8 +137,15 @@ def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    expected = runner.run(feeds)
-    got = dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+    return dict(zip([item.name for item in session.get_outputs()], session.run(None, feeds), strict=True))
+
+
+def both(path: Path, feeds: dict[str, Array]) -> list[tuple[Array, Array]]:
+    """Pairs (LiteRT, ONNX Runtime) of every output."""
+    from bessemer.runners.litert import LiteRTRunner
+
+    expected = LiteRTRunner(path, reference_kernels=True).run(feeds)
+    got = converted(path, feeds)
     assert list(expected) == list(got)
     return [(expected[name], got[name]) for name in expected]
 

@@ -25,7 +25,7 @@ class Inner(Context):
             raise Unsupported("subgraph", f"it calls subgraph {number} of {len(outer.file.subgraphs)}")
         super().__init__(outer.file, outer.file.subgraphs[number], outer.constants, outer.notes)
         self.depth: int = 1 + (outer.depth if isinstance(outer, Inner) else 0)
-        self._names = outer._names
+        self._names, self.resources = outer._names, outer.resources
         self.layer = outer.layer
         if self.depth > DEEPEST:
             raise Unsupported("recursion", f"subgraphs call each other more than {DEEPEST} deep")

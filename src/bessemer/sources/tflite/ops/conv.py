@@ -81,33 +81,55 @@ def depthwise_conv_2d(context: Context, operator: Operator) -> None:
 @op("TRANSPOSE_CONV")
 def transpose_conv(context: Context, operator: Operator) -> None:
     """Operands: output shape, filters OHWI, input. SAME crops what VALID would add."""
-    _, weights, source = operator.inputs[:3]
-    result, fields = operator.outputs[0], options(operator)
-    strides, _ = _windows(fields)
-    _, height, width, _ = context.static(weights)
-    sizes = context.shape(result)[1:3]
-    if any(size is None for size in sizes):
-        raise Unsupported("dynamic-shape", "a transposed convolution of unbound output size")
-    pads, extra = [], []
-    places = zip(sizes, context.static(source)[1:3], (height, width), strides, strict=True)
-    for want, have, window, stride in places:
-        full = (have - 1) * stride + window
-        before, after = same_pads(want or 0, window, stride) if fields["padding"] == Padding.SAME else (0, 0)
-        pads.append((before, after))
-        extra.append((want or 0) - (full - before - after))
-    if any(item < 0 for item in extra):
-        raise Unsupported("conv-shape", f"output size {sizes} is smaller than its input implies")
+    strides, dilations = _windows(options(operator))
+    _transposed(context, operator, (3, 0, 1, 2), strides, dilations)
+
+
+@op("CONV_3D_TRANSPOSE")
+def transpose_conv_3d(context: Context, operator: Operator) -> None:
+    """Operands: output shape, filters DHWOI, input NDHWC."""
+    strides, dilations = _windows(options(operator), "dhw")
+    _transposed(context, operator, (4, 3, 0, 1, 2), strides, dilations)
+
+
+def _transposed(
+    context: Context, operator: Operator, perm: tuple[int, ...], strides: list[int], dilations: list[int]
+) -> None:
+    """perm: from the filters' own order to ONNX's (input channels, output channels, window)."""
+    source, weights, result = operator.inputs[2], operator.inputs[1], operator.outputs[0]
+    fields, order = options(operator), channels_first(len(perm))
+    window = [context.static(weights)[axis] for axis in perm[2:]]
+    pads, extra = _crops(context, operator, window, strides, dilations)
     operands = [
-        context.value(source, NCHW),
-        context.value(weights, (3, 0, 1, 2)),
+        context.value(source, order),
+        context.value(weights, perm),
         context.optional(operator.inputs, 3),
     ]
     made = context.emit(
-        "ConvTranspose", _trim(operands), kernel_shape=[height, width], strides=strides,
-        pads=[pair[0] for pair in pads] + [pair[1] for pair in pads],
+        "ConvTranspose", _trim(operands), kernel_shape=window, strides=strides, dilations=dilations, pads=pads,
         output_padding=extra if any(extra) else None,
     )  # fmt: skip
-    context.result(result, activate(context, made, fields.get("fused_activation_function", 0)), NCHW)
+    context.result(result, activate(context, made, fields.get("fused_activation_function", 0)), order)
+
+
+def _crops(
+    context: Context, operator: Operator, window: list[int], strides: list[int], dilations: list[int]
+) -> tuple[list[int], list[int]]:
+    """Pads and output_padding that give the size in the file."""
+    sizes, same = context.shape(operator.outputs[0])[1:-1], options(operator)["padding"] == Padding.SAME
+    wanted = [size for size in sizes if size is not None]
+    if len(wanted) != len(sizes):
+        raise Unsupported("dynamic-shape", "a transposed convolution of unbound output size")
+    pairs, extra = [], []
+    places = zip(wanted, context.static(operator.inputs[2])[1:-1], window, strides, dilations, strict=True)
+    for want, have, width, stride, dilation in places:
+        full = (have - 1) * stride + (width - 1) * dilation + 1
+        pair = same_pads(want, width, stride, dilation) if same else (0, 0)
+        pairs.append(pair)
+        extra.append(want - (full - sum(pair)))
+    if any(item < 0 for item in extra):
+        raise Unsupported("conv-shape", f"output size {sizes} is smaller than its input implies")
+    return [pair[0] for pair in pairs] + [pair[1] for pair in pairs], extra
 
 
 @op("CONV_3D")

@@ -102,6 +102,38 @@ def floor_mod(context: Context, operator: Operator) -> None:
     context.result(operator.outputs[0], made, order)
 
 
+@op("ATAN2")
+def atan2(context: Context, operator: Operator) -> None:
+    """From Atan of the quotient, by quadrants as C99 (annex F.10.1.4) defines them, signed zeros and infinities too."""
+    (y, x), order = broadcast(context, operator.inputs)
+    kind = dtype_of(context.tensor(operator.inputs[0])).numpy()
+    left, below = _negative(context, x), _negative(context, y)
+    zero, one, half_turn = (context.literal(np.asarray(c, kind)) for c in (0, 1, np.pi))
+    minus = context.emit("Neg", [one])
+    signs = [context.emit("Where", [flag, minus, one], dtype=x.dtype) for flag in (below, left)]
+    endless = _bool(context, "And", [_bool(context, "IsInf", [y]), _bool(context, "IsInf", [x])])
+    origin = _bool(context, "And", [_bool(context, "Equal", [y, zero]), _bool(context, "Equal", [x, zero])])
+    # The quotient of two infinities or two zeros is no number; their signs alone say the direction.
+    top = context.emit("Where", [endless, signs[0], y], dtype=x.dtype)
+    bottom = context.emit("Where", [_bool(context, "Or", [endless, origin]), signs[1], x], dtype=x.dtype)
+    angle = context.emit("Atan", [context.emit("Div", [top, bottom])])
+    turned = context.emit("Add", [angle, context.emit("Mul", [signs[0], half_turn])])
+    context.result(operator.outputs[0], context.emit("Where", [left, turned, angle], dtype=x.dtype), order)
+
+
+def _bool(context: Context, name: str, values: list[Any]) -> Any:
+    import onnx_ir
+
+    return context.emit(name, values, dtype=onnx_ir.DataType.BOOL)
+
+
+def _negative(context: Context, value: Any) -> Any:
+    """Whether the sign is minus; a zero's shows in its reciprocal."""
+    zero = context.literal(np.zeros((), value.dtype.numpy()), "zero")
+    signed = _bool(context, "Less", [context.emit("Reciprocal", [value]), zero])
+    return _bool(context, "Or", [_bool(context, "Less", [value, zero]), signed])
+
+
 @op("ADD_N")
 def add_n(context: Context, operator: Operator) -> None:
     """Sum of all operands."""
@@ -210,9 +242,6 @@ def l2_normalization(context: Context, operator: Operator) -> None:
 @op(
     "BITCAST",
     "RIGHT_SHIFT",
-    "REAL",
-    "IMAG",
-    "COMPLEX_ABS",
     "MULTINOMIAL",
     "RANDOM_UNIFORM",
     "RANDOM_STANDARD_NORMAL",

@@ -1,4 +1,4 @@
-"""Matrix products, embeddings and recurrent layers."""
+"""Matrix products and embeddings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.types import Array, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, mark_hybrid
 from bessemer.sources.tflite.registry import op
@@ -66,59 +65,3 @@ def embedding_lookup(context: Context, operator: Operator) -> None:
     ids, table = operator.inputs
     value = context.value(table)
     context.result(operator.outputs[0], context.emit("Gather", [value, context.value(ids)], axis=0))
-
-
-@op("UNIDIRECTIONAL_SEQUENCE_LSTM")
-def sequence_lstm(context: Context, operator: Operator) -> None:
-    """A whole LSTM layer from zero state, as ONNX LSTM (gates i, o, f, c; TFLite stores i, f, c, o)."""
-    fields, inputs, result = options(operator), operator.inputs, operator.outputs[0]
-    _refuse_lstm_extras(context, operator)
-    weights = _stack(context, [inputs[place] for place in (1, 4, 2, 3)])
-    recurrent = _stack(context, [inputs[place] for place in (5, 8, 6, 7)])
-    biases = [context.known(inputs[place]) for place in (12, 15, 13, 14)]
-    hidden = recurrent.shape[2]
-    rows = [np.zeros(hidden, np.float32) if row is None else row.astype(np.float32) for row in biases]
-    bias = np.concatenate([*rows, np.zeros(4 * hidden, np.float32)])[None]
-    source = inputs[0]
-    time_major = bool(fields.get("time_major"))
-    value = context.value(source, (0, 1, 2) if time_major else (1, 0, 2))
-    clip = float(fields.get("cell_clip") or 0.0)
-    if clip:
-        raise Unsupported("lstm-clip", "ONNX clips the gates' input, TFLite the cell state")
-    outputs = context.emit(
-        "LSTM",
-        [value, context.literal(weights, "W"), context.literal(recurrent, "R"), context.literal(bias, "B")],
-        hidden_size=hidden, outputs=3,
-    )  # fmt: skip
-    steps = context.emit("Squeeze", [outputs[0], context.literal(int64s([1]), "axes")])
-    context.notes.append(
-        f"'{context.layer}': TFLite keeps the LSTM state between calls; here every call starts from zero state"
-    )
-    context.result(result, steps, (0, 1, 2) if time_major else (1, 0, 2))
-
-
-def _refuse_lstm_extras(context: Context, operator: Operator) -> None:
-    names = {
-        9: "peephole",
-        10: "peephole",
-        11: "peephole",
-        16: "projection",
-        17: "projection",
-        20: "layer norm",
-    }
-    for place, name in names.items():
-        if place < len(operator.inputs) and operator.inputs[place] >= 0:
-            raise Unsupported("lstm-variant", f"the LSTM has {name} weights")
-    if operator.inputs[1] < 0:
-        raise Unsupported("lstm-variant", "the LSTM couples its input and forget gates (CIFG)")
-    if context.tensor(operator.inputs[0]).type != 0:
-        raise Unsupported(
-            "lstm-quantized", "the LSTM is quantized: its integer cell has no counterpart in ONNX"
-        )
-
-
-def _stack(context: Context, indices: list[int]) -> Array:
-    gates = [context.known(index) for index in indices]
-    if any(gate is None for gate in gates):
-        raise Unsupported("constant-operand", "the LSTM's weights are computed")
-    return np.concatenate([np.asarray(gate, np.float32) for gate in gates])[None]

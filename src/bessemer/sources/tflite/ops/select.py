@@ -18,14 +18,61 @@ if TYPE_CHECKING:
 
 @op("GATHER")
 def gather(context: Context, operator: Operator) -> None:
-    """Along one axis; batch dims are declined."""
+    """Along one axis; leading axes may be shared with the indices."""
     source, indices = operator.inputs
     fields = options(operator)
-    if fields.get("batch_dims"):
-        raise Unsupported("gather-batch-dims", "GATHER with batch_dims has no direct form in ONNX")
     axis = int(fields.get("axis", 0)) % context.rank(source)
+    shared = int(fields.get("batch_dims") or 0)
+    if shared:
+        _batched_gather(context, operator, axis, shared % (context.rank(indices) + 1))
+        return
     made = context.emit("Gather", [context.value(source), context.value(indices)], axis=axis)
     context.result(operator.outputs[0], made)
+
+
+def _batched_gather(context: Context, operator: Operator, axis: int, shared: int) -> None:
+    """GatherND picks along the axis behind the shared ones; the axes between go back in front afterwards."""
+    import onnx_ir
+
+    source, indices = operator.inputs
+    if axis < shared:
+        raise Unsupported("gather-batch-dims", f"axis {axis} is one of the {shared} shared axes")
+    rank, picked = context.rank(source), context.rank(indices) - shared
+    front = (*range(shared), axis, *(a for a in range(shared, rank) if a != axis))
+    places = cast(context, context.value(indices), onnx_ir.DataType.INT64)
+    column = context.emit("Unsqueeze", [places, context.literal(np.array([-1], np.int64), "axes")])
+    made = context.emit("GatherND", [context.value(source, front), column], batch_dims=shared)
+    between = axis - shared
+    order = (
+        *range(shared),
+        *(shared + between + i for i in range(picked)),
+        *range(shared, axis),
+        *range(axis + picked, rank - 1 + picked),
+    )
+    context.result(operator.outputs[0], made, order)
+
+
+@op("DYNAMIC_UPDATE_SLICE")
+def dynamic_update_slice(context: Context, operator: Operator) -> None:
+    """A block written at a computed place, which is moved inside where it would stand out."""
+    import onnx_ir
+
+    source, update, start = operator.inputs
+    whole, part = context.static(source), context.static(update)
+    moving = [axis for axis, dim in enumerate(part) if dim != whole[axis]]
+    if not moving:
+        context.result(operator.outputs[0], context.value(update))
+        return
+    order = (*moving, *(axis for axis in range(len(whole)) if axis not in moving))
+    first = cast(context, context.value(start), onnx_ir.DataType.INT64)
+    chosen = context.emit("Gather", [first, context.literal(np.array(moving, np.int64), "axes")], axis=0)
+    room = np.array([whole[axis] - part[axis] for axis in moving], np.int64)
+    inside = context.emit("Max", [chosen, context.literal(np.zeros_like(room), "zero")])
+    inside = context.emit("Min", [inside, context.literal(room, "room")])
+    grid = np.moveaxis(np.indices([part[axis] for axis in moving], np.int64), 0, -1)
+    places = context.emit("Add", [context.literal(grid, "grid"), inside])
+    made = context.emit("ScatterND", [context.value(source, order), places, context.value(update, order)])
+    context.result(operator.outputs[0], made, order)
 
 
 @op("GATHER_ND")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.layout import compose, identity, inverse, is_identity
-from bessemer.ir.types import Perm, int64s
+from bessemer.ir.types import Array, Perm, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate
 from bessemer.sources.tflite.ops.quantization import cast
@@ -163,59 +163,175 @@ def _computed_slice(context: Context, operator: Operator) -> None:
 
 @op("STRIDED_SLICE")
 def strided_slice(context: Context, operator: Operator) -> None:
-    """begin, end, strides with masks (begin, end, ellipsis, new axis, shrink)."""
-    source, result, fields = operator.inputs[0], operator.outputs[0], options(operator)
-    begin, end, strides = (context.integers(index) for index in operator.inputs[1:4])
-    if fields.get("ellipsis_mask") or fields.get("new_axis_mask"):
-        raise Unsupported("strided-slice-mask", "ellipsis and new-axis masks are not read yet")
-    if fields.get("offset"):
-        end = [start + size for start, size in zip(begin, end, strict=True)]
-    shrink = [axis for axis in range(len(begin)) if int(fields.get("shrink_axis_mask", 0)) >> axis & 1]
-    starts, ends = _bounds(fields, begin, end, strides, shrink)
-    order = context.order(source) if not shrink else identity(context.rank(source))
-    axes = [order.index(axis) for axis in range(len(begin))]
-    steps = [1 if axis in shrink else stride for axis, stride in enumerate(strides)]
-    made = slice_value(context, context.value(source, order), starts, ends, axes, steps)
-    if shrink:
-        made = context.emit("Squeeze", [made, context.literal(int64s(shrink), "axes")])
-    context.result(result, made, order if not shrink else None)
-
-
-def _bounds(
-    fields: dict[str, Any], begin: list[int], end: list[int], strides: list[int], shrink: list[int]
-) -> tuple[list[int], list[int]]:
-    far = int(np.iinfo(np.int64).max)
-    starts, ends = list(begin), list(end)
-    for axis, stride in enumerate(strides):
-        if int(fields.get("begin_mask", 0)) >> axis & 1:
-            starts[axis] = 0 if stride > 0 else far
-        if int(fields.get("end_mask", 0)) >> axis & 1:
-            ends[axis] = far if stride > 0 else -far
-        if axis in shrink:
-            starts[axis] = begin[axis]
-            ends[axis] = begin[axis] + 1 if begin[axis] != -1 else far
-    return starts, ends
-
-
-@op("PAD", "PADV2", "MIRROR_PAD")
-def pad(context: Context, operator: Operator) -> None:
-    """Constant (zero or given) or mirrored."""
+    """begin, end, strides with masks (begin, end, ellipsis, new axis, shrink); see `Cuts`."""
+    cuts = Cuts(context, operator)
     source, result = operator.inputs[0], operator.outputs[0]
-    table = np.array(context.integers(operator.inputs[1]), np.int64).reshape(-1, 2)
-    order = context.order(source)
-    moved = table[list(order)]
-    pads = context.literal(np.concatenate([moved[:, 0], moved[:, 1]]), "pads")
-    value = context.value(source, order)
-    mode = options(operator).get("mode")
-    if mode is not None:
-        if mode == 1:
-            raise Unsupported("symmetric-pad", "ONNX mirrors without the edge only", "REFLECT mode")
-        context.result(result, context.emit("Pad", [value, pads], mode="reflect"), order)
-        return
+    plain = not cuts.removed and not cuts.added
+    order = context.order(source) if plain else identity(context.rank(source))
+    value = cuts.slice(context, context.value(source, order), order)
+    if cuts.removed:
+        value = context.emit("Squeeze", [value, context.literal(int64s(cuts.removed), "axes")])
+    if cuts.added:
+        value = context.emit("Unsqueeze", [value, context.literal(int64s(cuts.added), "axes")])
+    context.result(result, value, order if plain else None)
+
+
+class Cuts:
+    """What a STRIDED_SLICE asks for, per axis of its operand.
+
+    entries: (place in begin/end/strides, axis of the operand); removed: axes of the operand that go away;
+    added: places of new axes in the result.
+    """
+
+    def __init__(self, context: Context, operator: Operator) -> None:
+        self.fields, self.inputs = options(operator), operator.inputs
+        self.entries: list[tuple[int, int]] = []
+        self.removed: list[int] = []
+        self.added: list[int] = []
+        count = context.static(operator.inputs[1])[0]
+        fresh = [i for i in range(count) if self.has("new_axis", i) and not self.has("ellipsis", i)]
+        skipped = [i for i in range(count) if self.has("ellipsis", i)]
+        covered = context.rank(operator.inputs[0]) - (count - len(fresh) - len(skipped))
+        if len(skipped) > 1 or covered < 0:
+            raise Unsupported("strided-slice-mask", "its masks name more axes than the operand has")
+        self._walk(count, covered, fresh)
+
+    def _walk(self, count: int, covered: int, fresh: list[int]) -> None:
+        axis = place = 0
+        for i in range(count):
+            if self.has("ellipsis", i):
+                axis, place = axis + covered, place + covered
+            elif i in fresh:
+                self.added.append(place)
+                place += 1
+            else:
+                self.entries.append((i, axis))
+                gone = self.has("shrink_axis", i)
+                self.removed += [axis] if gone else []
+                axis, place = axis + 1, place + (not gone)
+
+    def has(self, mask: str, place: int) -> bool:
+        """Whether the bit of `place` is set."""
+        return bool(int(self.fields.get(f"{mask}_mask") or 0) >> place & 1)
+
+    def slice(self, context: Context, value: Any, order: Perm) -> Any:
+        """The cut of `value`, whose axes stand in `order`."""
+        if not self.entries:
+            return value
+        axes = [order.index(axis) for _, axis in self.entries]
+        if all(context.known(index) is not None for index in self.inputs[1:4]):
+            bounds = [self._bounds(place, *self._numbers(context, place)) for place, _ in self.entries]
+            starts, ends, steps = zip(*bounds, strict=True)
+            return slice_value(context, value, starts, ends, axes, steps)
+        return context.emit("Slice", [value, *self._computed(context, axes)])
+
+    def _numbers(self, context: Context, place: int) -> tuple[int, int, int]:
+        begin, end, stride = (context.integers(index)[place] for index in self.inputs[1:4])
+        return begin, end, stride
+
+    def _bounds(self, place: int, begin: int, end: int, stride: int) -> tuple[int, int, int]:
+        """Start, end and step as ONNX Slice wants them; LiteRT lets the begin mask win over shrinking."""
+        if self.has("begin", place):
+            begin = 0 if stride > 0 else FAR
+        if self.has("shrink_axis", place):
+            return begin, FAR if begin == -1 else begin + 1, 1
+        if self.has("end", place):
+            return begin, FAR if stride > 0 else -FAR, stride
+        if not self.fields.get("offset"):
+            return begin, end, stride
+        if stride < 0:
+            raise Unsupported("strided-slice-offset", "ends relative to begins, walked backwards")
+        # A begin counted from the back may reach the end, where the sum would start over at zero.
+        return begin, FAR if begin < 0 <= begin + end else begin + end, stride
+
+    def _computed(self, context: Context, axes: list[int]) -> list[Any]:
+        places = context.literal(int64s([place for place, _ in self.entries]), "places")
+        begin, end, steps = (
+            context.emit("Gather", [cast(context, context.value(index), _int64()), places], axis=0)
+            for index in self.inputs[1:4]
+        )
+        held = context.known(self.inputs[3])
+        if self.fields.get("offset"):
+            raise Unsupported("strided-slice-offset", "ends relative to begins that are computed")
+        strides = None if held is None else [int(held[place]) for place, _ in self.entries]
+        begin = self._masked(context, begin, "begin", strides)
+        end = self._masked(context, end, "end", strides)
+        shrunk = [self.has("shrink_axis", place) for place, _ in self.entries]
+        if any(shrunk):
+            end = _where(context, shrunk, _next(context, begin), end)
+            steps = _where(context, shrunk, context.literal(int64s([1]), "one"), steps)
+        return [begin, end, context.literal(int64s(axes), "axes"), steps]
+
+    def _masked(self, context: Context, bounds: Any, mask: str, strides: list[int] | None) -> Any:
+        flags = [self.has(mask, place) for place, _ in self.entries]
+        if not any(flags):
+            return bounds
+        if strides is None:
+            raise Unsupported(
+                "constant-operand", f"strides are computed, and {mask}s left out depend on their sign"
+            )
+        ahead, back = (0, FAR) if mask == "begin" else (FAR, -FAR)
+        edges = int64s([ahead if stride > 0 else back for stride in strides])
+        return _where(context, flags, context.literal(edges, "edges"), bounds)
+
+
+FAR = int(np.iinfo(np.int64).max)
+
+
+def _where(context: Context, flags: list[bool], yes: Any, no: Any) -> Any:
+    return context.emit("Where", [context.literal(np.array(flags), "flags"), yes, no], dtype=_int64())
+
+
+def _next(context: Context, begin: Any) -> Any:
+    """begin + 1, where -1 (the last element) leads past the end and not to the first."""
+    import onnx_ir
+
+    last = context.emit("Equal", [begin, context.literal(int64s([-1]), "last")], dtype=onnx_ir.DataType.BOOL)
+    after = context.emit("Add", [begin, context.literal(int64s([1]), "one")])
+    return context.emit("Where", [last, context.literal(int64s([FAR]), "far"), after], dtype=_int64())
+
+
+@op("PAD", "PADV2")
+def pad(context: Context, operator: Operator) -> None:
+    """Constant: zero or given."""
+    source, order = operator.inputs[0], context.order(operator.inputs[0])
     filler = [context.value(operator.inputs[2])] if len(operator.inputs) > 2 else []
     if filler and context.rank(operator.inputs[2]):
         filler = [context.reshaped(filler[0], [])]
-    context.result(result, context.emit("Pad", [value, pads, *filler]), order)
+    moved = _margins(context, operator)[list(order)]
+    pads = context.literal(np.concatenate([moved[:, 0], moved[:, 1]]), "pads")
+    context.result(
+        operator.outputs[0], context.emit("Pad", [context.value(source, order), pads, *filler]), order
+    )
+
+
+def _margins(context: Context, operator: Operator) -> Array:
+    return np.array(context.integers(operator.inputs[1]), np.int64).reshape(-1, 2)
+
+
+@op("MIRROR_PAD")
+def mirror_pad(context: Context, operator: Operator) -> None:
+    """REFLECT leaves the edge out of the mirror image, SYMMETRIC repeats it."""
+    order = context.order(operator.inputs[0])
+    value = context.value(operator.inputs[0], order)
+    moved = _margins(context, operator)[list(order)]
+    if options(operator).get("mode"):
+        for axis, (before, after) in enumerate(moved.tolist()):
+            value = _symmetric(context, value, axis, before, after)
+    else:
+        pads = context.literal(np.concatenate([moved[:, 0], moved[:, 1]]), "pads")
+        value = context.emit("Pad", [value, pads], mode="reflect")
+    context.result(operator.outputs[0], value, order)
+
+
+def _symmetric(context: Context, value: Any, axis: int, before: int, after: int) -> Any:
+    """ONNX has no such mode: the borders turned round stand beside the value."""
+    parts = [value]
+    if before:
+        parts.insert(0, slice_value(context, value, [before - 1], [-FAR], [axis], [-1]))
+    if after:
+        parts.append(slice_value(context, value, [-1], [-1 - after], [axis], [-1]))
+    return context.emit("Concat", parts, axis=axis) if len(parts) > 1 else value
 
 
 @op("TILE")
