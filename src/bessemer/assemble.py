@@ -19,13 +19,14 @@ from bessemer.verify import evidence as ev
 from bessemer.verify.closeness import Closeness
 from bessemer.verify.data import Preprocess, load
 from bessemer.verify.divergence import Landmark, first_divergence
-from bessemer.verify.inputs import InputSet, generate, vocabulary_bounds
+from bessemer.verify.inputs import UNBOUND, generate, ranges, vocabulary_bounds
 from bessemer.verify.judge import Judgement, Reference, judge, run_original
 from bessemer.workspace import Workspace, sha256_of
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
     from bessemer.pipeline import ConvertOptions, Optimized, TargetRequest
+    from bessemer.runners.base import Runner
 
 T = TypeVar("T")
 
@@ -59,18 +60,35 @@ class Meter:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def input_sets(
-    model: Model, signature: Signature, options: ConvertOptions
-) -> tuple[Sequence[InputSet], Array | None]:
-    """The user's inputs with labels, or generated ones; bound dims of the canonical graph win over the runtime's."""
-    bound = _bound_signature(signature, model.signature)
+def reference_of(
+    original: Runner, model: Model, options: ConvertOptions
+) -> tuple[Reference, Array | None]:
+    """What the original answers to the user's inputs (with their labels), or to generated ones that it accepts.
+
+    Bound dims of the canonical graph win over the runtime's. Raises UsageError when it accepts none.
+    """
+    bound = _bound_signature(original.signature, model.signature)
     if options.data is not None:
         how = options.preprocess or Preprocess()
         data = load(options.data, bound, how, options.labels, options.samples)
         if not data.sets:
             raise UsageError(f"--data {options.data} holds no complete batch for the model")
-        return data.sets, data.labels
-    return generate(bound, seed=options.seed, bounds=vocabulary_bounds(model.graph.graph)), None
+        return run_original(original, data.sets), data.labels
+    bounds, limits = vocabulary_bounds(model.graph.graph), ranges(options.shapes)
+    answered: list[Reference] = []
+    refusals: list[UsageError] = []
+    for sizes in UNBOUND if bound.dynamic else UNBOUND[:1]:
+        sets = generate(bound, seed=options.seed, bounds=bounds, limits=limits, unbound=sizes)
+        try:
+            answered.append(run_original(original, sets))
+        except UsageError as refusal:
+            refusals.append(refusal)
+            continue
+        if len(answered[-1].refused) <= 1:
+            break
+    if not answered:
+        raise refusals[0]
+    return max(answered, key=lambda found: len(found.sets)), None
 
 
 def _bound_signature(runtime: Signature, canonical: Signature) -> Signature:
@@ -393,8 +411,7 @@ def compared_row(a: Path, b: Path, options: ConvertOptions, bound: str) -> ev.Ta
         IsolatedRunner(call, str(a), options.opening) as left,
         IsolatedRunner(call, str(b), options.opening) as right,
     ):
-        sets, labels = input_sets(model, left.signature, options)
-        reference = run_original(left, sets)
+        reference, labels = reference_of(left, model, options)
         inputs = paired(left.signature.inputs, right.signature.inputs, a, b)
         outputs = paired(left.signature.outputs, right.signature.outputs, a, b)
         crash, verdict = "", None

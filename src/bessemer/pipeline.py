@@ -197,13 +197,12 @@ def verify(artifact: Path, against: Path, options: ConvertOptions) -> TargetEvid
 
 def run(path: Path, data: Path | None, options: ConvertOptions) -> list[dict[str, Array]]:
     """Execute a model in its own runtime on the user's data or on seeded inputs; one dict of outputs per set."""
-    from bessemer.assemble import input_sets
+    from bessemer.assemble import reference_of
     from bessemer.runners.isolated import IsolatedRunner
 
     model = open_bound(path, options)
     with IsolatedRunner("bessemer.executors:of_source", str(path), options.opening) as runner:
-        sets, _ = input_sets(model, runner.signature, options)
-        return [runner.run(item.arrays) for item in sets]
+        return reference_of(runner, model, options)[0].answers
 
 
 def _resolve(request: TargetRequest) -> tuple[Target, Any]:
@@ -237,12 +236,10 @@ class _Rows:
     @property
     def reference(self) -> tuple[Reference, Array | None]:
         """What the original answers, and the labels of the user's data."""
-        from bessemer.assemble import input_sets
-        from bessemer.verify.judge import run_original
+        from bessemer.assemble import reference_of
 
         if self._reference is None:
-            sets, labels = input_sets(self.model, self.original.signature, self.options)
-            self._reference = run_original(self.original, sets), labels
+            self._reference = reference_of(self.original, self.model, self.options)
         return self._reference
 
     def make(

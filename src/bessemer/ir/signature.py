@@ -37,6 +37,11 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @property
+    def dynamic(self) -> bool:
+        """Whether an input has an unbound dimension."""
+        return any(spec.dynamic for spec in self.inputs)
+
 
 def spec_of(value: onnx_ir.Value) -> TensorSpec:
     """The border description of an IR value; a sequence or optional has dtype 'sequence' or 'optional'."""

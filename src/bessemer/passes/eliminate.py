@@ -19,10 +19,19 @@ Rule = Callable[["onnx_ir.Node"], bool]
 
 
 def _same_shape(node: onnx_ir.Node) -> bool:
-    """Also true for one unbound dim when all others agree and the ranks do: a no-op reshape keeps the count."""
+    """Every dim is bound and none changes."""
     source, result = node.inputs[0], node.outputs[0]
     mine, theirs = dims(source), dims(result)
     return mine is not None and mine == theirs
+
+
+def _slice(node: onnx_ir.Node) -> bool:
+    """A cut of the same shape is the whole, unless it runs backwards."""
+    steps = node.inputs[4] if len(node.inputs) > 4 else None
+    if steps is None:
+        return _same_shape(node)
+    known = constant(steps)
+    return known is not None and bool((known > 0).all()) and _same_shape(node)
 
 
 def _dropout(node: onnx_ir.Node) -> bool:
@@ -102,7 +111,7 @@ RULES: dict[str, Rule] = {
     "Flatten": _same_shape,
     "Squeeze": _same_shape,
     "Unsqueeze": _same_shape,
-    "Slice": _same_shape,
+    "Slice": _slice,
     "Tile": _same_shape,
     "Concat": lambda node: len(node.inputs) == 1,
     "Sum": lambda node: len(node.inputs) == 1,

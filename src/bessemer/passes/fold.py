@@ -41,7 +41,8 @@ class FoldConstants:
         held = sum(
             v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value is not None
         )
-        folder = _Folder(budget=int(held * self.growth) + self.slack)
+        opset = graph.graph.opset_imports.get("", 0)
+        folder = _Folder(int(held * self.growth) + self.slack, opset)
         for subgraph in (graph.graph, *graph.graph.subgraphs()):
             for node in list(subgraph):
                 folder.visit(node)
@@ -49,8 +50,8 @@ class FoldConstants:
 
 
 class _Folder:
-    def __init__(self, budget: int) -> None:
-        self.budget, self.changed = budget, 0
+    def __init__(self, budget: int, opset: int) -> None:
+        self.budget, self.opset, self.changed = budget, opset, 0
         self.declined: list[str] = []
 
     def visit(self, node: onnx_ir.Node) -> None:
@@ -73,7 +74,7 @@ class _Folder:
         if size is not None and size > self.budget + _freed(node):
             self._decline(node, size)
             return None
-        return evaluate(node)
+        return evaluate(node, self.opset)
 
     def _decline(self, node: onnx_ir.Node, size: int) -> None:
         self.declined.append(
@@ -160,8 +161,11 @@ def _part_of_shape(node: onnx_ir.Node, producer: onnx_ir.Node) -> list[Array] | 
     return None if any(dim is None for dim in array.reshape(-1)) else [array.astype(np.int64)]
 
 
-def evaluate(node: onnx_ir.Node) -> list[Array] | None:
-    """Outputs of a node on its constant inputs by the standard's evaluator; None when it has no such operator."""
+def evaluate(node: onnx_ir.Node, opset: int) -> list[Array] | None:
+    """Outputs of a node on its constant inputs by the standard's evaluator; None when it has no such operator.
+
+    opset: the model's; subgraphs do not carry it.
+    """
     import onnx
     import onnx_ir
     from onnx.reference import ReferenceEvaluator
@@ -173,13 +177,12 @@ def evaluate(node: onnx_ir.Node) -> list[Array] | None:
     }
     if any(array.dtype.kind in "OV" for array in fed.values()):
         return None
-    version = owner(node).opset_imports.get("", 0)
     proto = onnx.GraphProto(name="fold")
     proto.node.append(onnx_ir.serde.serialize_node(node))
     for name in fed:
         proto.input.append(onnx.ValueInfoProto(name=name))
     proto.output.extend(onnx.ValueInfoProto(name=value.name) for value in node.outputs if value.name)
-    model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", version)])
+    model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", opset)])
     try:
         with np.errstate(all="ignore"):
             found = ReferenceEvaluator(model).run(None, {name or "": array for name, array in fed.items()})

@@ -17,7 +17,10 @@ Dims = tuple[int | str | tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class BindShapes:
-    """Give inputs the dims that the user said: a number binds, a name or a range stays symbolic."""
+    """Give inputs the dims that the user said: a number binds, a name or a range stays symbolic.
+
+    Artifacts are verified at both ends of a range.
+    """
 
     name: ClassVar[str] = "bind-shapes"
     shapes: Mapping[str, Dims] = field(default_factory=dict)
@@ -60,9 +63,23 @@ def _bind(value: onnx_ir.Value, wanted: Dims) -> None:
                 f"--shape gives axis {axis} of '{value.name}' the size {dim}, the model fixes it to {fixed}",
                 fix="Leave a fixed axis as it is",
             )
-        symbol = f"{value.name}_{axis}" if isinstance(dim, tuple) else dim
-        new.append(fixed if isinstance(fixed, int) and fixed > 0 else symbol)
+        if isinstance(fixed, int) and isinstance(dim, tuple) and fixed > 0:
+            raise UsageError(
+                f"--shape gives axis {axis} of '{value.name}' the range {dim[0]}..{dim[1]}, "
+                f"the model fixes it to {fixed}",
+                fix="Leave a fixed axis as it is",
+            )
+        new.append(fixed if isinstance(fixed, int) and fixed > 0 else _open(value, axis, dim))
     value.shape = onnx_ir.Shape(new)
+
+
+def _open(value: onnx_ir.Value, axis: int, dim: int | str | tuple[int, int]) -> int | str:
+    """A range leaves the axis open under the model's own name for it, which other inputs may share."""
+    if not isinstance(dim, tuple):
+        return dim
+    own = None if value.shape is None else value.shape[axis]
+    name = getattr(own, "value", None)
+    return name if isinstance(name, str) else f"{value.name}_{axis}"
 
 
 def _forget(value: onnx_ir.Value) -> None:

@@ -21,6 +21,7 @@ ROUNDS = 4
 def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     """level 0: canonical form only; 1: folding and removal; 2: layers join their neighbours."""
     from bessemer.passes.batchnorm import FoldAffine, FoldBatchNorm
+    from bessemer.passes.branches import TakeBranches
     from bessemer.passes.canonicalize import Canonicalize
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
@@ -37,7 +38,9 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
         AbsorbQdq(),
     ]
     if level >= 1:
-        steps.append(Repeat((FoldConstants(), Eliminate(), UnpackSequences(), InferShapes(), Canonicalize())))
+        steps.append(
+            Repeat((FoldConstants(), TakeBranches(), Eliminate(), UnpackSequences(), InferShapes(), Canonicalize()))
+        )
     if level >= 2:
         steps += [
             FoldBatchNorm(),

@@ -8,20 +8,26 @@ with values that no image ever gives, and its verdicts hang on the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, named_dtype
 
 if TYPE_CHECKING:
     import onnx_ir
 
-BATCH_DEFAULT, BATCH_SECOND = 1, 2
-DYNAMIC_DEFAULT, DYNAMIC_SECOND = 8, 12
+BATCH_LIMITS = (1, 2)
+"""First and second size of an unbound dim on axis 0."""
+
+UNBOUND = ((8, 12), (1, 2), (64, 96), (512, 768))
+"""The same for the other axes; where the original refuses one pair, the next is tried."""
+
+Limits = Mapping[tuple[str, int], tuple[int, int]]
 SMALLEST_IMAGE = 16
 """Pixels on a side from which on a rank-4 input counts as a batch of images."""
 
@@ -36,20 +42,40 @@ class InputSet:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Integer inputs: allowed values are low..high-1."""
+    """Integer inputs: allowed values are low..high-1, or one of `choices` where the graph names some."""
 
     low: int
     high: int
+    choices: tuple[int, ...] = ()
 
 
 def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
-    """Bounds of integer inputs that index constant tables (Gather with axis 0, through Cast and reshapes)."""
+    """Bounds of integer inputs that index constant tables (Gather with axis 0, through Cast and reshapes).
+
+    An integer that the graph compares with constants (a sampling rate, a mode) takes one of those.
+    """
     found: dict[str, Bounds] = {}
     for value in graph.inputs:
         rows = _rows_indexed_by(value)
+        choices = _compared_with(value)
         if rows and value.name:
             found[value.name] = Bounds(0, min(rows))
+        elif choices and value.name:
+            found[value.name] = Bounds(0, 2, choices)
     return found
+
+
+def _compared_with(value: onnx_ir.Value) -> tuple[int, ...]:
+    """Constants that stand beside an integer input in an Equal, in the order of the graph."""
+    if value.dtype is None or not value.dtype.is_integer():
+        return ()
+    choices: list[int] = []
+    for node, place in value.uses():
+        other = node.inputs[1 - place] if node.op_type == "Equal" else None
+        held = None if other is None else other.const_value
+        if held is not None and held.size == 1:
+            choices.append(int(held.numpy().reshape(-1)[0]))
+    return tuple(dict.fromkeys(choices))
 
 
 _TRANSPARENT = {
@@ -92,40 +118,74 @@ def _table_rows(node: onnx_ir.Node) -> list[int]:
     return [size] if isinstance(size, int) and size > 0 else []
 
 
-def bind(spec: TensorSpec, symbols: dict[str, int], *, second: bool) -> tuple[int, ...]:
-    """Concrete shape: unbound dims get a default (batch first), equal symbols equal sizes."""
+def bind(
+    spec: TensorSpec,
+    symbols: dict[str, int],
+    *,
+    second: bool,
+    limits: Limits | None = None,
+    unbound: tuple[int, int] = UNBOUND[0],
+) -> tuple[int, ...]:
+    """Concrete shape: an unbound dim gets the lower end of its range or a default (batch first).
+
+    The second shape gets the upper end; equal symbols get equal sizes. `limits`: see `generate`.
+    """
     shape: list[int] = []
     for axis, dim in enumerate(spec.shape):
         if isinstance(dim, int):
             shape.append(max(dim, 0))
             continue
-        default = (
-            (BATCH_SECOND if second else BATCH_DEFAULT)
-            if axis == 0
-            else (DYNAMIC_SECOND if second else DYNAMIC_DEFAULT)
-        )
-        shape.append(symbols.setdefault(dim, default) if dim else default)
+        first, other = BATCH_LIMITS if axis == 0 else unbound
+        first, other = (limits or {}).get((spec.name, axis), (first, other))
+        size = other if second else first
+        shape.append(symbols.setdefault(dim, size) if dim else size)
     return tuple(shape)
 
 
+def ranges(shapes: Mapping[str, Sequence[int | str | tuple[int, int]]]) -> Limits:
+    """The ranges among the user's shapes."""
+    return {
+        (name, axis): dim
+        for name, dims in shapes.items()
+        for axis, dim in enumerate(dims)
+        if isinstance(dim, tuple)
+    }
+
+
 def generate(
-    signature: Signature, *, seed: int, bounds: Mapping[str, Bounds], dims: Mapping[str, int] | None = None
+    signature: Signature,
+    *,
+    seed: int,
+    bounds: Mapping[str, Bounds],
+    limits: Limits | None = None,
+    unbound: tuple[int, int] = UNBOUND[0],
 ) -> list[InputSet]:
-    """At least three sets (ordinary, unit range, extremes), and one of a second shape where dims are dynamic."""
+    """At least three sets (ordinary, unit range, extremes), and one of a second shape where dims are dynamic.
+
+    limits: (input, axis) -> smallest and largest size of an unbound dim; sets are made at both.
+    """
+    limited = [spec for spec in signature.inputs if any(name == spec.name for name, _ in limits or ())]
+    ordered = Signature((*limited, *(spec for spec in signature.inputs if spec not in limited)), ())
     sets: list[InputSet] = []
     plans = [
         ("normal values", "normal", False),
         ("unit range", "unit", False),
         ("extremes", "extreme", False),
     ]
-    if any(spec.dynamic for spec in signature.inputs):
+    if signature.dynamic:
         plans.append(("a second shape", "normal", True))
     for number, (title, kind, second) in enumerate(plans):
         rng = np.random.default_rng([seed, number])
-        symbols = dict(dims or {})
+        symbols: dict[str, int] = {}
         arrays = {
-            spec.name: draw(spec, bind(spec, symbols, second=second), kind, rng, bounds.get(spec.name))
-            for spec in signature.inputs
+            spec.name: draw(
+                spec,
+                bind(spec, symbols, second=second, limits=limits, unbound=unbound),
+                kind,
+                rng,
+                bounds.get(spec.name),
+            )
+            for spec in ordered.inputs  # a range settles its symbol before others default it
         }
         shapes = ", ".join("x".join(map(str, array.shape)) or "scalar" for array in arrays.values())
         sets.append(InputSet(f"{title}, seed {seed}, shapes {shapes}", arrays))
@@ -141,6 +201,13 @@ def draw(
         return rng.choice(words, size=shape)
     if spec.dtype == "bool":
         return rng.random(shape) < (0.9 if kind == "extreme" else 0.5)
+    if spec.dtype in ("sequence", "optional"):
+        raise UsageError(
+            f"The input '{spec.name}' is {'a' if spec.dtype == 'sequence' else 'an'} {spec.dtype}, "
+            "for which Bessemer makes up no values",
+            why="verification feeds tensors",
+            fix="Cut the model where its inputs are tensors",
+        )
     dtype = named_dtype(spec.dtype)
     axes = image_axes(spec, shape)
     if axes is not None and bounds is None:
@@ -195,6 +262,8 @@ def _integers(
     rng: np.random.Generator,
     bounds: Bounds | None,
 ) -> Array:
+    if bounds and bounds.choices:
+        return rng.choice(np.array(bounds.choices), size=shape).astype(dtype)
     low, high = (bounds.low, bounds.high) if bounds else _integer_range(dtype)
     if kind == "extreme":
         return rng.choice(np.array([low, high - 1]), size=shape).astype(dtype)

@@ -116,7 +116,8 @@ def pad_spatial(
     if not any(before) and not any(after):
         return index
     tensor = ctx.sub.tensors[index]
-    amounts = [(0, 0), *zip(before, after, strict=True), (0, 0)]
+    lifted = len(tensor.shape) - 2 - len(before)  # 1-D data in a kernel for images: a height of one, never padded
+    amounts = [(0, 0)] * (1 + lifted) + [*zip(before, after, strict=True), (0, 0)]
     shape: Dims = tuple(
         None if d is None else d + a + b for d, (a, b) in zip(tensor.shape, amounts, strict=True)
     )
