@@ -21,18 +21,30 @@ def legalize(graph: ir.Model) -> None:
 
     for _ in range(ROUNDS):
         opset = graph.graph.opset_imports.get("", 0)
-        unknown = [node for node in graph.graph if find(node) is None]
-        if not sum(expand_composite(node) or rewrite(node) or inline_function_body(node, opset) for node in unknown):
+        unknown = [node for node in graph.graph.all_nodes() if _wants_rewrite(node)]
+        changed = [
+            node
+            for node in unknown
+            if node.graph is not None
+            and (expand_composite(node) or rewrite(node) or inline_function_body(node, opset))
+        ]
+        if not changed:
             return
         tidy(graph)
 
 
+def _wants_rewrite(node: ir.Node) -> bool:
+    """No lowering; or a Loop, which WHILE takes only where it cannot be written out."""
+    return find(node) is None or (node.op_type == "Loop" and node.domain in ("", "ai.onnx"))
+
+
 def tidy(graph: ir.Model) -> None:
     """Function bodies compute shapes and types at run time that are known here."""
+    from bessemer.passes.branches import TakeBranches
     from bessemer.passes.canonicalize import Canonicalize
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
     from bessemer.passes.shapes import InferShapes
     from bessemer.passes.standard import Repeat
 
-    Repeat((Canonicalize(), InferShapes(), FoldConstants(), Eliminate())).run(graph)
+    Repeat((Canonicalize(), InferShapes(), FoldConstants(), TakeBranches(), Eliminate())).run(graph)

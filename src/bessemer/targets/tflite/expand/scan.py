@@ -129,26 +129,3 @@ def _goes_on(graph: ir.Graph) -> bool:
         return producer.inputs[0] is graph.inputs[1]
     array = constant(condition)
     return array is not None and bool(array.all())
-
-
-@expand("If", needs="branches without subgraphs that give results of the same known shapes")
-def if_(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
-    """The branch that a constant condition takes; else both, and a choice between results of one shape."""
-    condition = node.inputs[0]
-    branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
-    array = constant(condition)
-    if array is not None:
-        graph = branches[0] if array.all() else branches[1]
-        return Body(nodes, graph).write([]) if writable(graph, 1) else None
-    if not all(writable(graph, 1) and _total(graph) for graph in branches):
-        return None
-    pairs = list(zip(branches[0].outputs, branches[1].outputs, strict=True))
-    if any(dims(a) is None or dims(a) != dims(b) for a, b in pairs):
-        return None
-    yes, no = (Body(nodes, graph).write([]) for graph in branches)
-    return [nodes.op("Where", condition, a, b) for a, b in zip(yes, no, strict=True)]
-
-
-def _total(graph: ir.Graph) -> bool:
-    """Whether running the branch that is not taken does no harm: all its values have known types."""
-    return all(v.type is not None for v in graph.outputs)

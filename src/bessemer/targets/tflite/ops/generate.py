@@ -17,6 +17,19 @@ if TYPE_CHECKING:
 WIDE = {"UINT16": "INT32", "UINT32": "INT64"}
 
 
+@lower("Constant")
+def constant(ctx: Context, node: ir.Node) -> None:
+    """One that a branch gives as its result; all others are initializers by now."""
+    held = node.attributes.get("value")
+    if held is None:
+        raise Blocked("constant", "a constant that is no tensor")
+    array, y = held.as_tensor().numpy(), node.outputs[0]
+    kind = NUMPY.get(ctx.type(y))
+    if kind is None:
+        raise Blocked("type", f"LiteRT holds no {ctx.type(y)}")
+    ctx.alias(y, ctx.constant(array.astype(kind), y.name or "constant"))
+
+
 @lower("Expand", integer=same_encoding)
 def expand(ctx: Context, node: ir.Node) -> None:
     """BROADCAST_TO; a computed shape meets the operand's own in BROADCAST_ARGS."""
