@@ -41,6 +41,7 @@ class Context:
     """One subgraph being read.
 
     handles: which variable a resource tensor means; resources: what they hold (`ops.resources`).
+    states: variable tensors that a recurrent layer keeps (`ops.recurrent`).
     """
 
     def __init__(self, file: Model, subgraph: SubGraph, constants: Constants, notes: list[str]) -> None:
@@ -52,6 +53,7 @@ class Context:
         self.layer = ""
         self.handles: dict[int, tuple[Any, ...]] = {}
         self.resources: dict[tuple[Any, ...], Any] = {}
+        self.states: set[int] = set()
         self._orders: dict[int, dict[Perm, onnx_ir.Value]] = {}
         self._made: dict[int, Perm] = {}
         self._names: set[str] = set()

@@ -17,6 +17,7 @@ from bessemer.ir.encoding import Encoding, QuantizedWeight, set_weight
 from bessemer.ir.types import Array, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, clip
+from bessemer.sources.tflite.ops.control import Inner
 from bessemer.sources.tflite.registry import op
 from bessemer.sources.tflite.tensors import is_quantized
 from bessemer.wire.tflite.schema import ActivationFunctionType, TensorType
@@ -33,11 +34,28 @@ Cell = Callable[[Context, "onnx_ir.Value", Sequence["onnx_ir.Value"]], list["onn
 # -- operands ------------------------------------------------------------------------------------------------------
 
 
-def from_zero(context: Context) -> None:
-    """Say what becomes of the state."""
+def from_zero(context: Context, states: Sequence[int]) -> None:
+    """Say what becomes of the states; raises Unsupported where they are not zero when the layer is reached."""
+    for index in states:
+        _fresh(context, index)
     context.notes.append(
         f"'{context.layer}': TFLite keeps the layer's state between calls; here every call starts from zero state"
     )
+
+
+def _fresh(context: Context, index: int) -> None:
+    name = context.name(index)
+    if not context.tensor(index).is_variable:
+        raise Unsupported(
+            "recurrent-state", f"the state '{name}' is given to the layer, which then does not keep it"
+        )
+    if isinstance(context, Inner):
+        raise Unsupported(
+            "recurrent-state", f"the state '{name}' may live on from one round of a loop to the next"
+        )
+    if index in context.states:
+        raise Unsupported("recurrent-state", f"two layers share the state '{name}'")
+    context.states.add(index)
 
 
 def weights(context: Context, operator: Operator, place: int) -> Array | None:
@@ -278,7 +296,7 @@ def read_rnn(context: Context, operator: Operator) -> None:
     """One step."""
     need_float(context, operator)
     made = rnn(context, operator, one_step(context, operator), 1, backwards=False)
-    from_zero(context)
+    from_zero(context, operator.inputs[4:5])
     context.result(operator.outputs[0], squeezed(context, made, 0))
 
 
@@ -288,7 +306,7 @@ def sequence_rnn(context: Context, operator: Operator) -> None:
     need_float(context, operator)
     value, order = time_first(context, operator)
     made = rnn(context, operator, value, 1, backwards=False)
-    from_zero(context)
+    from_zero(context, operator.inputs[4:5])
     context.result(operator.outputs[0], made, order)
 
 
@@ -299,13 +317,17 @@ def both_ways_rnn(context: Context, operator: Operator) -> None:
     refuse_auxiliary(operator, 9)
     value, order = time_first(context, operator)
     ways = [rnn(context, operator, value, first, back) for first, back in ((1, False), (5, True))]
-    _both_ways(context, operator, ways, order)
+    _both_ways(context, operator, ways, order, (operator.inputs[4], operator.inputs[8]))
 
 
 def _both_ways(
-    context: Context, operator: Operator, ways: list[onnx_ir.Value], order: tuple[int, ...]
+    context: Context,
+    operator: Operator,
+    ways: list[onnx_ir.Value],
+    order: tuple[int, ...],
+    states: Sequence[int],
 ) -> None:
-    from_zero(context)
+    from_zero(context, states)
     if options(operator).get("merge_outputs"):
         ways = [context.emit("Concat", ways, axis=-1)]
     for index, made in zip(operator.outputs, ways, strict=True):
@@ -345,7 +367,7 @@ def svdf(context: Context, operator: Operator) -> None:
     made = context.emit("ReduceSum", [spread, context.literal(int64s([2]), "axes")], keepdims=0)
     bias = context.optional(operator.inputs, 3)
     made = made if bias is None else context.emit("Add", [made, bias])
-    from_zero(context)
+    from_zero(context, operator.inputs[4:5])
     if not is_quantized(context.tensor(source)):
         made = activate(context, made, int(fields.get("fused_activation_function", 0)))
     context.result(operator.outputs[0], made)
@@ -509,7 +531,7 @@ def sequence_lstm(context: Context, operator: Operator) -> None:
 def _one_way(context: Context, operator: Operator, value: onnx_ir.Value) -> onnx_ir.Value:
     """Float, hybrid or integer."""
     layer = lstm_of(context, operator, 1, 20)
-    from_zero(context)
+    from_zero(context, operator.inputs[18:20])
     if context.tensor(operator.inputs[0]).type == TensorType.FLOAT32:
         return lstm(context, operator, layer, value, backwards=False)
     return scan(context, value, layer.widths, _integer_cell(context, operator, layer), backwards=False)
@@ -536,7 +558,7 @@ def both_ways_lstm(context: Context, operator: Operator) -> None:
     ways = [
         lstm(context, operator, layer, value, back) for layer, back in zip(layers, (False, True), strict=True)
     ]
-    _both_ways(context, operator, ways, order)
+    _both_ways(context, operator, ways, order, operator.inputs[35:39])
 
 
 @op("LSTM")
@@ -551,7 +573,7 @@ def read_lstm(context: Context, operator: Operator) -> None:
         context.result(operator.outputs[-1], squeezed(context, made, 0))
         return
     layer, value = lstm_of(context, operator, 1, 20), context.value(operator.inputs[0])
-    from_zero(context)
+    from_zero(context, operator.inputs[18:20])
     states = [
         _zeros(context, value, context.shape(operator.inputs[0])[0], width, 0) for width in layer.widths
     ]
@@ -578,5 +600,5 @@ def _state(context: Context, index: int) -> onnx_ir.Value:
     """Zeros for a state that the runtime keeps; what the model is given otherwise."""
     if not context.tensor(index).is_variable:
         return context.value(index)
-    from_zero(context)
+    from_zero(context, [index])
     return context.literal(np.zeros(context.static(index), np.float32), "zero_state")
