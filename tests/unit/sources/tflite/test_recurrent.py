@@ -359,3 +359,35 @@ def test_hybrid_layers(tmp_path: Path, name: str, asymmetric: bool) -> None:
             fused_activation_function=4, asymmetric_quantize_inputs=asymmetric,
         )  # fmt: skip
     same(build.save([out], tmp_path / "m.tflite"), build.feeds, 0.05)
+
+
+@pytest.mark.parametrize("traits", ["", "projection clip"])
+def test_unbound_batch(tmp_path: Path, traits: str) -> None:
+    """LiteRT runs only as many rows as its state has; the reading takes each row by itself."""
+    build = Builder()
+    out = one_way(build, "UNIDIRECTIONAL_SEQUENCE_LSTM", traits, time_major=False)
+    for index in (build.graph.inputs[0], out):
+        record = build.graph.tensors[index]
+        record.shape_signature = (-1, *record.shape[1:])
+    path = build.save([out], tmp_path / "m.tflite")
+    same(path, build.feeds)
+    (whole,) = converted(path, build.feeds).values()
+    (more,) = converted(path, {name: np.tile(x, (2, 1, 1)) for name, x in build.feeds.items()}).values()
+    np.testing.assert_allclose(more, np.tile(whole, (2, 1, 1)), rtol=1e-6)
+
+
+def test_half_weights(tmp_path: Path) -> None:
+    build = Builder()
+    x = sequence(build, time_major=False)
+    wide = []
+    for shape in [(UNITS, WIDTH)] * 4 + [(UNITS, UNITS)] * 4 + [(UNITS,)] * 4:
+        half = build.const(random(*shape), "float16")
+        wide.append(build.tensor(shape))
+        build.op("DEQUANTIZE", [half], [wide[-1]], table="DequantizeOptions")
+    held = [-1, -1, state(build, UNITS), state(build, UNITS)]
+    out = result(build, False, UNITS)
+    build.op(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", [x, *wide[:8], -1, -1, -1, *wide[8:], *held], [out],
+        table="UnidirectionalSequenceLSTMOptions", **clips(""),
+    )  # fmt: skip
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
