@@ -10,6 +10,7 @@ import pytest
 from tests.unit.sources.tflite.single import Builder, converted, same
 
 from bessemer.ir.errors import Declined
+from bessemer.runners.litert import LiteRTRunner
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.tflite import SOURCE
 
@@ -144,6 +145,22 @@ def test_transposed_conv_3d(tmp_path: Path, same_size: int, bias: bool) -> None:
         stride_d=2, stride_h=2, stride_w=2,
     )  # fmt: skip
     same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize(("padding", "size"), [(1, (6, 9)), (2, (7, 10))])
+def test_transposed_conv_with_bias_as_mediapipe_has_it(
+    tmp_path: Path, padding: int, size: tuple[int, int]
+) -> None:
+    build = Builder()
+    x, weights = build.input(RNG.random((1, 3, 3, 4))), build.const(RNG.random((2, 3, 4, 4)))
+    out = build.tensor((1, *size, 2))
+    custom = np.array([padding, 3, 2], np.int32).tobytes()
+    build.op("Convolution2DTransposeBias", [x, weights, build.const([0.5, -1.0])], [out], custom=custom)
+    path = build.save([out], tmp_path / "m.tflite")
+    expected = LiteRTRunner(path).run(build.feeds)  # only its delegate has a kernel
+    got = converted(path, build.feeds)
+    for name, held in expected.items():
+        np.testing.assert_allclose(got[name], held, rtol=1e-5, atol=1e-5)
 
 
 def spectrum(build: Builder, lengths: list[int]) -> int:
