@@ -391,3 +391,13 @@ def test_half_weights(tmp_path: Path) -> None:
         table="UnidirectionalSequenceLSTMOptions", **clips(""),
     )  # fmt: skip
     same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize("place", [2, 3, 6, 13])
+def test_weights_that_do_not_fit_are_declined(tmp_path: Path, place: int) -> None:
+    build = Builder()
+    out = one_way(build, "UNIDIRECTIONAL_SEQUENCE_LSTM", "", time_major=False)
+    operator = build.graph.operators[-1]
+    wrong = build.const(random(UNITS + 2, WIDTH) if place < 12 else random(UNITS + 2))
+    operator.inputs = tuple(wrong if i == place else index for i, index in enumerate(operator.inputs))
+    assert "fits the others" in declined(build, [out], tmp_path)

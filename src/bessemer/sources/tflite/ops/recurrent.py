@@ -77,6 +77,14 @@ def needed(context: Context, operator: Operator, place: int) -> Array:
     return held
 
 
+def need_shape(array: Array | None, shape: tuple[int, ...], what: str) -> None:
+    """Raises Unsupported where operands do not fit together."""
+    if array is not None and array.shape != shape:
+        raise Unsupported(
+            "weights-shape", f"the {what} have shape {array.shape} where {shape} fits the others"
+        )
+
+
 @dataclass
 class Rows:
     """A matrix of weights, with its integers where the file has such (one scale per row).
@@ -95,6 +103,8 @@ class Rows:
             needed(context, operator, place),
             context.constants.weight(context.subgraph, operator.inputs[place]),
         )
+        if real.ndim != 2:
+            raise Unsupported("weights-shape", f"operand {place} has {real.ndim} axes, not two")
         if held is None or held.encoding.dtype != "INT8" or held.encoding.zero_point.any():
             return cls(real)
         if held.encoding.axis not in (None, 0):
@@ -265,6 +275,9 @@ def rnn(
     """h = act(x W^T + h R^T + b) at every step; operands W, R, b from place `first`."""
     matrix, recurrent = Rows.of(context, operator, first), Rows.of(context, operator, first + 1)
     bias, hidden = weights(context, operator, first + 2), recurrent.real.shape[0]
+    need_shape(recurrent.real, (hidden, hidden), "recurrent weights")
+    need_shape(matrix.real, (hidden, matrix.real.shape[1]), "input weights")
+    need_shape(bias, (hidden,), "biases")
     bias = np.zeros(hidden, np.float32) if bias is None else bias
     kind = int(options(operator).get("fused_activation_function", 0))
     made: onnx_ir.Value
@@ -348,6 +361,8 @@ def svdf(context: Context, operator: Operator) -> None:
 
     fields, (source, filters) = options(operator), operator.inputs[:2]
     times, rank = needed(context, operator, 2), int(fields["rank"])
+    if times.ndim != 2:
+        raise Unsupported("weights-shape", f"the weights over time have {times.ndim} axes, not two")
     rows, memory = times.shape
     if rank < 1 or rows % rank:
         raise Unsupported("svdf-rank", f"{rows} filters do not divide into rank {rank}")
@@ -432,13 +447,31 @@ def lstm_of(context: Context, operator: Operator, first: int, norms: int) -> Lst
     forget = gates[1]
     if forget is None:
         raise Unsupported("missing-operand", "the LSTM has no forget gate")
+    for gate in gates:
+        _check(forget, gate)
     projected = first + 15 < len(operator.inputs) and operator.inputs[first + 15] >= 0
     whole = [gate if gate is not None else forget.negative() for gate in gates]
+    hidden, outputs = forget.weights.real.shape[0], forget.recurrent.real.shape[1]
+    projection = Rows.of(context, operator, first + 15) if projected else None
+    need_shape(np.eye(hidden) if projection is None else projection.real, (outputs, hidden), "projection")
+    bias = weights(context, operator, first + 16)
+    need_shape(bias, (outputs,), "projection biases")
     return Lstm(
-        whole, Rows.of(context, operator, first + 15) if projected else None, weights(context, operator, first + 16),
+        whole, projection, bias,
         float(fields.get("cell_clip") or 0), float(fields.get("proj_clip") or 0),
         int(fields.get("fused_activation_function") or 0),
     )  # fmt: skip
+
+
+def _check(forget: Gate, gate: Gate | None) -> None:
+    """All gates have the sizes of the forget gate."""
+    if gate is None:
+        return
+    hidden = forget.weights.real.shape[0]
+    need_shape(gate.weights.real, forget.weights.real.shape, "input weights")
+    need_shape(gate.recurrent.real, (hidden, forget.recurrent.real.shape[1]), "recurrent weights")
+    for vector, what in ((gate.bias, "biases"), (gate.peephole, "peepholes"), (gate.norm, "norms")):
+        need_shape(vector, (hidden,), what)
 
 
 def _gate(context: Context, operator: Operator, first: int, norms: int, number: int) -> Gate | None:

@@ -306,7 +306,10 @@ def pad(context: Context, operator: Operator) -> None:
 
 
 def _margins(context: Context, operator: Operator) -> Array:
-    return np.array(context.integers(operator.inputs[1]), np.int64).reshape(-1, 2)
+    table, rank = np.array(context.integers(operator.inputs[1]), np.int64), context.rank(operator.inputs[0])
+    if table.size != 2 * rank:
+        raise Unsupported("pad-table", f"{table.size} margins for {rank} axes")
+    return table.reshape(-1, 2)
 
 
 @op("MIRROR_PAD")
