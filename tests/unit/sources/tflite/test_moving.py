@@ -109,6 +109,55 @@ def test_ends_relative_to_begins(tmp_path: Path) -> None:
     np.testing.assert_array_equal(next(iter(got.values())), data[1:3, 2:4, 2:3])
 
 
+@pytest.mark.parametrize("size", [[2, -1, 3], [-1, 2, 1]])
+@pytest.mark.parametrize("computed", ["begin", "size", "begin size"])
+def test_slice_of_computed_place(tmp_path: Path, size: list[int], computed: str) -> None:
+    build = Builder()
+    x = build.input(RNG.random((3, 4, 5)))
+    held = {"begin": [1, 2, 1], "size": size}
+    bounds = [
+        (build.input if key in computed else build.const)(value, "int32") for key, value in held.items()
+    ]
+    out = build.tensor(
+        tuple(d - b if s < 0 else s for d, b, s in zip((3, 4, 5), [1, 2, 1], size, strict=True))
+    )
+    build.op("SLICE", [x, *bounds], [out], table="SliceOptions")
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize("name", ["PAD", "PADV2", "MIRROR_PAD"])
+def test_computed_margins(tmp_path: Path, name: str) -> None:
+    build = Builder()
+    operands = [build.input(RNG.random((3, 4))), build.input([[1, 2], [0, 3]], "int32")]
+    operands += [build.const(0.5)] if name == "PADV2" else []
+    out = build.tensor((6, 7))
+    table = {"PAD": "PadOptions", "PADV2": "PadV2Options", "MIRROR_PAD": "MirrorPadOptions"}[name]
+    build.op(name, operands, [out], table=table)
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize("name", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+def test_resize_to_a_computed_size(tmp_path: Path, name: str) -> None:
+    build = Builder()
+    operands = [build.input(RNG.random((2, 3, 4, 5))), build.input([6, 7], "int32")]
+    out = build.tensor((2, 6, 7, 5))
+    table = {"RESIZE_BILINEAR": "ResizeBilinearOptions"}.get(name, "ResizeNearestNeighborOptions")
+    build.op(name, operands, [out], table=table, half_pixel_centers=True)
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+def test_scatter_into_a_computed_shape(tmp_path: Path) -> None:
+    build = Builder()
+    operands = [
+        build.input([[0], [2], [0]], "int32"),
+        build.input(RNG.random((3, 4))),
+        build.input([5, 4], "int32"),
+    ]
+    out = build.tensor((5, 4))
+    build.op("SCATTER_ND", operands, [out], table="ScatterNdOptions")
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
 @pytest.mark.parametrize("start", [[0, 1, 1], [2, 3, -4], [0, 0, 0]])
 @pytest.mark.parametrize("part", [(1, 2, 5), (3, 4, 5), (3, 1, 2)])
 def test_dynamic_update_slice(tmp_path: Path, start: list[int], part: tuple[int, ...]) -> None:
