@@ -199,26 +199,32 @@ def scan(
     """Run `cell` over the first axis of `value`, from zero states of `widths`; the first state of every step."""
     import onnx_ir
 
-    step = Step(context)
     dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
-    states = [step.given("state", [dims[1], width]) for width in widths]
-    taken = step.given("step", dims[1:])
-    after = cell(step, taken, states)
-    results = [step.emit("Identity", [item]) for item in (*after, after[0])]
-    for item, width in zip(results, (*widths, widths[0]), strict=True):
-        item.shape = onnx_ir.Shape([dims[1], width])
-    body = onnx_ir.Graph(
-        [*states, taken], results, nodes=step.nodes, initializers=step.initializers, name=context.layer
-    )
+    starts = [_zeros(context, value, dims[1], width) for width in widths]
     direction = [int(backwards)]
     made = context.emit(
-        "Scan", [*(_zeros(context, value, dims[1], width) for width in widths), value], body=body,
-        num_scan_inputs=1, scan_input_directions=direction, scan_output_directions=direction,
-        outputs=len(widths) + 1,
+        "Scan", [*starts, value], body=_body(context, dims[1:], widths, cell), num_scan_inputs=1,
+        scan_input_directions=direction, scan_output_directions=direction, outputs=len(widths) + 1,
     )  # fmt: skip
     made[-1].shape = onnx_ir.Shape([dims[0], dims[1], widths[0]])
     sequence: onnx_ir.Value = made[-1]
     return sequence
+
+
+def _body(context: Context, dims: Sequence[int | None], widths: Sequence[int], cell: Cell) -> onnx_ir.Graph:
+    """One step: states and a row of `dims` in, states and the first of them once more out."""
+    import onnx_ir
+
+    step = Step(context)
+    states = [step.given("state", [dims[0], width]) for width in widths]
+    taken = step.given("step", dims)
+    after = cell(step, taken, states)
+    results = [step.emit("Identity", [item]) for item in (*after, after[0])]
+    for item, width in zip(results, (*widths, widths[0]), strict=True):
+        item.shape = onnx_ir.Shape([dims[0], width])
+    return onnx_ir.Graph(
+        [*states, taken], results, nodes=step.nodes, initializers=step.initializers, name=context.layer
+    )
 
 
 def _zeros(context: Context, value: onnx_ir.Value, batch: int | None, width: int, axis: int = 1) -> Any:
@@ -360,32 +366,34 @@ def svdf(context: Context, operator: Operator) -> None:
     from bessemer.sources.tflite.tensors import encoding_for
 
     fields, (source, filters) = options(operator), operator.inputs[:2]
-    times, rank = needed(context, operator, 2), int(fields["rank"])
-    if times.ndim != 2:
-        raise Unsupported("weights-shape", f"the weights over time have {times.ndim} axes, not two")
-    rows, memory = times.shape
-    if rank < 1 or rows % rank:
-        raise Unsupported("svdf-rank", f"{rows} filters do not divide into rank {rank}")
-    feature = context.emit(
-        "Gemm", [context.value(source), context.value(filters)], transB=1, shape=[None, rows]
-    )
+    feature = context.emit("Gemm", [context.value(source), context.value(filters)], transB=1)
     mark(context, operator, 1, feature)
     state = context.tensor(operator.inputs[4])
     if is_quantized(state):
         set_encoding(feature, encoding_for(state))
-    column = context.emit("Unsqueeze", [feature, context.literal(int64s([2]), "axes")])
-    pads = context.literal(int64s([0, 0, memory - 1, 0, 0, 0]), "past")
-    weighted = context.emit(
-        "Mul", [context.emit("Pad", [column, pads]), context.literal(times, "time_weights")]
-    )
-    spread = context.reshaped(weighted, [None, rows // rank, rank * memory])
-    made = context.emit("ReduceSum", [spread, context.literal(int64s([2]), "axes")], keepdims=0)
+    made = _over_time(context, feature, needed(context, operator, 2), int(fields["rank"]))
     bias = context.optional(operator.inputs, 3)
     made = made if bias is None else context.emit("Add", [made, bias])
     from_zero(context, operator.inputs[4:5])
+    # LiteRT's integer kernel leaves the activation to the result's own range.
     if not is_quantized(context.tensor(source)):
         made = activate(context, made, int(fields.get("fused_activation_function", 0)))
     context.result(operator.outputs[0], made)
+
+
+def _over_time(context: Context, feature: onnx_ir.Value, times: Array, rank: int) -> Any:
+    """The newest feature stands last in each filter's memory; what came before is zero."""
+    if times.ndim != 2 or rank < 1 or len(times) % rank:
+        raise Unsupported(
+            "svdf-rank", f"weights over time of shape {times.shape} do not divide into rank {rank}"
+        )
+    rows, memory = times.shape
+    column = context.emit("Unsqueeze", [feature, context.literal(int64s([2]), "axes")])
+    pads = context.literal(int64s([0, 0, memory - 1, 0, 0, 0]), "past")
+    held = context.emit("Pad", [column, pads])
+    weighted = context.emit("Mul", [held, context.literal(times, "time_weights")])
+    spread = context.reshaped(weighted, [None, rows // rank, rank * memory])
+    return context.emit("ReduceSum", [spread, context.literal(int64s([2]), "axes")], keepdims=0)
 
 
 # -- LSTM ----------------------------------------------------------------------------------------------------------
@@ -497,11 +505,6 @@ def lstm(
         return scan(context, value, layer.widths, lambda *given: _lstm_cell(layer, *given), backwards)
     ordered = [layer.gates[number] for number in (0, 3, 1, 2)]
     bias = np.concatenate([*(gate.bias for gate in ordered), np.zeros(4 * layer.hidden, np.float32)])
-    holes = None
-    if ordered[0].peephole is not None or ordered[1].peephole is not None:
-        blank = np.zeros(layer.hidden, np.float32)
-        rows = [blank if gate.peephole is None else gate.peephole for gate in ordered[:3]]
-        holes = context.literal(np.concatenate(rows)[None], "P")
     arrays = [
         stacked([gate.weights for gate in ordered]).value(context, "W", lead=True),
         stacked([gate.recurrent for gate in ordered]).value(context, "R", lead=True),
@@ -509,13 +512,21 @@ def lstm(
     ]
     kind = ONNX_ACTIVATIONS[layer.activation]
     made = context.emit(
-        "LSTM", [value, *arrays, *([] if holes is None else [None, None, None, holes])], hidden_size=layer.hidden,
+        "LSTM", [value, *arrays, *_peepholes(context, ordered[:3])], hidden_size=layer.hidden,
         direction="reverse" if backwards else "forward", outputs=3,
         activations=None if kind == "Tanh" else ["Sigmoid", kind, kind],
     )  # fmt: skip
     mark(context, operator, 2, made[0])
     sequence: onnx_ir.Value = squeezed(context, made[0], 1)
     return sequence
+
+
+def _peepholes(context: Context, gates: Sequence[Gate]) -> list[Any]:
+    """What follows the biases: lengths and states left out, then the peepholes of gates i, o, f; or nothing."""
+    if all(gate.peephole is None for gate in gates):
+        return []
+    rows = [np.zeros_like(gate.bias) if gate.peephole is None else gate.peephole for gate in gates]
+    return [None, None, None, context.literal(np.concatenate(rows)[None], "P")]
 
 
 def _lstm_cell(
