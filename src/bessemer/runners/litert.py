@@ -58,12 +58,16 @@ class LiteRTRunner:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
+        if self._apart:
+            return self._run_apart(inputs)
         self._invoke(self._plain, inputs)
         _, outputs = self._borders(self._plain)
         return {name: self._read(self._plain, detail) for name, detail in outputs.items()}
 
     def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Tensors of the main graph by name, from an interpreter that keeps them all."""
+        if self._apart:
+            return {}
         interpreter = self._interpreter(experimental_preserve_all_tensors=True)
         self._invoke(interpreter, inputs)
         wanted = set(names)
@@ -86,6 +90,22 @@ class LiteRTRunner:
             )
         runner = interpreter.get_signature_runner(self._key)
         return dict(runner.get_input_details()), dict(runner.get_output_details())
+
+    @property
+    def _apart(self) -> bool:
+        """Whether the signature runs another subgraph than the main one, where only its own runner may reach."""
+        return self._key is not None and self._plain.get_signature_runner(self._key)._subgraph_index != 0
+
+    def _run_apart(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        try:
+            self._plain.reset_all_variables()
+            fed = {name: np.asarray(inputs[name], detail["dtype"]) for name, detail in self._inputs.items()}
+            answer = self._plain.get_signature_runner(self._key)(**fed)
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeRefused(f"LiteRT refuses to run {self._path.name}", why=str(error)[:400]) from None
+        except KeyError as error:
+            raise UsageError(f"The model needs the input {error}") from None
+        return {name: np.asarray(answer[name]) for name in self._outputs}
 
     def _invoke(self, interpreter: Any, inputs: Mapping[str, Array]) -> None:
         missing = [name for name in self._inputs if name not in inputs]

@@ -45,7 +45,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         ),
         limits=(
             "a flatten between convolutions and a dense layer keeps a Transpose",
-            "declined: SVDF, RNN, quantized or bidirectional LSTM, variables, hash tables, RFFT2D, batched GATHER",
+            "declined: variables assigned while the model runs, hash tables, complex inputs and outputs",
+            "recurrent state starts at zero in every call",
         ),
         runtime="LiteRT",
         extra="tflite",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_encoding, set_weight
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, set_weight
 from bessemer.ir.errors import Blocker
 from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
 from bessemer.ir.model import tag
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 TENSOR_KEY = "bessemer.tensor"
 """Value meta: (tensor name in the file, permutation from that tensor to the value)."""
 
+MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators whose results hold elements of their first operand, and so have its encoding until the file says more."""
+
 
 class Unsupported(Exception):
     """Raised by a reader of an operator: the reason why it has no meaning in the hub."""
@@ -41,6 +44,7 @@ class Context:
     """One subgraph being read.
 
     handles: which variable a resource tensor means; resources: what they hold (`ops.resources`).
+    states: variable tensors that a recurrent layer keeps (`ops.recurrent`).
     """
 
     def __init__(self, file: Model, subgraph: SubGraph, constants: Constants, notes: list[str]) -> None:
@@ -52,6 +56,7 @@ class Context:
         self.layer = ""
         self.handles: dict[int, tuple[Any, ...]] = {}
         self.resources: dict[tuple[Any, ...], Any] = {}
+        self.states: set[int] = set()
         self._orders: dict[int, dict[Perm, onnx_ir.Value]] = {}
         self._made: dict[int, Perm] = {}
         self._names: set[str] = set()
@@ -197,6 +202,8 @@ class Context:
             value.type = None if kind is None else onnx_ir.TensorType(kind)
             if shape is not None and outputs == 1:
                 value.shape = onnx_ir.Shape(list(shape))
+            if op in MOVES:
+                set_encoding(value, _kept(inputs[0]))
         kept = {key: item for key, item in attributes.items() if item is not None}
         node = onnx_ir.node(op, list(inputs), attributes=kept, outputs=made, domain=domain)
         node.name = made[0].name
@@ -233,9 +240,6 @@ class Context:
             raise Unsupported("dynamic-shape", f"a reshape to {list(shape)} has more than one unbound dim")
         target = np.array([-1 if dim is None else dim for dim in shape], np.int64)
         made: onnx_ir.Value = self.emit("Reshape", [value, self.literal(target, "shape")], shape=shape)
-        encoding = encoding_of(value)
-        if encoding is not None and encoding.per_tensor:
-            set_encoding(made, encoding)  # the same integers in another shape
         return made
 
     def block(self, op: str, problem: Unsupported) -> None:
@@ -243,6 +247,12 @@ class Context:
         self.blockers.append(
             Blocker(self.layer, op, problem.rule, problem.reason, layer=self.layer, rewrite=problem.rewrite)
         )
+
+
+def _kept(value: onnx_ir.Value | None) -> Encoding | None:
+    """The encoding that data moved about still has; per channel it would depend on where the axis went."""
+    held = encoding_of(value)
+    return held if held is not None and held.per_tensor else None
 
 
 def product(dims: Sequence[int]) -> int:

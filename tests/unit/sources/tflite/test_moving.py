@@ -10,6 +10,7 @@ import pytest
 from tests.unit.sources.tflite.single import Builder, converted, same
 
 from bessemer.ir.errors import Declined
+from bessemer.runners.litert import LiteRTRunner
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.tflite import SOURCE
 
@@ -108,6 +109,55 @@ def test_ends_relative_to_begins(tmp_path: Path) -> None:
     np.testing.assert_array_equal(next(iter(got.values())), data[1:3, 2:4, 2:3])
 
 
+@pytest.mark.parametrize("size", [[2, -1, 3], [-1, 2, 1]])
+@pytest.mark.parametrize("computed", ["begin", "size", "begin size"])
+def test_slice_of_computed_place(tmp_path: Path, size: list[int], computed: str) -> None:
+    build = Builder()
+    x = build.input(RNG.random((3, 4, 5)))
+    held = {"begin": [1, 2, 1], "size": size}
+    bounds = [
+        (build.input if key in computed else build.const)(value, "int32") for key, value in held.items()
+    ]
+    out = build.tensor(
+        tuple(d - b if s < 0 else s for d, b, s in zip((3, 4, 5), [1, 2, 1], size, strict=True))
+    )
+    build.op("SLICE", [x, *bounds], [out], table="SliceOptions")
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize("name", ["PAD", "PADV2", "MIRROR_PAD"])
+def test_computed_margins(tmp_path: Path, name: str) -> None:
+    build = Builder()
+    operands = [build.input(RNG.random((3, 4))), build.input([[1, 2], [0, 3]], "int32")]
+    operands += [build.const(0.5)] if name == "PADV2" else []
+    out = build.tensor((6, 7))
+    table = {"PAD": "PadOptions", "PADV2": "PadV2Options", "MIRROR_PAD": "MirrorPadOptions"}[name]
+    build.op(name, operands, [out], table=table)
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize("name", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+def test_resize_to_a_computed_size(tmp_path: Path, name: str) -> None:
+    build = Builder()
+    operands = [build.input(RNG.random((2, 3, 4, 5))), build.input([6, 7], "int32")]
+    out = build.tensor((2, 6, 7, 5))
+    table = {"RESIZE_BILINEAR": "ResizeBilinearOptions"}.get(name, "ResizeNearestNeighborOptions")
+    build.op(name, operands, [out], table=table, half_pixel_centers=True)
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+def test_scatter_into_a_computed_shape(tmp_path: Path) -> None:
+    build = Builder()
+    operands = [
+        build.input([[0], [2], [0]], "int32"),
+        build.input(RNG.random((3, 4))),
+        build.input([5, 4], "int32"),
+    ]
+    out = build.tensor((5, 4))
+    build.op("SCATTER_ND", operands, [out], table="ScatterNdOptions")
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
 @pytest.mark.parametrize("start", [[0, 1, 1], [2, 3, -4], [0, 0, 0]])
 @pytest.mark.parametrize("part", [(1, 2, 5), (3, 4, 5), (3, 1, 2)])
 def test_dynamic_update_slice(tmp_path: Path, start: list[int], part: tuple[int, ...]) -> None:
@@ -144,6 +194,22 @@ def test_transposed_conv_3d(tmp_path: Path, same_size: int, bias: bool) -> None:
         stride_d=2, stride_h=2, stride_w=2,
     )  # fmt: skip
     same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize(("padding", "size"), [(1, (6, 9)), (2, (7, 10))])
+def test_transposed_conv_with_bias_as_mediapipe_has_it(
+    tmp_path: Path, padding: int, size: tuple[int, int]
+) -> None:
+    build = Builder()
+    x, weights = build.input(RNG.random((1, 3, 3, 4))), build.const(RNG.random((2, 3, 4, 4)))
+    out = build.tensor((1, *size, 2))
+    custom = np.array([padding, 3, 2], np.int32).tobytes()
+    build.op("Convolution2DTransposeBias", [x, weights, build.const([0.5, -1.0])], [out], custom=custom)
+    path = build.save([out], tmp_path / "m.tflite")
+    expected = LiteRTRunner(path).run(build.feeds)  # only its delegate has a kernel
+    got = converted(path, build.feeds)
+    for name, held in expected.items():
+        np.testing.assert_allclose(got[name], held, rtol=1e-5, atol=1e-5)
 
 
 def spectrum(build: Builder, lengths: list[int]) -> int:

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from tests.unit.sources.tflite.single import Array, Builder, both, converted, same, scaled
 
+from bessemer.ir.errors import Declined
+from bessemer.sources.base import OpenOptions
+from bessemer.sources.tflite import SOURCE
+
 pytest.importorskip("ai_edge_litert")
 RNG = np.random.default_rng(11)
 BATCH, STEPS, WIDTH, UNITS, SHOWN = 2, 4, 3, 5, 6
@@ -292,3 +296,108 @@ def test_integer_lstm(tmp_path: Path, name: str, traits: str) -> None:
     assert expected.dtype == got.dtype
     assert len(np.unique(expected)) > 5
     assert np.abs(expected.astype(int) - got.astype(int)).max() <= 1
+
+
+def plain_rnn(build: Builder, x: int, held: int) -> int:
+    out = build.tensor((BATCH, WIDTH))
+    operands = [build.const(random(*shape)) for shape in ((WIDTH, WIDTH), (WIDTH, WIDTH), (WIDTH,))]
+    build.op("RNN", [x, *operands, held], [out], table="RNNOptions", fused_activation_function=4)
+    return out
+
+
+def declined(build: Builder, outs: list[int], path: Path) -> str:
+    with pytest.raises(Declined) as caught:
+        SOURCE.open(build.save(outs, path / "m.tflite"), OpenOptions())
+    return str(caught.value)
+
+
+def test_a_state_that_is_given_is_declined(tmp_path: Path) -> None:
+    build = Builder()
+    out = plain_rnn(build, build.input(random(BATCH, WIDTH)), build.input(random(BATCH, WIDTH)))
+    assert "is given to the layer" in declined(build, [out], tmp_path)
+
+
+def test_a_shared_state_is_declined(tmp_path: Path) -> None:
+    build = Builder()
+    held = state(build, WIDTH)
+    out = plain_rnn(build, plain_rnn(build, build.input(random(BATCH, WIDTH)), held), held)
+    assert "share the state" in declined(build, [out], tmp_path)
+
+
+def test_a_state_inside_a_branch_is_declined(tmp_path: Path) -> None:
+    build = Builder()
+    chosen, x, main = build.input([True], "bool"), build.input(random(BATCH, WIDTH)), build.graph
+    branch = build.subgraph()
+    inner = build.tensor((BATCH, WIDTH))
+    build.graph.inputs = (inner,)
+    build.graph.outputs = (plain_rnn(build, inner, state(build, WIDTH)),)
+    build.graph = main
+    out = build.tensor((BATCH, WIDTH))
+    fields = {"then_subgraph_index": branch, "else_subgraph_index": branch}
+    build.op("IF", [chosen, x], [out], table="IfOptions", **fields)
+    assert "may live on" in declined(build, [out], tmp_path)
+
+
+@pytest.mark.parametrize("name", ["SVDF", "UNIDIRECTIONAL_SEQUENCE_RNN"])
+@pytest.mark.parametrize("asymmetric", [False, True])
+def test_hybrid_layers(tmp_path: Path, name: str, asymmetric: bool) -> None:
+    """As the hybrid LSTM."""
+    build = Builder()
+    if name == "SVDF":
+        x = build.input(random(BATCH, WIDTH))
+        operands = [x, matrix(build, True, 8, WIDTH), matrix(build, True, 8, 7), build.const(random(4))]
+        operands.append(build.tensor((BATCH, 56), is_variable=True))
+        out = build.tensor((BATCH, 4))
+        build.op(name, operands, [out], table="SVDFOptions", rank=2, asymmetric_quantize_inputs=asymmetric)
+    else:
+        x = sequence(build, time_major=False)
+        shapes = ((UNITS, WIDTH), (UNITS, UNITS))
+        operands = [x, *(matrix(build, True, *shape) for shape in shapes), build.const(random(UNITS))]
+        out = result(build, False, UNITS)
+        build.op(
+            name, [*operands, state(build, UNITS)], [out], table="SequenceRNNOptions",
+            fused_activation_function=4, asymmetric_quantize_inputs=asymmetric,
+        )  # fmt: skip
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds, 0.05)
+
+
+@pytest.mark.parametrize("traits", ["", "projection clip"])
+def test_unbound_batch(tmp_path: Path, traits: str) -> None:
+    """LiteRT runs only as many rows as its state has; the reading takes each row by itself."""
+    build = Builder()
+    out = one_way(build, "UNIDIRECTIONAL_SEQUENCE_LSTM", traits, time_major=False)
+    for index in (build.graph.inputs[0], out):
+        record = build.graph.tensors[index]
+        record.shape_signature = (-1, *record.shape[1:])
+    path = build.save([out], tmp_path / "m.tflite")
+    same(path, build.feeds)
+    (whole,) = converted(path, build.feeds).values()
+    (more,) = converted(path, {name: np.tile(x, (2, 1, 1)) for name, x in build.feeds.items()}).values()
+    np.testing.assert_allclose(more, np.tile(whole, (2, 1, 1)), rtol=1e-6)
+
+
+def test_half_weights(tmp_path: Path) -> None:
+    build = Builder()
+    x = sequence(build, time_major=False)
+    wide = []
+    for shape in [(UNITS, WIDTH)] * 4 + [(UNITS, UNITS)] * 4 + [(UNITS,)] * 4:
+        half = build.const(random(*shape), "float16")
+        wide.append(build.tensor(shape))
+        build.op("DEQUANTIZE", [half], [wide[-1]], table="DequantizeOptions")
+    held = [-1, -1, state(build, UNITS), state(build, UNITS)]
+    out = result(build, False, UNITS)
+    build.op(
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", [x, *wide[:8], -1, -1, -1, *wide[8:], *held], [out],
+        table="UnidirectionalSequenceLSTMOptions", **clips(""),
+    )  # fmt: skip
+    same(build.save([out], tmp_path / "m.tflite"), build.feeds)
+
+
+@pytest.mark.parametrize("place", [2, 3, 6, 13])
+def test_weights_that_do_not_fit_are_declined(tmp_path: Path, place: int) -> None:
+    build = Builder()
+    out = one_way(build, "UNIDIRECTIONAL_SEQUENCE_LSTM", "", time_major=False)
+    operator = build.graph.operators[-1]
+    wrong = build.const(random(UNITS + 2, WIDTH) if place < 12 else random(UNITS + 2))
+    operator.inputs = tuple(wrong if i == place else index for i, index in enumerate(operator.inputs))
+    assert "fits the others" in declined(build, [out], tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.layout import channels_first
@@ -90,6 +92,25 @@ def transpose_conv_3d(context: Context, operator: Operator) -> None:
     """Operands: output shape, filters DHWOI, input NDHWC."""
     strides, dilations = _windows(options(operator), "dhw")
     _transposed(context, operator, (4, 3, 0, 1, 2), strides, dilations)
+
+
+@op("Convolution2DTransposeBias")
+def transpose_conv_bias(context: Context, operator: Operator) -> None:
+    """MediaPipe's own: input, filters, bias; the custom options are padding (1 same, 2 valid), strides x and y."""
+    from bessemer.wire.tflite.records import Options
+
+    held = operator.custom_options or b""
+    if len(held) < 12:
+        raise Unsupported("custom-options", f"its options have {len(held)} bytes, not three integers")
+    kind, across, down = struct.unpack_from("<3i", held)
+    if kind not in (1, 2) or across < 1 or down < 1:
+        raise Unsupported("custom-options", f"padding {kind} or strides {across}, {down} are none")
+    fields = {"padding": kind - 1, "stride_w": across, "stride_h": down}
+    source, weights, bias = operator.inputs
+    plain = replace(
+        operator, inputs=(-1, weights, source, bias), builtin_options=Options("TransposeConvOptions", fields)
+    )
+    transpose_conv(context, plain)
 
 
 def _transposed(

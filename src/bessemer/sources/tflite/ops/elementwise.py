@@ -205,7 +205,21 @@ def read_cast(context: Context, operator: Operator) -> None:
         context.result(result, cast(context, quantize(context, source, context.value(source)), kind))
         return
     order = context.order(source)
-    context.result(result, cast(context, context.value(source, order), kind), order)
+    value = _saturated(
+        context, context.value(source, order), dtype_of(context.tensor(source)).numpy(), kind.numpy()
+    )
+    context.result(result, cast(context, value, kind), order)
+
+
+def _saturated(context: Context, value: Any, source: np.dtype[Any], target: np.dtype[Any]) -> Any:
+    """Reals past the ends of a narrow integer stop there in LiteRT; ONNX leaves them undefined.
+
+    Wider integers are left alone: no float32 is their largest value, and models cast indices and sizes to them.
+    """
+    if source.kind != "f" or target.kind not in "iu" or target.itemsize > 2:
+        return value
+    limits = np.iinfo(target)
+    return clip(context, value, float(limits.min), float(limits.max))
 
 
 @op("SOFTMAX")

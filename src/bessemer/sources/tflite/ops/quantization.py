@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.sources.tflite.context import Context, Unsupported
+from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.registry import op
 from bessemer.sources.tflite.tensors import dtype_of, encoding_for, is_quantized
 from bessemer.wire.tflite.schema import TensorType
@@ -87,20 +87,24 @@ def read_densify(context: Context, operator: Operator) -> None:
 
 @op("FAKE_QUANT")
 def read_fake_quant(context: Context, operator: Operator) -> None:
-    """Quantization-aware training's stand-in: the value rounded to a grid between min and max (nudged as TF does)."""
-    from bessemer.sources.tflite.context import options
+    """Quantization-aware training's stand-in: the nearest of the steps between min and max, halves going up."""
+    low, high, scale = _nudged(options(operator))
+    order = context.order(operator.inputs[0])
+    bounds = [context.literal(bound, "bound") for bound in (low, high)]
+    clipped = context.emit("Clip", [context.value(operator.inputs[0], order), *bounds])
+    shifted = context.emit("Sub", [clipped, bounds[0]])
+    steps = context.emit("Mul", [shifted, context.literal(np.float32(1) / scale, "inverse_scale")])
+    whole = context.emit("Floor", [context.emit("Add", [steps, context.literal(np.float32(0.5), "half")])])
+    reals = context.emit("Mul", [whole, context.literal(scale, "scale")])
+    context.result(operator.outputs[0], context.emit("Add", [reals, bounds[0]]), order)
 
-    fields, source = options(operator), operator.inputs[0]
-    levels = (1 << int(fields["num_bits"])) - 1
-    low = 1.0 if fields.get("narrow_range") else 0.0
-    scale = (fields["max"] - fields["min"]) / (levels - low)
-    zero = float(np.clip(np.round(low - fields["min"] / scale), low, levels)) if scale else 0.0
-    order = context.order(source)
-    value = context.value(source, order)
-    bounds = [np.float32((edge - zero) * scale) for edge in (low, levels)]
-    clipped = context.emit("Clip", [value, *(context.literal(b, "bound") for b in bounds)])
-    steps = context.emit("Div", [clipped, context.literal(np.float32(scale), "scale")])
-    rounded = context.emit("Round", [steps])
-    context.result(
-        operator.outputs[0], context.emit("Mul", [rounded, context.literal(np.float32(scale))]), order
-    )
+
+def _nudged(fields: dict[str, Any]) -> tuple[np.float32, np.float32, np.float32]:
+    """The range moved so that zero is one of its steps, and the step; in float32, as the kernel does."""
+    first, last = np.float32(bool(fields.get("narrow_range"))), np.float32((1 << int(fields["num_bits"])) - 1)
+    low, high = np.float32(fields["min"]), np.float32(fields["max"])
+    if not high > low:
+        raise Unsupported("fake-quant", f"its range from {low} to {high} is empty")
+    scale = (high - low) / (last - first)
+    zero = np.clip(np.floor(first - low / scale + np.float32(0.5)), first, last)
+    return np.float32((first - zero) * scale), np.float32((last - zero) * scale), scale

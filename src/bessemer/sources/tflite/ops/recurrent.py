@@ -17,6 +17,7 @@ from bessemer.ir.encoding import Encoding, QuantizedWeight, set_weight
 from bessemer.ir.types import Array, int64s
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate, clip
+from bessemer.sources.tflite.ops.control import Inner
 from bessemer.sources.tflite.registry import op
 from bessemer.sources.tflite.tensors import is_quantized
 from bessemer.wire.tflite.schema import ActivationFunctionType, TensorType
@@ -33,11 +34,28 @@ Cell = Callable[[Context, "onnx_ir.Value", Sequence["onnx_ir.Value"]], list["onn
 # -- operands ------------------------------------------------------------------------------------------------------
 
 
-def from_zero(context: Context) -> None:
-    """Say what becomes of the state."""
+def from_zero(context: Context, states: Sequence[int]) -> None:
+    """Say what becomes of the states; raises Unsupported where they are not zero when the layer is reached."""
+    for index in states:
+        _fresh(context, index)
     context.notes.append(
         f"'{context.layer}': TFLite keeps the layer's state between calls; here every call starts from zero state"
     )
+
+
+def _fresh(context: Context, index: int) -> None:
+    name = context.name(index)
+    if not context.tensor(index).is_variable:
+        raise Unsupported(
+            "recurrent-state", f"the state '{name}' is given to the layer, which then does not keep it"
+        )
+    if isinstance(context, Inner):
+        raise Unsupported(
+            "recurrent-state", f"the state '{name}' may live on from one round of a loop to the next"
+        )
+    if index in context.states:
+        raise Unsupported("recurrent-state", f"two layers share the state '{name}'")
+    context.states.add(index)
 
 
 def weights(context: Context, operator: Operator, place: int) -> Array | None:
@@ -59,6 +77,14 @@ def needed(context: Context, operator: Operator, place: int) -> Array:
     return held
 
 
+def need_shape(array: Array | None, shape: tuple[int, ...], what: str) -> None:
+    """Raises Unsupported where operands do not fit together."""
+    if array is not None and array.shape != shape:
+        raise Unsupported(
+            "weights-shape", f"the {what} have shape {array.shape} where {shape} fits the others"
+        )
+
+
 @dataclass
 class Rows:
     """A matrix of weights, with its integers where the file has such (one scale per row).
@@ -77,6 +103,8 @@ class Rows:
             needed(context, operator, place),
             context.constants.weight(context.subgraph, operator.inputs[place]),
         )
+        if real.ndim != 2:
+            raise Unsupported("weights-shape", f"operand {place} has {real.ndim} axes, not two")
         if held is None or held.encoding.dtype != "INT8" or held.encoding.zero_point.any():
             return cls(real)
         if held.encoding.axis not in (None, 0):
@@ -171,26 +199,32 @@ def scan(
     """Run `cell` over the first axis of `value`, from zero states of `widths`; the first state of every step."""
     import onnx_ir
 
-    step = Step(context)
     dims = [dim if isinstance(dim, int) else None for dim in value.shape or ()]
-    states = [step.given("state", [dims[1], width]) for width in widths]
-    taken = step.given("step", dims[1:])
-    after = cell(step, taken, states)
-    results = [step.emit("Identity", [item]) for item in (*after, after[0])]
-    for item, width in zip(results, (*widths, widths[0]), strict=True):
-        item.shape = onnx_ir.Shape([dims[1], width])
-    body = onnx_ir.Graph(
-        [*states, taken], results, nodes=step.nodes, initializers=step.initializers, name=context.layer
-    )
+    starts = [_zeros(context, value, dims[1], width) for width in widths]
     direction = [int(backwards)]
     made = context.emit(
-        "Scan", [*(_zeros(context, value, dims[1], width) for width in widths), value], body=body,
-        num_scan_inputs=1, scan_input_directions=direction, scan_output_directions=direction,
-        outputs=len(widths) + 1,
+        "Scan", [*starts, value], body=_body(context, dims[1:], widths, cell), num_scan_inputs=1,
+        scan_input_directions=direction, scan_output_directions=direction, outputs=len(widths) + 1,
     )  # fmt: skip
     made[-1].shape = onnx_ir.Shape([dims[0], dims[1], widths[0]])
     sequence: onnx_ir.Value = made[-1]
     return sequence
+
+
+def _body(context: Context, dims: Sequence[int | None], widths: Sequence[int], cell: Cell) -> onnx_ir.Graph:
+    """One step: states and a row of `dims` in, states and the first of them once more out."""
+    import onnx_ir
+
+    step = Step(context)
+    states = [step.given("state", [dims[0], width]) for width in widths]
+    taken = step.given("step", dims)
+    after = cell(step, taken, states)
+    results = [step.emit("Identity", [item]) for item in (*after, after[0])]
+    for item, width in zip(results, (*widths, widths[0]), strict=True):
+        item.shape = onnx_ir.Shape([dims[0], width])
+    return onnx_ir.Graph(
+        [*states, taken], results, nodes=step.nodes, initializers=step.initializers, name=context.layer
+    )
 
 
 def _zeros(context: Context, value: onnx_ir.Value, batch: int | None, width: int, axis: int = 1) -> Any:
@@ -247,6 +281,9 @@ def rnn(
     """h = act(x W^T + h R^T + b) at every step; operands W, R, b from place `first`."""
     matrix, recurrent = Rows.of(context, operator, first), Rows.of(context, operator, first + 1)
     bias, hidden = weights(context, operator, first + 2), recurrent.real.shape[0]
+    need_shape(recurrent.real, (hidden, hidden), "recurrent weights")
+    need_shape(matrix.real, (hidden, matrix.real.shape[1]), "input weights")
+    need_shape(bias, (hidden,), "biases")
     bias = np.zeros(hidden, np.float32) if bias is None else bias
     kind = int(options(operator).get("fused_activation_function", 0))
     made: onnx_ir.Value
@@ -278,7 +315,7 @@ def read_rnn(context: Context, operator: Operator) -> None:
     """One step."""
     need_float(context, operator)
     made = rnn(context, operator, one_step(context, operator), 1, backwards=False)
-    from_zero(context)
+    from_zero(context, operator.inputs[4:5])
     context.result(operator.outputs[0], squeezed(context, made, 0))
 
 
@@ -288,7 +325,7 @@ def sequence_rnn(context: Context, operator: Operator) -> None:
     need_float(context, operator)
     value, order = time_first(context, operator)
     made = rnn(context, operator, value, 1, backwards=False)
-    from_zero(context)
+    from_zero(context, operator.inputs[4:5])
     context.result(operator.outputs[0], made, order)
 
 
@@ -299,13 +336,17 @@ def both_ways_rnn(context: Context, operator: Operator) -> None:
     refuse_auxiliary(operator, 9)
     value, order = time_first(context, operator)
     ways = [rnn(context, operator, value, first, back) for first, back in ((1, False), (5, True))]
-    _both_ways(context, operator, ways, order)
+    _both_ways(context, operator, ways, order, (operator.inputs[4], operator.inputs[8]))
 
 
 def _both_ways(
-    context: Context, operator: Operator, ways: list[onnx_ir.Value], order: tuple[int, ...]
+    context: Context,
+    operator: Operator,
+    ways: list[onnx_ir.Value],
+    order: tuple[int, ...],
+    states: Sequence[int],
 ) -> None:
-    from_zero(context)
+    from_zero(context, states)
     if options(operator).get("merge_outputs"):
         ways = [context.emit("Concat", ways, axis=-1)]
     for index, made in zip(operator.outputs, ways, strict=True):
@@ -325,30 +366,34 @@ def svdf(context: Context, operator: Operator) -> None:
     from bessemer.sources.tflite.tensors import encoding_for
 
     fields, (source, filters) = options(operator), operator.inputs[:2]
-    times, rank = needed(context, operator, 2), int(fields["rank"])
-    rows, memory = times.shape
-    if rank < 1 or rows % rank:
-        raise Unsupported("svdf-rank", f"{rows} filters do not divide into rank {rank}")
-    feature = context.emit(
-        "Gemm", [context.value(source), context.value(filters)], transB=1, shape=[None, rows]
-    )
+    feature = context.emit("Gemm", [context.value(source), context.value(filters)], transB=1)
     mark(context, operator, 1, feature)
     state = context.tensor(operator.inputs[4])
     if is_quantized(state):
         set_encoding(feature, encoding_for(state))
-    column = context.emit("Unsqueeze", [feature, context.literal(int64s([2]), "axes")])
-    pads = context.literal(int64s([0, 0, memory - 1, 0, 0, 0]), "past")
-    weighted = context.emit(
-        "Mul", [context.emit("Pad", [column, pads]), context.literal(times, "time_weights")]
-    )
-    spread = context.reshaped(weighted, [None, rows // rank, rank * memory])
-    made = context.emit("ReduceSum", [spread, context.literal(int64s([2]), "axes")], keepdims=0)
+    made = _over_time(context, feature, needed(context, operator, 2), int(fields["rank"]))
     bias = context.optional(operator.inputs, 3)
     made = made if bias is None else context.emit("Add", [made, bias])
-    from_zero(context)
+    from_zero(context, operator.inputs[4:5])
+    # LiteRT's integer kernel leaves the activation to the result's own range.
     if not is_quantized(context.tensor(source)):
         made = activate(context, made, int(fields.get("fused_activation_function", 0)))
     context.result(operator.outputs[0], made)
+
+
+def _over_time(context: Context, feature: onnx_ir.Value, times: Array, rank: int) -> Any:
+    """The newest feature stands last in each filter's memory; what came before is zero."""
+    if times.ndim != 2 or rank < 1 or len(times) % rank:
+        raise Unsupported(
+            "svdf-rank", f"weights over time of shape {times.shape} do not divide into rank {rank}"
+        )
+    rows, memory = times.shape
+    column = context.emit("Unsqueeze", [feature, context.literal(int64s([2]), "axes")])
+    pads = context.literal(int64s([0, 0, memory - 1, 0, 0, 0]), "past")
+    held = context.emit("Pad", [column, pads])
+    weighted = context.emit("Mul", [held, context.literal(times, "time_weights")])
+    spread = context.reshaped(weighted, [None, rows // rank, rank * memory])
+    return context.emit("ReduceSum", [spread, context.literal(int64s([2]), "axes")], keepdims=0)
 
 
 # -- LSTM ----------------------------------------------------------------------------------------------------------
@@ -410,13 +455,31 @@ def lstm_of(context: Context, operator: Operator, first: int, norms: int) -> Lst
     forget = gates[1]
     if forget is None:
         raise Unsupported("missing-operand", "the LSTM has no forget gate")
+    for gate in gates:
+        _check(forget, gate)
     projected = first + 15 < len(operator.inputs) and operator.inputs[first + 15] >= 0
     whole = [gate if gate is not None else forget.negative() for gate in gates]
+    hidden, outputs = forget.weights.real.shape[0], forget.recurrent.real.shape[1]
+    projection = Rows.of(context, operator, first + 15) if projected else None
+    need_shape(np.eye(hidden) if projection is None else projection.real, (outputs, hidden), "projection")
+    bias = weights(context, operator, first + 16)
+    need_shape(bias, (outputs,), "projection biases")
     return Lstm(
-        whole, Rows.of(context, operator, first + 15) if projected else None, weights(context, operator, first + 16),
+        whole, projection, bias,
         float(fields.get("cell_clip") or 0), float(fields.get("proj_clip") or 0),
         int(fields.get("fused_activation_function") or 0),
     )  # fmt: skip
+
+
+def _check(forget: Gate, gate: Gate | None) -> None:
+    """All gates have the sizes of the forget gate."""
+    if gate is None:
+        return
+    hidden = forget.weights.real.shape[0]
+    need_shape(gate.weights.real, forget.weights.real.shape, "input weights")
+    need_shape(gate.recurrent.real, (hidden, forget.recurrent.real.shape[1]), "recurrent weights")
+    for vector, what in ((gate.bias, "biases"), (gate.peephole, "peepholes"), (gate.norm, "norms")):
+        need_shape(vector, (hidden,), what)
 
 
 def _gate(context: Context, operator: Operator, first: int, norms: int, number: int) -> Gate | None:
@@ -442,11 +505,6 @@ def lstm(
         return scan(context, value, layer.widths, lambda *given: _lstm_cell(layer, *given), backwards)
     ordered = [layer.gates[number] for number in (0, 3, 1, 2)]
     bias = np.concatenate([*(gate.bias for gate in ordered), np.zeros(4 * layer.hidden, np.float32)])
-    holes = None
-    if ordered[0].peephole is not None or ordered[1].peephole is not None:
-        blank = np.zeros(layer.hidden, np.float32)
-        rows = [blank if gate.peephole is None else gate.peephole for gate in ordered[:3]]
-        holes = context.literal(np.concatenate(rows)[None], "P")
     arrays = [
         stacked([gate.weights for gate in ordered]).value(context, "W", lead=True),
         stacked([gate.recurrent for gate in ordered]).value(context, "R", lead=True),
@@ -454,13 +512,21 @@ def lstm(
     ]
     kind = ONNX_ACTIVATIONS[layer.activation]
     made = context.emit(
-        "LSTM", [value, *arrays, *([] if holes is None else [None, None, None, holes])], hidden_size=layer.hidden,
+        "LSTM", [value, *arrays, *_peepholes(context, ordered[:3])], hidden_size=layer.hidden,
         direction="reverse" if backwards else "forward", outputs=3,
         activations=None if kind == "Tanh" else ["Sigmoid", kind, kind],
     )  # fmt: skip
     mark(context, operator, 2, made[0])
     sequence: onnx_ir.Value = squeezed(context, made[0], 1)
     return sequence
+
+
+def _peepholes(context: Context, gates: Sequence[Gate]) -> list[Any]:
+    """What follows the biases: lengths and states left out, then the peepholes of gates i, o, f; or nothing."""
+    if all(gate.peephole is None for gate in gates):
+        return []
+    rows = [np.zeros_like(gate.bias) if gate.peephole is None else gate.peephole for gate in gates]
+    return [None, None, None, context.literal(np.concatenate(rows)[None], "P")]
 
 
 def _lstm_cell(
@@ -509,7 +575,7 @@ def sequence_lstm(context: Context, operator: Operator) -> None:
 def _one_way(context: Context, operator: Operator, value: onnx_ir.Value) -> onnx_ir.Value:
     """Float, hybrid or integer."""
     layer = lstm_of(context, operator, 1, 20)
-    from_zero(context)
+    from_zero(context, operator.inputs[18:20])
     if context.tensor(operator.inputs[0]).type == TensorType.FLOAT32:
         return lstm(context, operator, layer, value, backwards=False)
     return scan(context, value, layer.widths, _integer_cell(context, operator, layer), backwards=False)
@@ -536,7 +602,7 @@ def both_ways_lstm(context: Context, operator: Operator) -> None:
     ways = [
         lstm(context, operator, layer, value, back) for layer, back in zip(layers, (False, True), strict=True)
     ]
-    _both_ways(context, operator, ways, order)
+    _both_ways(context, operator, ways, order, operator.inputs[35:39])
 
 
 @op("LSTM")
@@ -551,7 +617,7 @@ def read_lstm(context: Context, operator: Operator) -> None:
         context.result(operator.outputs[-1], squeezed(context, made, 0))
         return
     layer, value = lstm_of(context, operator, 1, 20), context.value(operator.inputs[0])
-    from_zero(context)
+    from_zero(context, operator.inputs[18:20])
     states = [
         _zeros(context, value, context.shape(operator.inputs[0])[0], width, 0) for width in layer.widths
     ]
@@ -578,5 +644,5 @@ def _state(context: Context, index: int) -> onnx_ir.Value:
     """Zeros for a state that the runtime keeps; what the model is given otherwise."""
     if not context.tensor(index).is_variable:
         return context.value(index)
-    from_zero(context)
+    from_zero(context, [index])
     return context.literal(np.zeros(context.static(index), np.float32), "zero_state")

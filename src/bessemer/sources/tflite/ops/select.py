@@ -92,10 +92,13 @@ def scatter_nd(context: Context, operator: Operator) -> None:
     import onnx_ir
 
     indices, updates, shape = operator.inputs
-    dims = np.array(context.integers(shape), np.int64)
+    if context.known(shape) is not None:
+        dims = context.literal(np.array(context.integers(shape), np.int64), "shape")
+    else:
+        dims = cast(context, context.value(shape), onnx_ir.DataType.INT64)
     kind = dtype_of(context.tensor(updates)).numpy()
     zeros = context.emit(
-        "ConstantOfShape", [context.literal(dims, "shape")], value=onnx_ir.tensor(np.zeros(1, kind)),
+        "ConstantOfShape", [dims], value=onnx_ir.tensor(np.zeros(1, kind)),
         dtype=dtype_of(context.tensor(updates)),
     )  # fmt: skip
     places = cast(context, context.value(indices), onnx_ir.DataType.INT64)

@@ -44,6 +44,12 @@ def _int64() -> Any:
     return onnx_ir.DataType.INT64
 
 
+def _bool() -> Any:
+    import onnx_ir
+
+    return onnx_ir.DataType.BOOL
+
+
 @op("TRANSPOSE")
 def transpose(context: Context, operator: Operator) -> None:
     """Only renames axes: result = transpose(source, perm), so the value serves under another order."""
@@ -152,13 +158,16 @@ def read_slice(context: Context, operator: Operator) -> None:
 
 
 def _computed_slice(context: Context, operator: Operator) -> None:
+    """A negative size reaches the end, here too."""
     source, result = operator.inputs[0], operator.outputs[0]
     begin, size = (cast(context, context.value(index), _int64()) for index in operator.inputs[1:3])
-    known = context.known(operator.inputs[2])
-    if known is None or (np.asarray(known) < 0).any():
-        raise Unsupported("slice-size", "a slice of computed begin needs constant, non-negative sizes")
-    made = context.emit("Slice", [context.value(source), begin, context.emit("Add", [begin, size])])
-    context.result(result, made)
+    end = context.emit("Add", [begin, size])
+    held = context.known(operator.inputs[2])
+    if held is None or (held < 0).any():
+        zero, far = (context.literal(np.array(item, np.int64), "bound") for item in (0, FAR))
+        whole = context.emit("Less", [size, zero], dtype=_bool())
+        end = context.emit("Where", [whole, far, end], dtype=_int64())
+    context.result(result, context.emit("Slice", [context.value(source), begin, end]))
 
 
 @op("STRIDED_SLICE")
@@ -298,15 +307,26 @@ def pad(context: Context, operator: Operator) -> None:
     filler = [context.value(operator.inputs[2])] if len(operator.inputs) > 2 else []
     if filler and context.rank(operator.inputs[2]):
         filler = [context.reshaped(filler[0], [])]
-    moved = _margins(context, operator)[list(order)]
-    pads = context.literal(np.concatenate([moved[:, 0], moved[:, 1]]), "pads")
-    context.result(
-        operator.outputs[0], context.emit("Pad", [context.value(source, order), pads, *filler]), order
-    )
+    made = context.emit("Pad", [context.value(source, order), _pads(context, operator, order), *filler])
+    context.result(operator.outputs[0], made, order)
+
+
+def _pads(context: Context, operator: Operator, order: Perm) -> Any:
+    """ONNX lists all margins before, then all behind."""
+    table = operator.inputs[1]
+    if context.known(table) is not None:
+        moved = _margins(context, operator)[list(order)]
+        return context.literal(np.concatenate([moved[:, 0], moved[:, 1]]), "pads")
+    rows = context.emit("Gather", [context.value(table), context.literal(int64s(order), "order")], axis=0)
+    columns = context.emit("Transpose", [cast(context, rows, _int64())], perm=[1, 0])
+    return context.reshaped(columns, [2 * len(order)])
 
 
 def _margins(context: Context, operator: Operator) -> Array:
-    return np.array(context.integers(operator.inputs[1]), np.int64).reshape(-1, 2)
+    table, rank = np.array(context.integers(operator.inputs[1]), np.int64), context.rank(operator.inputs[0])
+    if table.size != 2 * rank:
+        raise Unsupported("pad-table", f"{table.size} margins for {rank} axes")
+    return table.reshape(-1, 2)
 
 
 @op("MIRROR_PAD")
@@ -314,13 +334,12 @@ def mirror_pad(context: Context, operator: Operator) -> None:
     """REFLECT leaves the edge out of the mirror image, SYMMETRIC repeats it."""
     order = context.order(operator.inputs[0])
     value = context.value(operator.inputs[0], order)
-    moved = _margins(context, operator)[list(order)]
     if options(operator).get("mode"):
+        moved = _margins(context, operator)[list(order)]
         for axis, (before, after) in enumerate(moved.tolist()):
             value = _symmetric(context, value, axis, before, after)
     else:
-        pads = context.literal(np.concatenate([moved[:, 0], moved[:, 1]]), "pads")
-        value = context.emit("Pad", [value, pads], mode="reflect")
+        value = context.emit("Pad", [value, _pads(context, operator, order)], mode="reflect")
     context.result(operator.outputs[0], value, order)
 
 

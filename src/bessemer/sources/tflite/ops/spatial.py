@@ -19,18 +19,13 @@ NCHW = channels_first(4)
 
 @op("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def resize(context: Context, operator: Operator) -> None:
-    """To a constant size, with TensorFlow's three ways to place pixels."""
+    """To a size, constant or computed, with TensorFlow's three ways to place pixels."""
     from bessemer.sources.tflite import operator_name
 
     source, result = operator.inputs[0], operator.outputs[0]
     fields = options(operator)
     linear = operator_name(context.file, operator) == "RESIZE_BILINEAR"
-    height, width = context.integers(operator.inputs[1])
-    batch, _, _, channels = context.shape(source)
-    if batch is None or channels is None:
-        sizes = _dynamic_sizes(context, source, height, width)
-    else:
-        sizes = context.literal(int64s([batch, channels, height, width]), "sizes")
+    sizes = _sizes(context, source, operator.inputs[1])
     align, half = bool(fields.get("align_corners")), bool(fields.get("half_pixel_centers"))
     place = "align_corners" if align else "half_pixel" if half else "asymmetric"
     if not linear and half:
@@ -44,12 +39,20 @@ def resize(context: Context, operator: Operator) -> None:
     context.result(result, made, NCHW)
 
 
-def _dynamic_sizes(context: Context, source: int, height: int, width: int) -> Any:
+def _sizes(context: Context, source: int, size: int) -> Any:
+    """All four, in the order of the value."""
     import onnx_ir
 
-    kind = onnx_ir.DataType.INT64
+    kind, (batch, _, _, channels) = onnx_ir.DataType.INT64, context.shape(source)
+    held = context.known(size)
+    if held is not None and batch is not None and channels is not None:
+        return context.literal(int64s([batch, channels, *context.integers(size)]), "sizes")
     front = context.emit("Shape", [context.value(source, NCHW)], start=0, end=2, dtype=kind)
-    return context.emit("Concat", [front, context.literal(int64s([height, width]), "size")], axis=0)
+    if held is not None:
+        place = context.literal(int64s(context.integers(size)), "size")
+    else:
+        place = context.emit("Cast", [context.value(size)], to=int(kind), dtype=kind)
+    return context.emit("Concat", [front, place], axis=0)
 
 
 @op("DEPTH_TO_SPACE")
