@@ -1,0 +1,1 @@
+"""Shapes and places: nothing is computed but where an element goes."""
