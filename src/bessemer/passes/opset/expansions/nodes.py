@@ -34,6 +34,8 @@ class Nodes:
 
     def __init__(self, node: onnx_ir.Node, want: int) -> None:
         self.node, self.want, self.made = node, want, list[Any]()
+        # the operator is in the name: what is made may be expanded again under the same output's name
+        self._prefix = f"{node.outputs[0].name}/{node.op_type.lower()}"
 
     def __call__(self, op: str, *inputs: onnx_ir.Value | Array | None, **attributes: Any) -> onnx_ir.Value:
         """A new node's only output; arrays become constants."""
@@ -49,7 +51,7 @@ class Nodes:
         made = onnx_ir.node(op, values, attributes, num_outputs=count)
         tag(made, *layer_of(self.node).split(";"))
         for place, value in enumerate(made.outputs):
-            value.name = f"{self.node.outputs[0].name}/{len(self.made)}_{place}"
+            value.name = f"{self._prefix}{len(self.made)}_{place}"
         self.made.append(made)
         return made.outputs
 
