@@ -216,6 +216,22 @@ def resize(node: onnx_ir.Node) -> str:
     return ""
 
 
+@downgrade(10, "Resize")
+def upsample(node: onnx_ir.Node) -> str:
+    """Called Upsample, which only enlarges."""
+    scales = constant(node.inputs[1])
+    if scales is None or (scales < 1).any():
+        return "its scales are computed or reduce"
+    node.op_type = "Upsample"
+    return ""
+
+
+@downgrade(9, "Upsample")
+def upsample_scales(node: onnx_ir.Node) -> str:
+    """Scales are an attribute."""
+    return input_to_attribute(node, 1, "scales")
+
+
 @downgrade(13, "Resize")
 def resize_blank_inputs(node: onnx_ir.Node) -> str:
     """roi and scales may not be left out: an empty tensor stands for none."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def rewrite(node: onnx_ir.Node, want: int) -> bool:
     """Replace `node` by an expansion for opset `want`; False when there is none or it does not apply."""
-    from bessemer.passes.opset.expansions import arithmetic, layout, products, sampling  # noqa: F401  # registers
+    from bessemer.passes.opset.expansions import arithmetic, layout, products, quantized, sampling  # noqa: F401  # registers
     from bessemer.passes.opset.expansions.nodes import EXPANSIONS, Nodes
 
     for below, function in EXPANSIONS.get(node.op_type, ()):

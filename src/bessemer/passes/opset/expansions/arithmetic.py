@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
-from bessemer.passes.opset.expansions.nodes import Nodes, expansion, given, numpy_type, rank_of
+from bessemer.passes.opset.expansions.nodes import Nodes, expansion, given, numpy_type, onnx_type
 from bessemer.passes.rewrite import constant, dims
 
 if TYPE_CHECKING:
@@ -247,64 +247,48 @@ def reduce_nothing(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | No
     return [n("Identity", node.inputs[0])]
 
 
-@expansion(19, "DequantizeLinear")
-def dequantize(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
-    """DequantizeLinear: 'y = (x - x_zero_point) * x_scale', the parameters along `axis` where there are many."""
-    source, scale = node.inputs[0], node.inputs[1]
-    parameters = None if _says(n, node) else _parameters(n, node)
-    if parameters is None or source is None or scale is None or scale.dtype is None:
+@expansion(18, "BitwiseNot")
+def bitwise_not(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """BitwiseNot in two's complement: what all ones are more than it."""
+    kind = numpy_type(node.inputs[0])
+    if kind is None or kind.kind not in "iu":
         return None
-    if scale.dtype != node.outputs[0].dtype or numpy_type(source) not in BYTES:
+    ones = np.array(-1, kind) if kind.kind == "i" else np.array(np.iinfo(kind).max, kind)
+    return [n("Sub", ones, node.inputs[0])]
+
+
+@expansion(9, "Erf")
+def erf(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """Erf to a step of float32 (Abramowitz and Stegun 7.1.26, off by 1.5e-7 at most); not for wider floats."""
+    source, kind = node.inputs[0], numpy_type(node.inputs[0])
+    if source is None or kind != np.float32:
         return None
-    wide = n("Cast", source, to=int(scale.dtype))
-    if parameters[1] is not None:
-        wide = n("Sub", wide, n("Cast", parameters[1], to=int(scale.dtype)))
-    return [n("Mul", wide, parameters[0])]
+
+    def number(value: float) -> Array:
+        return np.array(value, np.float32)
+
+    size = n("Abs", source)
+    turn = n("Reciprocal", n("Add", n("Mul", size, number(0.3275911)), number(1)))
+    series: Any = number(1.061405429)
+    for factor in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        series = n("Add", n("Mul", series, turn), number(factor))
+    rest = n("Mul", n("Mul", series, turn), n("Exp", n("Neg", n("Mul", size, size))))
+    above = n("Cast", n("Greater", source, number(0)), to=int(onnx_type(source)))
+    below = n("Cast", n("Less", source, number(0)), to=int(onnx_type(source)))
+    return [n("Mul", n("Sub", number(1), rest), n("Sub", above, below))]
 
 
-@expansion(19, "QuantizeLinear")
-def quantize(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
-    """QuantizeLinear: 'y = saturate((x / y_scale) + y_zero_point)', rounded to even before the zero point."""
-    import onnx_ir
-
-    source, scale, result = node.inputs[0], node.inputs[1], node.outputs[0]
-    kind = numpy_type(result)
-    parameters = None if _says(n, node) else _parameters(n, node)
-    if parameters is None or kind not in BYTES or result.dtype is None or source is None or scale is None:
+@expansion(12, "Pow")
+def power(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """Pow of mixed types, for known exponents: as the base's type holds them, or as products of integers."""
+    base, kind = node.inputs[0], numpy_type(node.inputs[0])
+    exponent = constant(node.inputs[1])
+    if base is None or kind is None or exponent is None or kind == exponent.dtype == np.float32:
         return None
-    if source.dtype != scale.dtype or "precision" in node.attributes:
+    if _kind(base) == "f" and exponent.dtype != kind:
+        same = exponent.astype(kind)
+        return [n("Pow", base, same)] if (same.astype(exponent.dtype) == exponent).all() else None
+    count = float(exponent.reshape(-1)[0]) if exponent.size == 1 else 0.5
+    if _kind(base) not in ("i", "u") or count not in range(1, 9) or exponent.ndim > len(base.shape or ()):
         return None
-    scaled = n("Cast", n("Round", n("Div", source, parameters[0])), to=int(onnx_ir.DataType.FLOAT))
-    if parameters[1] is not None:
-        scaled = n("Add", scaled, n("Cast", parameters[1], to=int(onnx_ir.DataType.FLOAT)))
-    limits = np.iinfo(np.int8 if kind == np.int8 else np.uint8)
-    held = n("Clip", scaled, np.array(limits.min, np.float32), np.array(limits.max, np.float32))
-    return [n("Cast", held, to=int(result.dtype))]
-
-
-BYTES = (np.dtype(np.uint8), np.dtype(np.int8))
-
-
-def _says(n: Nodes, node: onnx_ir.Node) -> bool:
-    """Whether the opset says it itself: one float32 scale from opset 10 on, many from 13 on."""
-    import onnx_ir
-
-    sizes, scale = dims(node.inputs[1]), node.inputs[1]
-    if scale is None or scale.dtype != onnx_ir.DataType.FLOAT:
-        return False
-    return n.want >= 13 or (n.want >= 10 and sizes is not None and all(size == 1 for size in sizes))
-
-
-def _parameters(n: Nodes, node: onnx_ir.Node) -> tuple[onnx_ir.Value, onnx_ir.Value | None] | None:
-    """Scale and zero point as they broadcast against the tensor; None in blocks or of unknown shape."""
-    rank, sizes = rank_of(node.inputs[0]), dims(node.inputs[1])
-    if rank is None or sizes is None or node.inputs[1] is None:
-        return None
-    if node.attributes.get_int("block_size", 0) != 0:
-        return None
-    zero = given(node, 2)
-    if int(np.prod(sizes)) == 1 and len(sizes) <= 1:
-        return node.inputs[1], zero
-    axis = node.attributes.get_int("axis", 1)
-    along = int64s(-1 if place == (1 if axis is None else axis) % rank else 1 for place in range(rank))
-    return n("Reshape", node.inputs[1], along), None if zero is None else n("Reshape", zero, along)
+    return [reduce(lambda left, right: n("Mul", left, right), [base] * int(count))]

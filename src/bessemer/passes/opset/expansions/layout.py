@@ -271,3 +271,24 @@ def split_unbound(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | Non
     last = n("Sub", whole, n("Mul", part, int64s([count - 1])))
     sizes = n("Concat", *[part] * (count - 1), last, axis=0)
     return n.copy([source, sizes], num_outputs=None)
+
+
+@expansion(14, "Reshape")
+def reshape_nothing(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """allowzero: 'a zero in the shape is a zero'; a tensor of no elements is a constant."""
+    size, kind = dims(node.outputs[0]), numpy_type(node.outputs[0])
+    if node.attributes.get_int("allowzero", 0) != 1 or size is None or 0 not in size or kind is None:
+        return None
+    return [n.constant(np.zeros(size, kind))]
+
+
+@expansion(11, "DepthToSpace")
+def depth_columns_first(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """DepthToSpace in CRD mode: 'column-row-depth', as the standard's reshape, transpose, reshape."""
+    size, block = dims(node.inputs[0]), node.attributes.get_int("blocksize", 1) or 1
+    if node.attributes.get_string("mode", "DCR") != "CRD" or size is None:
+        return None
+    batch, depth, height, width = size
+    split = n("Reshape", node.inputs[0], int64s([batch, depth // block**2, block, block, height, width]))
+    turned = n("Transpose", split, perm=[0, 1, 4, 2, 5, 3])
+    return [n("Reshape", turned, int64s([batch, depth // block**2, height * block, width * block]))]

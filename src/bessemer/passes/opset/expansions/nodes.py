@@ -97,6 +97,13 @@ def numpy_type(value: onnx_ir.Value | None) -> np.dtype[Any] | None:
     return np.dtype(value.dtype.numpy())
 
 
+def onnx_type(value: onnx_ir.Value) -> onnx_ir.DataType:
+    """The type of a value that is known to have one."""
+    if value.dtype is None:
+        raise ValueError(f"'{value.name}' has no type")
+    return value.dtype
+
+
 def rank_of(value: onnx_ir.Value | None) -> int | None:
     """The number of axes, where it is known."""
     return None if value is None or value.shape is None else len(value.shape)

@@ -43,8 +43,7 @@ def resize(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
         return [
             _nearest(n, source, axes, node.attributes.get_string("nearest_mode", "") or "round_prefer_floor")
         ]
-    outside = node.attributes.get_string("coordinate_transformation_mode", "") == "tf_crop_and_resize"
-    if kind.kind != "f" or outside or sum(axis.size * axis.coordinates.size for axis in axes) > LARGEST:
+    if kind.kind != "f" or sum(axis.size * axis.coordinates.size for axis in axes) > LARGEST:
         return None
     found: Any = source
     for axis in axes:
@@ -63,8 +62,16 @@ def _is_new(n: Nodes, node: onnx_ir.Node) -> bool:
     if later or named or n.want >= 11:
         return later or named
     nearest = node.attributes.get_string("mode", "nearest") == "nearest"
+    if n.want < 10 and _reduces(node):
+        return True
     old = coordinates == "asymmetric" and node.attributes.get_string("mode", "nearest") != "cubic"
     return not old or (nearest and node.attributes.get_string("nearest_mode", "") != "floor")
+
+
+def _reduces(node: onnx_ir.Node) -> bool:
+    """Upsample, as it was called under opset 10, only enlarges."""
+    before, after = dims(node.inputs[0]), dims(node.outputs[0])
+    return before is None or after is None or any(new < old for new, old in zip(after, before, strict=True))
 
 
 def _axes(node: onnx_ir.Node) -> list[_Axis] | None:
