@@ -53,10 +53,15 @@ def positive_axes(node: onnx_ir.Node) -> str:
 @downgrade(8, "Max", "Mean", "Min", "Sum")
 def same_shapes(node: onnx_ir.Node) -> str:
     """They do not broadcast there."""
-    shapes = [None if value is None else value.shape for value in node.inputs]
-    known = all(shape is not None and None not in (*shape,) for shape in shapes)
-    alike = known and all(list(shape or ()) == list(shapes[0] or ()) for shape in shapes)
+    shapes = [[] if value is None or value.shape is None else _named(value.shape) for value in node.inputs]
+    known = all(value is not None and value.shape is not None for value in node.inputs)
+    alike = known and all(None not in shape and shape == shapes[0] for shape in shapes)
     return "" if alike or len(shapes) == 1 else "its inputs may broadcast, which came later"
+
+
+def _named(shape: onnx_ir.Shape) -> list[int | str | None]:
+    """Sizes or the names of those that are not bound; None where there is no name."""
+    return [dim if isinstance(dim, int) else dim.value for dim in shape]
 
 
 @downgrade(11, "ArgMax", "ArgMin", "Compress", "Concat", "Flatten", "Gather", "Split")

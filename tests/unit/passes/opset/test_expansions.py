@@ -138,6 +138,29 @@ def _run(proto: onnx.ModelProto, fed: dict[str, Any]) -> list[Any]:
     return list(onnxruntime.InferenceSession(proto.SerializeToString()).run(None, fed))
 
 
+@pytest.mark.parametrize("version", [11, 13, 17])
+def test_a_split_of_unknown_size_is_sliced(version: int) -> None:
+    proto, _ = _model("Split", [IMAGE], {"axis": 2, "num_outputs": 2})
+    proto.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "rows"
+    proto.graph.output.append(helper.make_tensor_value_info("out1", TensorProto.FLOAT, [1, 2, None, 6]))
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("out0", TensorProto.FLOAT, [1, 2, None, 6]))
+    proto.graph.node[0].output.append("out1")
+    graph = ir.from_proto(proto)
+    assert ConvertOpset(version).run(graph).declined == ()
+    got = ReferenceEvaluator(ir.to_proto(graph)).run(None, {"i0": IMAGE})
+    np.testing.assert_array_equal(got[0], IMAGE[:, :, :3])
+    np.testing.assert_array_equal(got[1], IMAGE[:, :, 3:])
+
+
+def test_sums_of_unknown_shapes_are_declined_where_they_do_not_broadcast() -> None:
+    proto, _ = _model("Mean", [IMAGE, IMAGE], {})
+    for given in proto.graph.input:
+        given.type.tensor_type.shape.dim[2].Clear()
+    for made in (*proto.graph.output, *proto.graph.value_info):
+        made.type.tensor_type.ClearField("shape")
+    assert "may broadcast" in ConvertOpset(7).run(ir.from_proto(proto)).declined[0]
+
+
 def test_every_expansion_stands_below_an_opset_where_its_operator_changed() -> None:
     histories = {(schema.name, schema.since_version) for schema in onnx.defs.get_all_schemas_with_history()}
     stated = {(op, below) for op, entries in EXPANSIONS.items() for below, _ in entries}

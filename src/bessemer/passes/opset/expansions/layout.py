@@ -259,18 +259,18 @@ def batch_first(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
 
 @expansion(18, "Split")
 def split_unbound(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
-    """num_outputs on an axis of unknown size: equal parts, the last one smaller; their sizes are computed."""
+    """num_outputs on an axis of unknown size: slices of equal parts, 'the last chunk will be smaller'."""
     count, axis = node.attributes.get_int("num_outputs", None), node.attributes.get_int("axis", 0) or 0
     source = node.inputs[0]
-    if count is None or source is None or n.want < 13:
+    if count is None or source is None or n.want < 10:
         return None
     if source.shape is not None and isinstance(source.shape[axis], int):
         return None
     whole = n("Gather", n("Shape", source), int64s([axis]), axis=0)
     part = n("Div", n("Add", whole, int64s([count - 1])), int64s([count]))
-    last = n("Sub", whole, n("Mul", part, int64s([count - 1])))
-    sizes = n("Concat", *[part] * (count - 1), last, axis=0)
-    return n.copy([source, sizes], num_outputs=None)
+    bounds = [n("Mul", part, int64s([place])) for place in range(count)]
+    ends: list[Any] = [*bounds[1:], int64s([np.iinfo(np.int64).max])]
+    return [n("Slice", source, *pair, int64s([axis])) for pair in zip(bounds, ends, strict=True)]
 
 
 @expansion(14, "Reshape")
