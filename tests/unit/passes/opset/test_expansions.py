@@ -42,6 +42,7 @@ CASES: list[tuple[str, int, str, list[Any], dict[str, Any]]] = [
     ("is nan", 7, "IsNaN", [EDGES], {}),
     ("is inf", 7, "IsInf", [EDGES], {"detect_negative": 0}),
     ("equal nan", 7, "Equal", [EDGES, EDGES[::-1].copy()], {}),
+    ("equal unsigned", 7, "Equal", [np.array([1, 2**63, 0], np.uint64), np.array([2, 2**63, 2**32], np.uint64)], {}),
     ("less wide", 7, "Less", [LARGE, LARGE[::-1].copy()], {}),
     ("greater wide", 8, "Greater", [LARGE, LARGE - np.array([1, 0, -1, 0])], {}),
     ("max int", 8, "Max", [LARGE, LARGE[::-1].copy(), np.array(4)], {}),

@@ -62,6 +62,17 @@ def equal(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
     return [n("And", n("Not", differ), n("And", *numbers))]
 
 
+@expansion(11, "Equal")
+def equal_unsigned(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """Equal of unsigned integers: nothing lies between them, in arithmetic that wraps."""
+    import onnx_ir
+
+    if numpy_type(node.inputs[0]) not in (np.dtype(np.uint32), np.dtype(np.uint64)):
+        return None
+    apart = n("Cast", n("Sub", *node.inputs), to=int(onnx_ir.DataType.BOOL))
+    return [n("Not", apart)]
+
+
 @expansion(9, "Less", "Greater")
 def compare_wide(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
     """Less and Greater of 64 bits, which no float holds: by the high parts, then by the low ones."""
