@@ -18,7 +18,7 @@ from bessemer.passes.standard import ToCanonicalOpset
 VERSIONS = (7, 11, 13, 17, 21)
 RANDOM = ("bernoulli", "training_dropout")
 """Cases whose stated outputs come from a generator that no runtime shares (Bernoulli) or that no opset kept."""
-PEERS = 15
+PEERS = 20
 """The fast test takes every so many cases."""
 
 
