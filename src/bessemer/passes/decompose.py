@@ -145,7 +145,9 @@ def _copy(inner: onnx_ir.Node, caller: onnx_ir.Node, table: dict[int, Any]) -> o
         attributes=list(attributes.values()),
         num_outputs=len(inner.outputs),
     )
-    prefix = caller.outputs[0].name
+    prefix = (
+        f"{caller.outputs[0].name}_{caller.op_type.lower()}"  # a body may be inlined in a body of that name
+    )
     for old, new in zip(inner.outputs, copy.outputs, strict=True):
         new.name = f"{prefix}_{old.name}" if old.name else None
         table[id(old)] = new

@@ -34,21 +34,45 @@ def axes_attribute(node: onnx_ir.Node) -> str:
         return "noop_with_empty_axes does not exist there"
     if empty and node.op_type in (*REDUCTIONS, "ReduceSum"):
         node.resize_inputs(1)  # no axes: all of them, as it has always been
-    if node.op_type == "Unsqueeze":
-        reason = _positive_axes(node)
-        if reason:
-            return reason
     return input_to_attribute(node, 1, "axes")
 
 
-def _positive_axes(node: onnx_ir.Node) -> str:
-    """Negative axes of Unsqueeze came with opset 11: count them from the front."""
-    axes, source = constant(node.inputs[1]), node.inputs[0]
-    if axes is None or not (axes < 0).any():
+@downgrade(11, "Squeeze", "Unsqueeze", "ReduceSum", *REDUCTIONS)
+def positive_axes(node: onnx_ir.Node) -> str:
+    """Negative axes came with opset 11: count them from the front."""
+    axes, source = node.attributes.get_ints("axes", None), node.inputs[0]
+    if axes is None or min(axes, default=0) >= 0:
         return ""
     if source is None or source.shape is None:
         return "its rank is unknown and its axes negative"
-    set_input(node, 1, axes % (len(source.shape) + axes.size), "axes")
+    rank = len(source.shape) + (len(axes) if node.op_type == "Unsqueeze" else 0)
+    put(node, axes=[axis % rank for axis in axes])
+    return ""
+
+
+@downgrade(8, "Max", "Mean", "Min", "Sum")
+def same_shapes(node: onnx_ir.Node) -> str:
+    """They do not broadcast there."""
+    shapes = [[] if value is None or value.shape is None else _named(value.shape) for value in node.inputs]
+    known = all(value is not None and value.shape is not None for value in node.inputs)
+    alike = known and all(None not in shape and shape == shapes[0] for shape in shapes)
+    return "" if alike or len(shapes) == 1 else "its inputs may broadcast, which came later"
+
+
+def _named(shape: onnx_ir.Shape) -> list[int | str | None]:
+    """Sizes or the names of those that are not bound; None where there is no name."""
+    return [dim if isinstance(dim, int) else dim.value for dim in shape]
+
+
+@downgrade(11, "ArgMax", "ArgMin", "Compress", "Concat", "Flatten", "Gather", "Split")
+def positive_axis(node: onnx_ir.Node) -> str:
+    """A negative axis came with opset 11: count it from the front."""
+    axis, source = node.attributes.get_int("axis", 0) or 0, node.inputs[0]
+    if axis >= 0:
+        return ""
+    if source is None or source.shape is None:
+        return "its rank is unknown and its axis negative"
+    put(node, axis=axis % len(source.shape))
     return ""
 
 
@@ -197,6 +221,22 @@ def resize(node: onnx_ir.Node) -> str:
     return ""
 
 
+@downgrade(10, "Resize")
+def upsample(node: onnx_ir.Node) -> str:
+    """Called Upsample, which only enlarges."""
+    scales = constant(node.inputs[1])
+    if scales is None or (scales < 1).any():
+        return "its scales are computed or reduce"
+    node.op_type = "Upsample"
+    return ""
+
+
+@downgrade(9, "Upsample")
+def upsample_scales(node: onnx_ir.Node) -> str:
+    """Scales are an attribute."""
+    return input_to_attribute(node, 1, "scales")
+
+
 @downgrade(13, "Resize")
 def resize_blank_inputs(node: onnx_ir.Node) -> str:
     """roi and scales may not be left out: an empty tensor stands for none."""
@@ -276,12 +316,15 @@ def grid_sample(node: onnx_ir.Node) -> str:
 def dft(node: onnx_ir.Node) -> str:
     """axis is an attribute with another default."""
     if len(node.inputs) < 3 or node.inputs[2] is None:
-        put(node, axis=-2)
-        return "a negative axis does not exist there"
-    axis = constant(node.inputs[2])
-    if axis is None or int(axis.reshape(-1)[0]) < 0:
-        return "its axis is computed or negative"
-    return input_to_attribute(node, 2, "axis", scalar=True)
+        axis: Array | None = int64s([-2])
+    else:
+        axis = constant(node.inputs[2])
+    source = node.inputs[0]
+    if axis is None or source is None or source.shape is None:
+        return "its axis is computed or its rank unknown"
+    node.resize_inputs(min(len(node.inputs), 2))
+    put(node, axis=int(axis.reshape(-1)[0]) % len(source.shape))
+    return ""
 
 
 @downgrade(14, "BatchNormalization")

@@ -95,9 +95,10 @@ def around(
     op: str,
     inputs: Sequence[onnx_ir.Value | None],
     after: bool = False,
+    suffix: str = "",
     **attributes: Any,
 ) -> onnx_ir.Value:
-    """A new node just before `node` (or after it); returns its value."""
+    """A new node just before `node` (or after it); returns its value, whose name `suffix` tells from others."""
     import onnx_ir
 
     made = onnx_ir.node(op, list(inputs), attributes=attributes)
@@ -108,7 +109,7 @@ def around(
         graph.insert_after(node, made)
     else:
         graph.insert_before(node, made)
-    made.outputs[0].name = f"{node.outputs[0].name}_{op.lower()}"
+    made.outputs[0].name = f"{node.outputs[0].name}_{op.lower()}{suffix}"
     return made.outputs[0]
 
 
