@@ -26,7 +26,7 @@ class ConvertOpset:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """In place; the import is set only when nothing was declined."""
-        from bessemer.passes.opset import downgrades, upgrades  # noqa: F401  # registers the adapters
+        from bessemer.passes.opset import downgrades, spell, upgrades  # noqa: F401  # registers the adapters
 
         have = graph.graph.opset_imports.get("", graph.graph.opset_imports.get("ai.onnx", 0))
         if not have or have == self.version:
