@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bessemer.ir.canonical import FUSED_KEY
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.model import layer_of, tag
-from bessemer.passes.rewrite import constant
+from bessemer.ir.types import Array
+from bessemer.passes.rewrite import constant, make_constant, owner
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -18,17 +21,20 @@ if TYPE_CHECKING:
 CLOSE = 1e-6
 """Relative distance up to which a constant is the one that a formula asks for."""
 
-FAMILIES = ("activation",)
+FAMILIES = ("activation", "normalization")
 """Modules of this package that hold rules."""
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """`op(*inputs)` computes what `last` gives; `swallowed` are the other nodes of the spelling, in their order."""
+    """`op(*inputs)` computes what `last` gives; `swallowed` are the other nodes of the spelling, in their order.
+
+    An array among `inputs` becomes a constant of the graph.
+    """
 
     op: str
     last: onnx_ir.Node
-    inputs: Sequence[onnx_ir.Value | None]
+    inputs: Sequence[onnx_ir.Value | Array | None]
     swallowed: Iterable[onnx_ir.Node]
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -45,7 +51,7 @@ class Fusion:
         last.op_type = self.op
         last.resize_inputs(len(self.inputs))
         for place, value in enumerate(self.inputs):
-            last.replace_input_with(place, value)
+            last.replace_input_with(place, self._made(value, place))
         last.attributes.clear()
         for attribute in onnx_ir.convenience.convert_attributes(dict(self.attributes)):
             last.attributes[attribute.name] = attribute
@@ -53,6 +59,11 @@ class Fusion:
         tag(last, *layers)
         remove_unused(inner)
         return ""
+
+    def _made(self, value: onnx_ir.Value | Array | None, place: int) -> onnx_ir.Value | None:
+        if not isinstance(value, np.ndarray):
+            return value
+        return make_constant(owner(self.last), value, f"{self.last.outputs[0].name}.input{place}")
 
 
 def remove_unused(nodes: Sequence[onnx_ir.Node]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from bessemer.ir.encoding import weight_of
 from bessemer.ir.types import Array
 from bessemer.passes.fuse.match import Fusion, fuses, is_float32, maker, number, other, rank_of, sole_user
-from bessemer.passes.rewrite import constant, dims, make_constant, owner
+from bessemer.passes.rewrite import constant, dims
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -65,7 +65,7 @@ def _spread(node: onnx_ir.Node) -> Spread | None:
     centred, axes = _squared(squared), _axes(reduced)
     if centred is None or axes is None or not is_float32(centred):
         return None
-    nodes = (squared, reduced, added, node)
+    nodes: tuple[onnx_ir.Node, ...] = (squared, reduced, added, node)
     less = maker(centred, "Sub")
     mean = maker(less.inputs[1], "ReduceMean") if less is not None else None
     if less is None or mean is None or mean.inputs[0] is not less.inputs[0] or _axes(mean) != axes:
@@ -98,12 +98,12 @@ def _inverse(spread: Spread) -> Spread:
     node = sole_user(result, "Reciprocal", "Div")
     if spread.inverted or node is None:
         return spread
-    if node.op_type == "Div" and (node.inputs[1] is not result or number(node.inputs[0], rank_of(result) or 0) != 1.0):
+    if node.op_type == "Div" and (
+        node.inputs[1] is not result or number(node.inputs[0], rank_of(result) or 0) != 1.0
+    ):
         return spread
     nodes = (*spread.nodes, node)
-    return Spread(
-        spread.x, spread.centred, spread.axes, spread.epsilon, node, True, nodes, spread.mean
-    )
+    return Spread(spread.x, spread.centred, spread.axes, spread.epsilon, node, True, nodes, spread.mean)
 
 
 def _standardized(spread: Spread) -> Fusion | str | None:
@@ -123,7 +123,11 @@ def _affine(spread: Spread, nodes: list[onnx_ir.Node]) -> Fusion | str | None:
     fitted = _fit(spread, scale, bias)
     if isinstance(fitted, str):
         return f"'{spread.root.name}': {fitted}"
-    kept = [node for node, fit in ((scaled, fitted.scale), (moved, fitted.bias)) if node is not None and fit is not None]
+    kept = [
+        node
+        for node, fit in ((scaled, fitted.scale), (moved, fitted.bias))
+        if node is not None and fit is not None
+    ]
     path = [*nodes, *kept]
     return _fusion(spread, path[-1], path, fitted)
 
@@ -142,7 +146,7 @@ def _fit(spread: Spread, scale: Array | None, bias: Array | None) -> Fitted | st
     """Which operator takes these axes and vectors; a string says why none does."""
     shape = spread.x.shape
     rank = rank_of(spread.x) or 0
-    sizes = tuple(dim for dim in shape if isinstance(dim, int)) if shape is not None else ()
+    tuple(dim for dim in shape if isinstance(dim, int)) if shape is not None else ()
     last = tuple(range(rank - len(spread.axes), rank))
     if shape is None or not all(isinstance(shape[axis], int) for axis in spread.axes):
         return "the size of the axes it normalizes is unknown"
@@ -160,7 +164,12 @@ def _fit(spread: Spread, scale: Array | None, bias: Array | None) -> Fitted | st
     if scale is None or _trimmed(scale, rank, len(normalized)) != normalized:
         return Fitted(op, normalized)
     fits = centred and bias is not None and _trimmed(bias, rank, len(normalized)) == normalized
-    return Fitted(op, normalized, scale.reshape(normalized), bias.reshape(normalized) if bias is not None and fits else None)
+    return Fitted(
+        op,
+        normalized,
+        scale.reshape(normalized),
+        bias.reshape(normalized) if bias is not None and fits else None,
+    )
 
 
 def _trimmed(array: Array, rank: int, least: int = 0) -> tuple[int, ...] | None:
@@ -174,13 +183,11 @@ def _trimmed(array: Array, rank: int, least: int = 0) -> tuple[int, ...] | None:
 
 
 def _fusion(spread: Spread, last: onnx_ir.Node, nodes: list[onnx_ir.Node], fitted: Fitted) -> Fusion:
-    graph, name = owner(last), last.outputs[0].name or fitted.op
     scale = np.ones(fitted.shape, np.float32) if fitted.scale is None else fitted.scale
-    inputs: list[onnx_ir.Value | None] = [spread.x, make_constant(graph, scale, f"{name}.scale")]
+    inputs: list[onnx_ir.Value | Array | None] = [spread.x, scale]
     attributes: dict[str, float | int] = {"epsilon": spread.epsilon}
     if fitted.bias is not None or fitted.op == "InstanceNormalization":
-        bias = np.zeros(fitted.shape, np.float32) if fitted.bias is None else fitted.bias
-        inputs.append(make_constant(graph, bias, f"{name}.bias"))
+        inputs.append(np.zeros(fitted.shape, np.float32) if fitted.bias is None else fitted.bias)
     if fitted.op != "InstanceNormalization":
         attributes["axis"] = -len(fitted.shape)
     return Fusion(fitted.op, last, inputs, nodes, attributes)
@@ -235,32 +242,70 @@ def group_normalization(node: onnx_ir.Node) -> Fusion | str | None:
     """Groups made channels by a Reshape, normalized, reshaped back, then scaled per channel."""
     before = maker(node.inputs[0], "Reshape")
     after = sole_user(node.outputs[0], "Reshape") if len(node.outputs) == 1 else None
-    if before is None or after is None:
+    if before is None or after is None or not is_float32(before.inputs[0]):
         return None
-    x, inner = before.inputs[0], dims(node.inputs[0])
+    x, groups = before.inputs[0], _groups(node)
     shape = x.shape if x is not None else None
-    if x is None or shape is None or inner is None and not _grouped(node):
+    if x is None or shape is None or groups is None or len(shape) < 3:
         return None
-    groups = _groups(node)
-    channels = shape[1] if len(shape) > 2 else None
-    if groups is None or not isinstance(channels, int) or channels % groups or not is_float32(x):
+    channels, rank = shape[1], len(shape)
+    if not isinstance(channels, int) or channels % groups or not _back(x, before, after):
         return None
-    if not _same_dims(x, after.outputs[0]) or not _keeps_batch(x, node.inputs[0]):
+    scale, scaled = _vector_after(after.outputs[0], "Mul")
+    column = (channels,) + (1,) * (rank - 2)
+    if scale is None or scaled is None or _trimmed(scale, rank) != column:
         return None
-    array, scaled = _vector_after(after.outputs[0], "Mul")
-    more, moved = (None, None) if scaled is None else _vector_after(scaled.outputs[0], "Add")
-    column = (channels,) + (1,) * (len(shape) - 2)
-    if array is None or scaled is None or _trimmed(array, len(shape)) != column:
-        return None
-    nodes, last = [before, node, after], scaled
-    bias = np.zeros(channels, np.float32)
-    if more is not None and moved is not None and _trimmed(more, len(shape)) == column:
-        nodes, last, bias = [*nodes, scaled], moved, more.reshape(-1)
-    graph, name = owner(last), last.outputs[0].name or "group"
-    inputs = [
-        x,
-        make_constant(graph, array.reshape(-1), f"{name}.scale"),
-        make_constant(graph, bias, f"{name}.bias"),
-    ]
+    bias, moved = _vector_after(scaled.outputs[0], "Add")
+    nodes, last = [before, node, after, scaled], scaled
+    if bias is None or moved is None or _trimmed(bias, rank) != column:
+        bias = np.zeros(channels, np.float32)
+    else:
+        last = moved
     epsilon = node.attributes.get_float("epsilon", 1e-5)
-    return Fusion("GroupNormalization", last, inputs, nodes, {"num_groups": groups, "epsilon": epsilon})
+    attributes = {"num_groups": groups, "epsilon": epsilon}
+    return Fusion("GroupNormalization", last, [x, scale.reshape(-1), bias.reshape(-1)], nodes, attributes)
+
+
+def _groups(node: onnx_ir.Node) -> int | None:
+    """Size of axis 1, when the node standardizes all axes after it and does nothing else."""
+    source = node.inputs[0]
+    shape = source.shape if source is not None else None
+    vectors = [constant(value, limit=VECTOR) for value in node.inputs[1:]]
+    if shape is None or len(shape) < 3 or any(array is None for array in vectors):
+        return None
+    axis = node.attributes.get_int("axis", -1) or 0
+    if node.op_type == "LayerNormalization" and axis % len(shape) != 2:
+        return None
+    neutral = all(
+        array is not None and np.all(array == fill) for array, fill in zip(vectors, (1, 0), strict=False)
+    )
+    groups = shape[1]
+    return groups if neutral and isinstance(groups, int) else None
+
+
+def _back(x: onnx_ir.Value, before: onnx_ir.Node, after: onnx_ir.Node) -> bool:
+    """Whether the first Reshape keeps the batch and the second one restores the shape of `x`."""
+    target, shape = constant(before.inputs[1]), before.outputs[0].shape
+    if x.shape is None or shape is None:
+        return False
+    zero = target is not None and int(target[0]) == 0 and not before.attributes.get_int("allowzero", 0)
+    if not zero and (not isinstance(shape[0], int) or shape[0] != x.shape[0]):
+        return False
+    asked = maker(after.inputs[1], "Shape")
+    whole = asked is not None and asked.inputs[0] is x and not asked.attributes
+    known = dims(x)
+    return whole or (known is not None and known == dims(after.outputs[0])) or _symbolic(x, after)
+
+
+def _symbolic(x: onnx_ir.Value, after: onnx_ir.Node) -> bool:
+    """With one unknown axis and a target that names all others, the rest of the elements is that axis."""
+    target, shape = constant(after.inputs[1]), x.shape
+    if target is None or shape is None or target.size != len(shape):
+        return False
+    asked = [int(size) for size in target]
+    fits = [
+        size == dim or (size == 0 and axis == 0)
+        for axis, (size, dim) in enumerate(zip(asked, shape, strict=True))
+    ]
+    open_axes = [axis for axis, size in enumerate(asked) if size == -1 and not isinstance(shape[axis], int)]
+    return sum(fits) == len(fits) or (sum(fits) == len(fits) - 1 and len(open_axes) == 1)
