@@ -116,7 +116,7 @@ def _along_outputs(layer: onnx_ir.Node, weight: Array, scale: Array) -> Array:
 
 @dataclass(frozen=True)
 class FoldAffine:
-    """`Conv(x) * c` and `Conv(x) + c` with constant per-channel c join the convolution."""
+    """`Conv(x) * c` and `Conv(x) + c` with constant per-channel c join the layer; so after ConvTranspose and Gemm."""
 
     name: ClassVar[str] = "fold-affine"
 
@@ -137,7 +137,8 @@ def _fold_affine(node: onnx_ir.Node) -> bool:
     if (
         source is None
         or layer is None
-        or layer.op_type != "Conv"
+        or layer.op_type not in ("Conv", "ConvTranspose", "Gemm")
+        or (layer.op_type == "Gemm" and not _plain_gemm(layer))
         or held is None
         or layer.domain not in ("", "ai.onnx")
     ):
@@ -160,7 +161,7 @@ def _fold_affine(node: onnx_ir.Node) -> bool:
 def _per_channel(held: onnx_ir.Value, source: onnx_ir.Value) -> Array | None:
     """The constant as one float64 per channel, when it varies along axis 1 only."""
     shape, constant_shape = source.shape, dims(held)
-    if shape is None or constant_shape is None or len(shape) < 3 or not isinstance(shape[1], int):
+    if shape is None or constant_shape is None or len(shape) < 2 or not isinstance(shape[1], int):
         return None
     padded = (1,) * (len(shape) - len(constant_shape)) + constant_shape
     if (

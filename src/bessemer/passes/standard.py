@@ -45,6 +45,7 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
             FoldAffine(),
             Deduplicate(),
             Fuse(),
+            FoldAffine(),  # what follows a product that only now is a Gemm
             Repeat((Eliminate(), InferShapes(), Canonicalize())),
         ]
     return steps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.canonical import FUSED_KEY
+from bessemer.ir.canonical import FUSED_KEY, HYBRID_KEY
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.model import layer_of, tag
 from bessemer.ir.types import Array
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CLOSE = 1e-6
 """Relative distance up to which a constant is the one that a formula asks for."""
 
-FAMILIES = ("activation", "normalization")
+FAMILIES = ("activation", "normalization", "padding", "linear")
 """Modules of this package that hold rules."""
 
 
@@ -56,6 +56,9 @@ class Fusion:
         for attribute in onnx_ir.convenience.convert_attributes(dict(self.attributes)):
             last.attributes[attribute.name] = attribute
         last.meta[FUSED_KEY] = True
+        for node in inner:
+            if HYBRID_KEY in node.metadata_props:
+                last.metadata_props[HYBRID_KEY] = node.metadata_props[HYBRID_KEY]
         tag(last, *layers)
         remove_unused(inner)
         return ""
