@@ -25,6 +25,13 @@ def _same_shape(node: onnx_ir.Node) -> bool:
     return mine is not None and mine == theirs
 
 
+def _slice(node: onnx_ir.Node) -> bool:
+    """The whole, in the same order: a negative step keeps the shape and turns the data around."""
+    given = len(node.inputs) > 4 and node.inputs[4] is not None
+    steps = constant(node.inputs[4]) if given else None
+    return _same_shape(node) and (not given or (steps is not None and bool((steps > 0).all())))
+
+
 def _dropout(node: onnx_ir.Node) -> bool:
     training = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     given = len(node.inputs) > 2 and node.inputs[2] is not None
@@ -102,7 +109,7 @@ RULES: dict[str, Rule] = {
     "Flatten": _same_shape,
     "Squeeze": _same_shape,
     "Unsqueeze": _same_shape,
-    "Slice": _same_shape,
+    "Slice": _slice,
     "Tile": _same_shape,
     "Concat": lambda node: len(node.inputs) == 1,
     "Sum": lambda node: len(node.inputs) == 1,
