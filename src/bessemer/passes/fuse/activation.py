@@ -9,7 +9,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bessemer.passes.fuse.match import Fusion, fuses, is_float32, maker, near, number, other, rank_of
+from bessemer.passes.fuse.match import (
+    Fusion,
+    fuses,
+    is_float32,
+    maker,
+    near,
+    number,
+    other,
+    rank_of,
+    sole_user,
+)
 from bessemer.passes.fuse.polynomial import Poly, Reading, results, same, variables
 
 if TYPE_CHECKING:
@@ -19,6 +29,9 @@ X, T, XT, ONE = (1, 0), (0, 1), (1, 1), (0, 0)
 ROOT_HALF = math.sqrt(0.5)
 TANH_SLOPE, TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
 """Hendrycks & Gimpel 2016, section 2: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+
+LINEAR = 17.0
+"""log(1 + e^x) - x < e^-17, less than half the distance of two float32 numbers there."""
 
 Named = tuple[str, dict[str, Any]] | None
 Formula = Callable[[Poly, Poly], Named]
@@ -129,6 +142,21 @@ def softplus(node: onnx_ir.Node) -> Fusion | str | None:
     if grown is None or one != 1.0 or not is_float32(grown.inputs[0]):
         return None
     return Fusion("Softplus", node, [grown.inputs[0]], [grown, added])
+
+
+@fuses("Softplus")
+def guarded_softplus(node: onnx_ir.Node) -> Fusion | str | None:
+    """torch's x where x > 20, else softplus(x): from LINEAR on both are the same float32."""
+    x, chosen = node.inputs[0], sole_user(node.outputs[0], "Where")
+    above = maker(chosen.inputs[0], "Greater") if chosen is not None else None
+    if x is None or chosen is None or above is None or not is_float32(x):
+        return None
+    bound = number(above.inputs[1], rank_of(x) or 0)
+    if bound is None or bound < LINEAR or above.inputs[0] is not x:
+        return None
+    if chosen.inputs[1] is not x or chosen.inputs[2] is not node.outputs[0]:
+        return None
+    return Fusion("Softplus", chosen, [x], [above, node])
 
 
 def _find(nodes: Sequence[onnx_ir.Node], argument: onnx_ir.Value | None, formula: Formula) -> Fusion | None:

@@ -23,7 +23,7 @@ CONSTANTS = (
     "zero = Constant<value = float {0.0}>() cubic = Constant<value = float {0.044715}>() "
     "slope = Constant<value = float {0.7978845608028654}>() root = Constant<value = float {0.70710678}>() "
     "two = Constant<value = float {2.0}>() quick = Constant<value = float {1.702}>() "
-    "sixth = Constant<value = float {0.1666666716337204}>() "
+    "twenty = Constant<value = float {20.0}>() sixth = Constant<value = float {0.1666666716337204}>() "
 )
 
 SPELLINGS = {
@@ -68,6 +68,7 @@ SPELLINGS = {
     ),
     "mish": ("Mish", "p = Softplus(x) t = Tanh(p) y = Mul(x, t)"),
     "mish in pieces": ("Mish", "e = Exp(x) a = Add(e, one) p = Log(a) t = Tanh(p) y = Mul(t, x)"),
+    "guarded softplus": ("Softplus", "b = Greater(x, twenty) p = Softplus(x) y = Where(b, x, p)"),
     "softplus": ("Softplus", "e = Exp(x) a = Add(one, e) y = Log(a)"),
 }
 
@@ -98,6 +99,7 @@ NEAR_MISSES = {
     "two by the sigmoid": "w = Sigmoid(x) h = Exp(x) y = Mul(w, h)",
     "clip to one": "a = Add(x, three) c = Clip(a, zero, one) m = Mul(x, c) y = Div(m, six)",
     "softplus of two": "e = Exp(x) a = Add(two, e) y = Log(a)",
+    "softplus guarded early": "b = Greater(x, two) p = Softplus(x) y = Where(b, x, p)",
     "square of tanh": "p = Softplus(x) t = Tanh(p) y = Mul(t, t)",
 }
 
