@@ -4,10 +4,11 @@ A family module registers its rules with `@fuses("Anchor", ...)`; a rule looks a
 neighbours, so a graph without that kind costs nothing. The rules work on the graph itself: importing a general
 rewriter would take longer than all of them together.
 
-Scaled-dot-product attention is left out on purpose. What exporters write around its softmax (a guard against rows
-that are masked away as a whole, scales on both operands, masks that are added or chosen) differs from what the
-standard's Attention computes for such rows, Attention of opset 23 takes masks apart that a runtime without it gets
-back as a body of three times as many nodes, and neither LiteRT nor ONNX Runtime's CPU kernels gain from it.
+Scaled-dot-product attention is left out on purpose. The standard's Attention gives zeros for a row that is masked
+away as a whole; the plain spelling gives NaN there, and only torch's newer exports write the guard that makes both
+equal. Files of opset 21, the default, and LiteRT would have to spell it out again, for which the standard's body takes
+some 66 nodes in place of 5, and ONNX Runtime 1.31 computes its own kernel no faster on the CPU (1.5 ms against 1.4 ms
+for 12 heads of 197 x 64, one thread).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Operators written out for opsets that do not have them yet, shorter than their bodies in the standard.
 
-Only for float32 and the outputs that are read; everything else takes the standard's body (see `decompose`).
+Only for float32 and narrower, and where nothing but the first output is read; everything else takes the standard's
+body (see `decompose`).
 """
 
 from __future__ import annotations
@@ -54,9 +55,22 @@ class Spelling:
         """An initializer."""
         return make_constant(owner(self.node), array, f"{self.node.outputs[0].name}_{name}")
 
-    def scalar(self, number: float, name: str) -> onnx_ir.Value:
-        """A float32 scalar."""
-        return self.constant(np.array(number, np.float32), name)
+    def scalar(self, number: float, name: str, like: onnx_ir.Value | None = None) -> onnx_ir.Value:
+        """A scalar of the type of `like`, or of the node's data."""
+        model = like or self.node.inputs[0]
+        if model is None or model.dtype is None:
+            raise ValueError(f"the data of {self.node.name} has no type")
+        return self.constant(np.array(number, model.dtype.numpy()), name)
+
+    def cast(self, value: onnx_ir.Value | None, dtype: onnx_ir.DataType) -> onnx_ir.Value | None:
+        """`value` in another type; itself when it has it."""
+        import onnx_ir
+
+        if value is None or value.dtype == dtype:
+            return value
+        result = self.add("Cast", value, to=int(dtype))
+        result.type = onnx_ir.TensorType(dtype)
+        return result
 
     def close(self, op: str, *inputs: onnx_ir.Value | None) -> str:
         """`node` becomes `op` of `inputs`."""
@@ -71,11 +85,12 @@ class Spelling:
 
 
 def _plain(node: onnx_ir.Node) -> bool:
-    """Whether the node computes in float32 and only its first output is read."""
+    """Whether the node's data is float32 or narrower and only its first output is read."""
     import onnx_ir
 
+    kinds = (onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16)
     read = any(value.uses() or value.is_graph_output() for value in node.outputs[1:])
-    return node.inputs[0] is not None and node.inputs[0].dtype == onnx_ir.DataType.FLOAT and not read
+    return node.inputs[0] is not None and node.inputs[0].dtype in kinds and not read
 
 
 @downgrade(24, "Swish")
@@ -115,21 +130,27 @@ def _trailing(node: onnx_ir.Node) -> list[int]:
 @downgrade(17, "LayerNormalization")
 @downgrade(23, "RMSNormalization")
 def normalization(node: onnx_ir.Node) -> str:
-    """(x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias; of the root mean square without the mean."""
-    axes = _trailing(node)
-    if not _plain(node) or not axes:
+    """(x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias; of the root mean square without the mean.
+
+    Narrow data is standardized in float32, as the operators do it.
+    """
+    import onnx_ir
+
+    axes, source = _trailing(node), node.inputs[0]
+    if not _plain(node) or not axes or source is None or source.dtype is None:
         return ""
-    to, x, scale = Spelling(node), node.inputs[0], node.inputs[1]
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    if node.attributes.get_int("stash_type", 1) != int(onnx_ir.DataType.FLOAT):
+        return ""
+    to = Spelling(node)
+    wide = to.cast(source, onnx_ir.DataType.FLOAT)
     along = to.constant(np.array(axes, np.int64), "axes")
-    epsilon = to.scalar(node.attributes.get_float("epsilon", 1e-5) or 0.0, "epsilon")
-    centred = (
-        to.add("Sub", x, to.add("ReduceMean", x, along, keepdims=1))
-        if node.op_type == "LayerNormalization"
-        else x
-    )
+    epsilon = to.scalar(node.attributes.get_float("epsilon", 1e-5) or 0.0, "epsilon", wide)
+    centred = wide
+    if node.op_type == "LayerNormalization":
+        centred = to.add("Sub", wide, to.add("ReduceMean", wide, along, keepdims=1))
     variance = to.add("ReduceMean", to.add("Mul", centred, centred), along, keepdims=1)
-    unit = to.add("Div", centred, to.add("Sqrt", to.add("Add", variance, epsilon)))
+    unit = to.cast(to.add("Div", centred, to.add("Sqrt", to.add("Add", variance, epsilon))), source.dtype)
+    scale, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
     if bias is None:
         return to.close("Mul", unit, scale)
     return to.close("Add", to.add("Mul", unit, scale), bias)
