@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 CLOSE = 1e-6
 """Relative distance up to which a constant is the one that a formula asks for."""
-
-FAMILIES = ("activation", "normalization", "padding", "linear")
-"""Modules of this package that hold rules."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,10 @@ def fuses(*anchors: str) -> Callable[[Rule], Rule]:
 
 def rules() -> dict[str, list[Rule]]:
     """All rules by anchor, every family imported once."""
-    for family in FAMILIES:
-        import_module(f"bessemer.passes.fuse.{family}")
+    if not RULES:
+        package = __name__.rpartition(".")[0]
+        for module in iter_modules(import_module(package).__path__):
+            import_module(f"{package}.{module.name}")
     return RULES
 
 

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from tests.unit.passes.fuse.spelled import count, fused, kept, noise, optimized, parsed
 from tests.unit.targets.tflite.conversion import agree
+
+from bessemer.passes.batchnorm import FoldAffine
+from bessemer.passes.shapes import InferShapes
 
 FRAME = np.array([0, 0, 1, 2, 0, 0, 2, 1])
 
@@ -128,6 +132,26 @@ def test_factors_after_a_transposed_convolution_join_it(group: int) -> None:
     )
     weights = {"w": noise(4, 6 // group, 3, 3), "k": noise(6, 1, 1), "s": noise(1, 6, 1, 1)}
     assert fused(text, {"x": noise(1, 4, 5, 5)}, weights) == {"ConvTranspose": 1}
+
+
+def test_factors_join_a_convolution_of_a_dynamic_batch() -> None:
+    text = "g (float[N,3,5,5] x) => (float[N,4,3,3] y) { c = Conv(x, w) m = Mul(c, k) y = Add(m, s) }"
+    weights = {"w": noise(4, 3, 3, 3), "k": noise(4, 1, 1), "s": np.asarray(noise(1)[0])}
+    assert fused(text, {"x": noise(3, 3, 5, 5)}, weights) == {"Conv": 1}
+
+
+def test_factors_that_cannot_join_are_named() -> None:
+    def said(body: str, outputs: str) -> tuple[str, ...]:
+        graph = ir.from_proto(parsed(f"g (float[1,3,5,5] x) => ({outputs}) {{ {body} }}", weights))
+        InferShapes().run(graph)
+        return FoldAffine().run(graph).declined
+
+    weights = {"w": noise(4, 3, 3, 3), "k": noise(4, 1, 1), "row": noise(3)}
+    shape = "float[1,4,3,3]"
+    both = said("[conv] c = Conv(x, w) [scale] y = Mul(c, k) z = Relu(c)", f"{shape} y, {shape} z")
+    assert both == ("Mul 'scale': others read the result of 'conv' too",)
+    across = said("[conv] c = Conv(x, w) [shift] y = Add(c, row)", f"{shape} y")
+    assert across == ("Add 'shift': its constant is not one number per channel",)
 
 
 def test_a_scaled_gemm_and_a_factor_per_row_stay() -> None:
