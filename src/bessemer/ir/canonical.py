@@ -11,3 +11,6 @@ LAYER_KEY = "bessemer.layer"
 
 HYBRID_KEY = "bessemer.hybrid"
 """Node metadata, 'symmetric' or 'asymmetric': the original quantizes this node's float activations while it runs."""
+
+FUSED_KEY = "bessemer.fused"
+"""In `Node.meta`: the source spelled this operator out, so a file may spell it out again at an older opset."""

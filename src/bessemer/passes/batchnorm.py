@@ -54,7 +54,8 @@ def _fold(norm: onnx_ir.Node) -> str:
         return "no Conv, ConvTranspose or Gemm stands before it"
     if len(source.uses()) != 1 or source.is_graph_output():
         return f"others read the result of '{layer.name}' too"
-    if encoding_of(source) is not None or weight_of(layer.inputs[1]) is not None:
+    encoded = encoding_of(source) is not None or encoding_of(norm.outputs[0]) is not None
+    if encoded or weight_of(layer.inputs[1]) is not None:
         return f"'{layer.name}' is quantized"
     if not is_constant(layer.inputs[1]) or (
         len(layer.inputs) > 2 and layer.inputs[2] and not is_constant(layer.inputs[2])
@@ -116,51 +117,58 @@ def _along_outputs(layer: onnx_ir.Node, weight: Array, scale: Array) -> Array:
 
 @dataclass(frozen=True)
 class FoldAffine:
-    """`Conv(x) * c` and `Conv(x) + c` with constant per-channel c join the convolution."""
+    """`Conv(x) * c` and `Conv(x) + c` with constant per-channel c join the layer; so after ConvTranspose and Gemm."""
 
     name: ClassVar[str] = "fold-affine"
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
-        """Rewrite in place."""
-        changed = sum(
-            _fold_affine(node) for node in list(graph.graph.all_nodes()) if node.op_type in ("Mul", "Add")
-        )
-        return PassResult(changed)
+        """Rewrite in place; a constant that stays although a layer stands before it is named."""
+        changed, declined = 0, []
+        for node in list(graph.graph.all_nodes()):
+            if node.op_type not in ("Mul", "Add") or node.domain not in ("", "ai.onnx"):
+                continue
+            reason = _fold_affine(node)
+            changed += reason == ""
+            if reason:
+                declined.append(f"{node.op_type} '{node.name}': {reason}")
+        return PassResult(changed, tuple(declined))
 
 
-def _fold_affine(node: onnx_ir.Node) -> bool:
+def _fold_affine(node: onnx_ir.Node) -> str | None:
+    """Fold one node; returns why not, '' when it is done, None when no constant follows a layer here."""
     places = [place for place in (0, 1) if is_constant(node.inputs[place])]
-    if node.domain not in ("", "ai.onnx") or len(places) != 1 or len(node.inputs) != 2:
-        return False
+    if len(places) != 1 or len(node.inputs) != 2:
+        return None
     held, source = node.inputs[places[0]], node.inputs[1 - places[0]]
     layer = source.producer() if source is not None else None
-    if (
-        source is None
-        or layer is None
-        or layer.op_type != "Conv"
-        or held is None
-        or layer.domain not in ("", "ai.onnx")
-    ):
-        return False
+    if source is None or layer is None or held is None or layer.domain not in ("", "ai.onnx"):
+        return None
+    if layer.op_type not in ("Conv", "ConvTranspose", "Gemm"):
+        return None
+    if layer.op_type == "Gemm" and not _plain_gemm(layer):
+        return f"'{layer.name}' scales its operands"
+    given = [value for value in layer.inputs[1:] if value is not None]
+    if not all(is_constant(value) and weight_of(value) is None for value in given):
+        return f"the weights of '{layer.name}' are quantized or not constant"
+    if encoding_of(source) is not None or encoding_of(node.outputs[0]) is not None:
+        return f"'{layer.name}' or what follows it is quantized"
+    if len(source.uses()) != 1 or source.is_graph_output():
+        return f"others read the result of '{layer.name}' too"
     channel = _per_channel(held, source)
-    ready = all(
-        is_constant(value) and weight_of(value) is None for value in layer.inputs[1:] if value is not None
-    )
-    single = len(source.uses()) == 1 and not source.is_graph_output() and encoding_of(source) is None
-    if channel is None or not ready or not single or dims(node.outputs[0]) is None:
-        return False
+    if channel is None:
+        return "its constant is not one number per channel"
     ones, zeros = np.ones_like(channel), np.zeros_like(channel)
     _absorb(layer, channel if node.op_type == "Mul" else ones, channel if node.op_type == "Add" else zeros)
     tag(layer, *layer_of(layer).split(";"), *layer_of(node).split(";"))
     replace_value(node.outputs[0], source)
     drop(node)
-    return True
+    return ""
 
 
 def _per_channel(held: onnx_ir.Value, source: onnx_ir.Value) -> Array | None:
     """The constant as one float64 per channel, when it varies along axis 1 only."""
     shape, constant_shape = source.shape, dims(held)
-    if shape is None or constant_shape is None or len(shape) < 3 or not isinstance(shape[1], int):
+    if shape is None or constant_shape is None or len(shape) < 2 or not isinstance(shape[1], int):
         return None
     padded = (1,) * (len(shape) - len(constant_shape)) + constant_shape
     if (

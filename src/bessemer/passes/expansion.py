@@ -5,87 +5,102 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.encoding import encoding_of, set_encoding
+import numpy as np
+
+from bessemer.ir.canonical import OPSET
 from bessemer.ir.model import layer_of, tag
-from bessemer.passes.rewrite import make_constant, owner, replace_value
+from bessemer.ir.types import Array
+from bessemer.passes.rewrite import make_constant, owner
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    import onnx_ir
 
-    from bessemer.ir.types import Array
-
-Expansion = Callable[["Nodes", "ir.Node"], "Sequence[ir.Value] | None"]
+Expansion = Callable[["Nodes", "onnx_ir.Node"], "Sequence[onnx_ir.Value] | None"]
 """Writes nodes and returns what takes the place of the node's outputs; None where it does not apply."""
 
 
 class Nodes:
-    """Nodes to be put before `node`."""
+    """Nodes of ai.onnx to be put before `node`, for a graph that opset `want` must be able to say."""
 
-    def __init__(self, node: ir.Node) -> None:
-        self.node, self.made = node, list[Any]()
+    def __init__(self, node: onnx_ir.Node, want: int = OPSET) -> None:
+        self.node, self.want, self.made = node, want, list[Any]()
+        # the operator is in the name: what is made may be expanded again under the same output's name
+        self._prefix = f"{node.outputs[0].name}/{node.op_type.lower()}"
 
-    def op(self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> ir.Value:
-        """A new node of ai.onnx; its first output."""
-        return self.ops(op_type, *inputs, outputs=outputs, **attributes)[0]
+    def __call__(self, op: str, *inputs: onnx_ir.Value | Array | None, **attributes: Any) -> onnx_ir.Value:
+        """A new node's only output; arrays become constants."""
+        return self.several(1, op, *inputs, **attributes)[0]
 
-    def ops(
-        self, op_type: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any
-    ) -> Sequence[ir.Value]:
-        """A new node of ai.onnx; all its outputs."""
-        import onnx_ir as ir
+    def several(
+        self, count: int, op: str, *inputs: onnx_ir.Value | Array | None, **attributes: Any
+    ) -> Sequence[onnx_ir.Value]:
+        """A new node's `count` outputs."""
+        import onnx_ir
 
-        return self._added(ir.node(op_type, inputs, attributes, num_outputs=outputs))
+        values = [self._value(item) for item in inputs]
+        return self._added(onnx_ir.node(op, values, attributes, num_outputs=count))
 
-    def copy(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> Sequence[ir.Value]:
-        """The same operator on other inputs; its outputs, of the same types and shapes."""
-        import onnx_ir as ir
+    def copy(self, inputs: Sequence[onnx_ir.Value | None], **attributes: Any) -> Sequence[onnx_ir.Value]:
+        """The node's own operator on other inputs, with `attributes` changed; None takes one away."""
+        kept = {name: item for name, item in self.node.attributes.items() if name not in attributes}
+        given = {name: item for name, item in attributes.items() if item is not None}
+        return self.several(len(self.node.outputs), self.node.op_type, *inputs, **kept, **given)
+
+    def clone(self, node: onnx_ir.Node, inputs: Sequence[onnx_ir.Value | None]) -> Sequence[onnx_ir.Value]:
+        """Any other node on other inputs; its outputs, of the same types and shapes."""
+        import onnx_ir
 
         attributes = list(node.attributes.values())
-        made = ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs))
+        made = onnx_ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs))
         for old, new in zip(node.outputs, made.outputs, strict=True):
             new.shape, new.type, new.const_value = old.shape, old.type, old.const_value
         return self._added(made)
 
-    def _added(self, node: ir.Node) -> Sequence[ir.Value]:
-        tag(node, *layer_of(self.node).split(";"))
-        base = self.node.outputs[0].name or self.node.op_type
-        for place, value in enumerate(node.outputs):
-            value.name = f"{base}/{len(self.made)}_{place}"
-        self.made.append(node)
-        return node.outputs
+    def cast(self, value: onnx_ir.Value, to: onnx_ir.DataType) -> onnx_ir.Value:
+        """`value` in another type; itself where it has that type."""
+        return value if value.dtype == to else self("Cast", value, to=int(to))
 
-    def const(self, array: Array, name: str = "const") -> ir.Value:
+    def constant(self, array: Any, name: str = "const") -> onnx_ir.Value:
         """A constant of the node's graph."""
-        return make_constant(owner(self.node), array, f"{self.node.outputs[0].name}/{name}")
+        return make_constant(owner(self.node), np.asarray(array), f"{self.node.outputs[0].name}/{name}")
+
+    def _value(self, item: onnx_ir.Value | Array | None) -> onnx_ir.Value | None:
+        return self.constant(item) if isinstance(item, (np.ndarray, np.generic)) else item
+
+    def _added(self, made: onnx_ir.Node) -> Sequence[onnx_ir.Value]:
+        tag(made, *layer_of(self.node).split(";"))
+        for place, value in enumerate(made.outputs):
+            value.name = f"{self._prefix}{len(self.made)}_{place}"
+        self.made.append(made)
+        return made.outputs
+
+    def replace(self, results: Sequence[onnx_ir.Value]) -> None:
+        """The results take every use of the node's outputs, with their names, shapes, types and encodings."""
+        graph = owner(self.node)
+        given = self._own(results)
+        graph.insert_before(self.node, self.made)
+        for old, new in zip(self.node.outputs, given, strict=False):
+            name = old.name
+            new.shape, new.type = old.shape or new.shape, old.type or new.type
+            new.meta.update(old.meta)
+            old.replace_all_uses_with(new, replace_graph_outputs=True)
+            old.name, new.name = f"{name}/expanded", name
+        graph.remove(self.node, safe=True)
+
+    def _own(self, results: Sequence[onnx_ir.Value]) -> list[onnx_ir.Value]:
+        """Values that only these nodes make, each once: one that was there before keeps its name."""
+        given: list[onnx_ir.Value] = []
+        for value in results:
+            ours = value.producer() in self.made and value not in given
+            given.append(value if ours else self("Identity", value))
+        return given
 
 
-def expand_node(node: ir.Node, expansion: Expansion) -> bool:
+def expand_node(node: onnx_ir.Node, expansion: Expansion, want: int = OPSET) -> bool:
     """Replace `node` by what `expansion` writes; False where it does not apply."""
-    nodes = Nodes(node)
+    nodes = Nodes(node, want)
     results = expansion(nodes, node)
     if results is None:
         return False
-    graph = owner(node)
-    graph.insert_before(node, nodes.made)
-    for old, new in zip(node.outputs, results, strict=False):
-        _hand_over(node, old, new)
-    graph.remove(node, safe=True)
+    nodes.replace(results)
     return True
-
-
-def _hand_over(node: ir.Node, old: ir.Value, new: ir.Value) -> None:
-    """`new` takes every use of `old`, through an Identity where the border needs a value of its own."""
-    import onnx_ir as ir
-
-    if new.producer() is None or new.is_graph_output():
-        through = ir.node("Identity", [new])
-        owner(node).insert_before(node, [through])
-        new = through.outputs[0]
-        new.name = f"{old.name}/same"
-    if new.shape is None:
-        new.shape = old.shape
-    if new.type is None:
-        new.type = old.type
-    if encoding_of(new) is None:
-        set_encoding(new, encoding_of(old))
-    replace_value(old, new)

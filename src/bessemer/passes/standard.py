@@ -25,6 +25,7 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     from bessemer.passes.canonicalize import Canonicalize
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
+    from bessemer.passes.fuse import Fuse
     from bessemer.passes.qdq import AbsorbQdq
     from bessemer.passes.sequences import UnpackSequences
     from bessemer.passes.shapes import BindShapes, InferShapes
@@ -46,6 +47,8 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
             FoldBatchNorm(),
             FoldAffine(),
             Deduplicate(),
+            Fuse(),
+            FoldAffine(),  # what follows a product that only now is a Gemm
             Repeat((Eliminate(), InferShapes(), Canonicalize())),
         ]
     return steps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bessemer.ir.canonical import DOMAIN
+from bessemer.ir.canonical import DOMAIN, FUSED_KEY
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.targets.base import Border, Prepared
@@ -76,6 +76,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     from bessemer.passes.border_order import order_borders
     from bessemer.passes.composites import expand_composites
     from bessemer.passes.materialize import MaterializeQdq, needed_opset
+    from bessemer.passes.opset.expansions import spell_fused
     from bessemer.passes.shapes import InferShapes
 
     graph = model.graph
@@ -88,6 +89,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     blockers = _foreign_nodes(graph)
     perms_in, perms_out = order_borders(graph.graph, options.io)
     notes += _narrow(graph, options)
+    spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
     MaterializeQdq(opset).run(graph)
     _set_versions(graph, opset)
@@ -181,14 +183,20 @@ def newest_opset() -> int:
 
 
 def _native_opset(graph: onnx_ir.Model) -> int:
-    """The lowest opset that has every operator itself: a decomposition is only for those who ask for less."""
+    """The lowest opset that has every operator of the source itself: a decomposition is only for those who ask for
+    less. What a pass fused does not count: it never makes a file newer than its source.
+    """
     import onnx
 
     first: dict[str, int] = {}
     for schema in onnx.defs.get_all_schemas_with_history():
         if schema.domain == "":
             first[schema.name] = min(first.get(schema.name, schema.since_version), schema.since_version)
-    used = (node.op_type for node in graph.graph.all_nodes() if node.domain in ("", "ai.onnx"))
+    used = (
+        node.op_type
+        for node in graph.graph.all_nodes()
+        if node.domain in ("", "ai.onnx") and FUSED_KEY not in node.meta
+    )
     return max((first.get(op, 0) for op in used), default=0)
 
 

@@ -157,6 +157,21 @@ def test_shape_computations_collapse_with_a_dynamic_batch(tmp_path: Path) -> Non
     assert operator_counts(graph) == {"Reshape": 1}
 
 
+def test_a_slice_that_turns_an_axis_around_stays(tmp_path: Path) -> None:
+    constants = {
+        "end": np.array([-1], np.int64), "far": np.array([np.iinfo(np.int64).min], np.int64),
+        "axis": np.array([1], np.int64), "back": np.array([-1], np.int64), "zero": np.array([0], np.int64),
+        "whole": np.array([9], np.int64), "one": np.array([1], np.int64),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("Slice", ["x", "end", "far", "axis", "back"], ["r"]),
+        helper.make_node("Slice", ["r", "zero", "whole", "axis", "one"], ["y"]),
+    ]
+    proto = model(nodes, {"x": [2, 4]}, ["y"], constants)
+    graph = same_after(proto, standard_passes({}), tmp_path, {"x": noise(2, 4)})
+    assert operator_counts(graph) == {"Slice": 1}
+
+
 def test_macs_and_parameters_are_counted_by_hand() -> None:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["c"]),

@@ -379,12 +379,6 @@ def roi_align(node: onnx_ir.Node) -> str:
     return "" if mode == "output_half_pixel" else f"{mode} pixels do not exist there"
 
 
-@downgrade(21, "GroupNormalization")
-def group_norm(node: onnx_ir.Node) -> str:
-    """Scale and bias are per group there."""
-    return "its scale and bias are per channel"
-
-
 @downgrade(11, "ScatterElements")
 def scatter(node: onnx_ir.Node) -> str:
     """Called Scatter."""

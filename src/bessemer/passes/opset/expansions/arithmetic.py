@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
-from bessemer.passes.opset.expansions.nodes import Nodes, expansion, given, numpy_type, onnx_type
+from bessemer.passes.expansion import Nodes
+from bessemer.passes.opset.expansions.nodes import expansion, given, numpy_type, onnx_type
 from bessemer.passes.rewrite import constant, dims
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.types import int64s
-from bessemer.passes.opset.expansions.nodes import Nodes, expansion, given, numpy_type
+from bessemer.passes.expansion import Nodes
+from bessemer.passes.opset.expansions.nodes import expansion, given, numpy_type
 from bessemer.passes.rewrite import constant, dims
 
 if TYPE_CHECKING:

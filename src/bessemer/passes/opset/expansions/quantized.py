@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.ir.types import int64s
-from bessemer.passes.opset.expansions.nodes import Nodes, expansion, given, numpy_type, rank_of
+from bessemer.passes.expansion import Nodes
+from bessemer.passes.opset.expansions.nodes import expansion, given, numpy_type, rank_of
 from bessemer.passes.rewrite import dims
 
 if TYPE_CHECKING:

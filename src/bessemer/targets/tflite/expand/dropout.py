@@ -21,11 +21,11 @@ def dropout(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     x, ratio, training = (node.inputs[place] if place < len(node.inputs) else None for place in range(3))
     if x is None or (training is not None and not _off(training) and not _off(ratio)):
         return None
-    same = nodes.op("Identity", x)
+    same = nodes("Identity", x)
     if len(node.outputs) == 1:
         return [same]
-    yes = nodes.const(np.array(True), "kept")
-    return [same, nodes.op("Expand", yes, nodes.op("Shape", x))]
+    yes = nodes.constant(np.array(True), "kept")
+    return [same, nodes("Expand", yes, nodes("Shape", x))]
 
 
 def _off(value: ir.Value | None) -> bool:

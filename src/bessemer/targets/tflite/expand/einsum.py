@@ -73,13 +73,13 @@ def _reduced(nodes: Nodes, operand: Operand, keep: set[str]) -> Operand:
     axes = [axis for axis, letter in enumerate(term) if letter not in keep]
     if not axes:
         return operand
-    summed = nodes.op("ReduceSum", value, nodes.const(np.array(axes), "axes"), keepdims=0)
+    summed = nodes("ReduceSum", value, nodes.constant(np.array(axes), "axes"), keepdims=0)
     return summed, "".join(letter for letter in term if letter in keep)
 
 
 def _arranged(nodes: Nodes, operand: Operand, wanted: str) -> ir.Value:
     value, term = operand
-    return value if term == wanted else nodes.op("Transpose", value, perm=[term.index(x) for x in wanted])
+    return value if term == wanted else nodes("Transpose", value, perm=[term.index(x) for x in wanted])
 
 
 def _product(nodes: Nodes, a: Operand, b: Operand, later: set[str], sizes: dict[str, int]) -> Operand:
@@ -95,12 +95,12 @@ def _product(nodes: Nodes, a: Operand, b: Operand, later: set[str], sizes: dict[
     def flat(operand: Operand, *groups: str) -> ir.Value:
         arranged = _arranged(nodes, operand, batch + "".join(groups))
         shape = [sizes[x] for x in batch] + [_size(group, sizes) for group in groups]
-        return nodes.op("Reshape", arranged, nodes.const(np.array(shape), "shape"), allowzero=1)
+        return nodes("Reshape", arranged, nodes.constant(np.array(shape), "shape"), allowzero=1)
 
-    product = nodes.op("MatMul", flat(a, rows, inner), flat(b, inner, columns))
+    product = nodes("MatMul", flat(a, rows, inner), flat(b, inner, columns))
     term = batch + rows + columns
-    shape = nodes.const(np.array([sizes[x] for x in term], np.int64), "shape")
-    return nodes.op("Reshape", product, shape, allowzero=1), term
+    shape = nodes.constant(np.array([sizes[x] for x in term], np.int64), "shape")
+    return nodes("Reshape", product, shape, allowzero=1), term
 
 
 def _size(letters: str, sizes: dict[str, int]) -> int:

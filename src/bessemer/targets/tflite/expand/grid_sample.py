@@ -26,23 +26,23 @@ class Sampler:
         self.align = bool(node.attributes.get_int("align_corners", 0))
         self.padding = node.attributes.get_string("padding_mode", "zeros")
         rank, self.batch = len(shape), shape[0]
-        last = nodes.op("Transpose", node.inputs[0], perm=[0, *range(2, rank), 1])
-        self.pixels = nodes.op("Reshape", last, nodes.const(np.array([-1, shape[1]]), "shape"))
+        last = nodes("Transpose", node.inputs[0], perm=[0, *range(2, rank), 1])
+        self.pixels = nodes("Reshape", last, nodes.constant(np.array([-1, shape[1]]), "shape"))
 
     def number(self, x: float) -> ir.Value:
         """A float scalar."""
-        return self.nodes.const(np.array(x, np.float32), "number")
+        return self.nodes.constant(np.array(x, np.float32), "number")
 
     def position(self, grid: ir.Value, axis: int) -> ir.Value:
         """Pixel coordinate along spatial `axis`; the grid holds them last axis first, in [-1, 1]."""
         n, size = self.nodes, self.sizes[axis]
-        place = n.const(np.array(len(self.sizes) - 1 - axis), "place")
-        g = n.op("Gather", grid, place, axis=-1)
+        place = n.constant(np.array(len(self.sizes) - 1 - axis), "place")
+        g = n("Gather", grid, place, axis=-1)
         if self.align:
             factor, offset = (size - 1) / 2, (size - 1) / 2
         else:
             factor, offset = size / 2, (size - 1) / 2
-        return n.op("Add", n.op("Mul", g, self.number(factor)), self.number(offset))
+        return n("Add", n("Mul", g, self.number(factor)), self.number(offset))
 
     def inside(self, at: ir.Value, axis: int) -> tuple[ir.Value, ir.Value | None]:
         """A whole coordinate brought inside, and what its pixel counts (None: 1)."""
@@ -50,9 +50,9 @@ class Sampler:
         weight = None
         if self.padding == "reflection":
             at = self.reflected(at, size)
-        clipped = n.op("Clip", at, self.number(0), self.number(size - 1))
+        clipped = n("Clip", at, self.number(0), self.number(size - 1))
         if self.padding == "zeros":
-            weight = n.op("Cast", n.op("Equal", clipped, at), to=FLOAT)
+            weight = n("Cast", n("Equal", clipped, at), to=FLOAT)
         return clipped, weight
 
     def reflected(self, at: ir.Value, size: int) -> ir.Value:
@@ -60,31 +60,31 @@ class Sampler:
         n, low = self.nodes, 0.0 if self.align else -0.5
         span = float(size - 1 if self.align else size)
         if span == 0:
-            return n.op("Mul", at, self.number(0))
-        x = n.op("Sub", at, self.number(low))
-        turns = n.op("Floor", n.op("Mul", x, self.number(1 / (2 * span))))
-        rest = n.op("Sub", x, n.op("Mul", turns, self.number(2 * span)))
-        away = n.op("Abs", n.op("Sub", rest, self.number(span)))
-        return n.op("Sub", self.number(low + span), away)
+            return n("Mul", at, self.number(0))
+        x = n("Sub", at, self.number(low))
+        turns = n("Floor", n("Mul", x, self.number(1 / (2 * span))))
+        rest = n("Sub", x, n("Mul", turns, self.number(2 * span)))
+        away = n("Abs", n("Sub", rest, self.number(span)))
+        return n("Sub", self.number(low + span), away)
 
     def read(self, corner: Sequence[ir.Value], factors: Sequence[ir.Value]) -> ir.Value:
         """Pixels (N, ..., C) at whole coordinates, times the factors."""
         n = self.nodes
         shape = [self.batch] + [1] * len(self.sizes)
-        index = n.const(np.arange(self.batch, dtype=np.int32).reshape(shape), "batch")
+        index = n.constant(np.arange(self.batch, dtype=np.int32).reshape(shape), "batch")
         counts = list(factors)
         for axis, at in enumerate(corner):
             whole, weight = self.inside(at, axis)
-            index = n.op("Mul", index, n.const(np.array(self.sizes[axis], np.int32), "size"))
-            index = n.op("Add", index, n.op("Cast", whole, to=INT32))
+            index = n("Mul", index, n.constant(np.array(self.sizes[axis], np.int32), "size"))
+            index = n("Add", index, n("Cast", whole, to=INT32))
             counts += [] if weight is None else [weight]
-        pixels = n.op("Gather", self.pixels, index, axis=0)
+        pixels = n("Gather", self.pixels, index, axis=0)
         if not counts:
             return pixels
         total = counts[0]
         for count in counts[1:]:
-            total = n.op("Mul", total, count)
-        return n.op("Mul", pixels, n.op("Unsqueeze", total, n.const(np.array([-1]), "axis")))
+            total = n("Mul", total, count)
+        return n("Mul", pixels, n("Unsqueeze", total, n.constant(np.array([-1]), "axis")))
 
 
 @expand("GridSample", needs="known shapes, and linear or nearest sampling")
@@ -97,17 +97,17 @@ def grid_sample(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     sampler = Sampler(nodes, node, shape)
     at = [sampler.position(grid, axis) for axis in range(len(sampler.sizes))]
     nearest = mode == "nearest"
-    total = sampler.read([nodes.op("Round", x) for x in at], []) if nearest else _linear(nodes, sampler, at)
+    total = sampler.read([nodes("Round", x) for x in at], []) if nearest else _linear(nodes, sampler, at)
     rank = len(shape)
-    return [nodes.op("Transpose", total, perm=[0, rank - 1, *range(1, rank - 1)])]
+    return [nodes("Transpose", total, perm=[0, rank - 1, *range(1, rank - 1)])]
 
 
 def _linear(nodes: Nodes, sampler: Sampler, at: Sequence[ir.Value]) -> ir.Value:
     """The weighted corners of the cell around each point."""
-    low = [nodes.op("Floor", x) for x in at]
-    high = [nodes.op("Add", x, sampler.number(1)) for x in low]
-    share = [nodes.op("Sub", x, y) for x, y in zip(at, low, strict=True)]
-    rest = [nodes.op("Sub", sampler.number(1), x) for x in share]
+    low = [nodes("Floor", x) for x in at]
+    high = [nodes("Add", x, sampler.number(1)) for x in low]
+    share = [nodes("Sub", x, y) for x, y in zip(at, low, strict=True)]
+    rest = [nodes("Sub", sampler.number(1), x) for x in share]
     parts = []
     for choice in product((0, 1), repeat=len(at)):
         corner = [high[axis] if up else low[axis] for axis, up in enumerate(choice)]
@@ -115,5 +115,5 @@ def _linear(nodes: Nodes, sampler: Sampler, at: Sequence[ir.Value]) -> ir.Value:
         parts.append(sampler.read(corner, factors))
     total = parts[0]
     for part in parts[1:]:
-        total = nodes.op("Add", total, part)
+        total = nodes("Add", total, part)
     return total

@@ -21,13 +21,13 @@ EXACT = 256
 
 def _centred(nodes: Nodes, x: ir.Value, zero: ir.Value | None, *, row: bool) -> ir.Value:
     """x - zero point in float32; a zero point per row stands as a column."""
-    real = nodes.op("Cast", x, to=FLOAT)
+    real = nodes("Cast", x, to=FLOAT)
     if zero is None:
         return real
-    offset = nodes.op("Cast", zero, to=FLOAT)
+    offset = nodes("Cast", zero, to=FLOAT)
     if row and zero.shape is not None and len(zero.shape) == 1 and zero.shape[0] != 1:
-        offset = nodes.op("Unsqueeze", offset, nodes.const(np.array([1]), "axes"))
-    return nodes.op("Sub", real, offset)
+        offset = nodes("Unsqueeze", offset, nodes.constant(np.array([1]), "axes"))
+    return nodes("Sub", real, offset)
 
 
 def _chunks(size: int, most: int) -> list[int]:
@@ -48,21 +48,21 @@ def matmul_integer(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     right = _centred(nodes, b, _input(node, 3), row=False)
     sizes = _chunks(a.shape[-1], EXACT)
     if len(sizes) == 1:
-        return [nodes.op("Cast", nodes.op("MatMul", left, right), to=INT32)]
+        return [nodes("Cast", nodes("MatMul", left, right), to=INT32)]
     if len(b.shape) < 2:
         return None
-    split = nodes.const(np.array(sizes), "split")
-    lefts = nodes.ops("Split", left, split, outputs=len(sizes), axis=len(a.shape) - 1)
-    rights = nodes.ops("Split", right, split, outputs=len(sizes), axis=len(b.shape) - 2)
-    return [_summed(nodes, [nodes.op("MatMul", p, q) for p, q in zip(lefts, rights, strict=True)])]
+    split = nodes.constant(np.array(sizes), "split")
+    lefts = nodes.several(len(sizes), "Split", left, split, axis=len(a.shape) - 1)
+    rights = nodes.several(len(sizes), "Split", right, split, axis=len(b.shape) - 2)
+    return [_summed(nodes, [nodes("MatMul", p, q) for p, q in zip(lefts, rights, strict=True)])]
 
 
 def _summed(nodes: Nodes, parts: Sequence[ir.Value]) -> ir.Value:
     """The parts, which hold whole numbers, added as INT32."""
-    whole = [nodes.op("Cast", part, to=INT32) for part in parts]
+    whole = [nodes("Cast", part, to=INT32) for part in parts]
     total = whole[0]
     for part in whole[1:]:
-        total = nodes.op("Add", total, part)
+        total = nodes("Add", total, part)
     return total
 
 
@@ -81,11 +81,11 @@ def conv_integer(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     sizes = _chunks(shape[1], most)
     if len(sizes) == 1:
-        return [nodes.op("Cast", nodes.op("Conv", left, right, **attributes), to=INT32)]
+        return [nodes("Cast", nodes("Conv", left, right, **attributes), to=INT32)]
     if node.attributes.get_int("group", 1) != 1:
         return None
-    split = nodes.const(np.array(sizes), "split")
-    lefts = nodes.ops("Split", left, split, outputs=len(sizes), axis=1)
-    rights = nodes.ops("Split", right, split, outputs=len(sizes), axis=1)
+    split = nodes.constant(np.array(sizes), "split")
+    lefts = nodes.several(len(sizes), "Split", left, split, axis=1)
+    rights = nodes.several(len(sizes), "Split", right, split, axis=1)
     pairs = zip(lefts, rights, strict=True)
-    return [_summed(nodes, [nodes.op("Conv", p, q, **attributes) for p, q in pairs])]
+    return [_summed(nodes, [nodes("Conv", p, q, **attributes) for p, q in pairs])]

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def _powered(nodes: Nodes, x: ir.Value, p: int) -> ir.Value:
     if p == 2:
-        return nodes.op("Mul", x, x)
-    size = nodes.op("Abs", x)
-    return size if p == 1 else nodes.op("Pow", size, nodes.const(np.array(p, np.float32), "p"))
+        return nodes("Mul", x, x)
+    size = nodes("Abs", x)
+    return size if p == 1 else nodes("Pow", size, nodes.constant(np.array(p, np.float32), "p"))
 
 
 def _root(nodes: Nodes, x: ir.Value, p: int) -> ir.Value:
     if p == 2:
-        return nodes.op("Sqrt", x)
-    return x if p == 1 else nodes.op("Pow", x, nodes.const(np.array(1 / p, np.float32), "root"))
+        return nodes("Sqrt", x)
+    return x if p == 1 else nodes("Pow", x, nodes.constant(np.array(1 / p, np.float32), "root"))
 
 
 @expand("LpPool", needs="output sizes that are rounded down")
@@ -36,8 +36,8 @@ def lp_pool(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
         return None
     attributes = {name: item.value for name, item in node.attributes.items() if name != "p"}
     window = float(np.prod(node.attributes.get_ints("kernel_shape")))
-    mean = nodes.op("AveragePool", _powered(nodes, x, p), count_include_pad=1, **attributes)
-    return [_root(nodes, nodes.op("Mul", mean, nodes.const(np.array(window, np.float32), "window")), p)]
+    mean = nodes("AveragePool", _powered(nodes, x, p), count_include_pad=1, **attributes)
+    return [_root(nodes, nodes("Mul", mean, nodes.constant(np.array(window, np.float32), "window")), p)]
 
 
 @expand("GlobalLpPool", needs="a known rank")
@@ -46,5 +46,5 @@ def global_lp_pool(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     x, p = node.inputs[0], node.attributes.get_int("p", 2)
     if x is None or x.shape is None:
         return None
-    axes = nodes.const(np.arange(2, len(x.shape)), "axes")
-    return [_root(nodes, nodes.op("ReduceSum", _powered(nodes, x, p), axes, keepdims=1), p)]
+    axes = nodes.constant(np.arange(2, len(x.shape)), "axes")
+    return [_root(nodes, nodes("ReduceSum", _powered(nodes, x, p), axes, keepdims=1), p)]

@@ -24,7 +24,7 @@ class Body:
     def __init__(self, nodes: Nodes, graph: ir.Graph) -> None:
         self.nodes, self.graph = nodes, graph
         self.held = {
-            id(value): nodes.const(value.const_value.numpy(), name)
+            id(value): nodes.constant(value.const_value.numpy(), name)
             for name, value in graph.initializers.items()
             if value.const_value is not None
         }
@@ -35,7 +35,7 @@ class Body:
         table.update((id(v), given) for v, given in zip(self.graph.inputs, arguments, strict=True))
         for node in self.graph:
             inputs = [None if v is None else table.get(id(v), v) for v in node.inputs]
-            outputs = self.nodes.copy(node, inputs)
+            outputs = self.nodes.clone(node, inputs)
             table.update((id(old), new) for old, new in zip(node.outputs, outputs, strict=True))
         return [table.get(id(v), v) for v in self.graph.outputs]
 
@@ -79,7 +79,7 @@ def scan(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
 
 
 def _taken(nodes: Nodes, v: ir.Value, axis: int, place: int) -> ir.Value:
-    return nodes.op("Gather", v, nodes.const(np.array(place, np.int64), "step"), axis=axis)
+    return nodes("Gather", v, nodes.constant(np.array(place, np.int64), "step"), axis=axis)
 
 
 def _joined(nodes: Nodes, node: ir.Node, seen: list[list[ir.Value]]) -> list[ir.Value]:
@@ -91,9 +91,9 @@ def _joined(nodes: Nodes, node: ir.Node, seen: list[list[ir.Value]]) -> list[ir.
     for place in range(count):
         values = [results[place] for results in seen]
         values = values[::-1] if turned[place] else values
-        where = nodes.const(np.array([axes[place]], np.int64), "axis")
+        where = nodes.constant(np.array([axes[place]], np.int64), "axis")
         joined.append(
-            nodes.op("Concat", *(nodes.op("Unsqueeze", v, where) for v in values), axis=axes[place])
+            nodes("Concat", *(nodes("Unsqueeze", v, where) for v in values), axis=axes[place])
         )
     return joined
 
@@ -111,9 +111,9 @@ def loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     if not writable(graph, int(trips)) or not _goes_on(graph):
         return None
     body, states = Body(nodes, graph), [v for v in node.inputs[2:] if v is not None]
-    yes, seen = nodes.const(np.array(True), "condition"), list[list["ir.Value"]]()
+    yes, seen = nodes.constant(np.array(True), "condition"), list[list["ir.Value"]]()
     for step in range(int(trips)):
-        results = body.write([nodes.const(np.array(step, np.int64), "step"), yes, *states])
+        results = body.write([nodes.constant(np.array(step, np.int64), "step"), yes, *states])
         states = results[1 : 1 + len(states)]
         seen.append(results[1 + len(states) :])
     return [*states, *_joined(nodes, node, seen)]

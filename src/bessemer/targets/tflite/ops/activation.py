@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import (
+    ACTIVATION,
     activation_of,
     compute_as,
     optional,
@@ -219,8 +221,11 @@ def selu(ctx: Context, node: ir.Node) -> None:
 
 @lower("HardSigmoid")
 def hard_sigmoid(ctx: Context, node: ir.Node) -> None:
-    """max(0, min(1, alpha x + beta))."""
+    """max(0, min(1, alpha x + beta)); the usual one is relu6(x + 3) / 6, which is two kernels."""
     chain = Chain(ctx, node)
+    if math.isclose(chain.number("alpha", 0.2), 1 / 6, rel_tol=1e-6) and chain.number("beta", 0.5) == 0.5:
+        chain.end("MUL", chain.op("ADD", chain.x, 3.0, fused_activation_function=ACTIVATION["RELU6"]), 1 / 6)
+        return
     line = chain.op("ADD", chain.op("MUL", chain.x, chain.number("alpha", 0.2)), chain.number("beta", 0.5))
     chain.end("MAXIMUM", chain.op("MINIMUM", line, 1.0), 0.0)
 

@@ -103,6 +103,19 @@ def instance_normalization(ctx: Context, node: ir.Node) -> None:
     ctx.emit("ADD", [scaled, steps.per_channel(value(node, 2))], [ctx.out(node.outputs[0], perm)])
 
 
+@lower("RMSNormalization")
+def rms_normalization(ctx: Context, node: ir.Node) -> None:
+    """Over the root of the mean square along the last axes, times the scale."""
+    source = value(node, 0)
+    need_type(ctx, source, "FLOAT32")
+    rank = ctx.rank(source)
+    steps, x = Steps(ctx, identity(rank)), ctx.tensor(source)
+    epsilon = float(node.attributes.get_float("epsilon", 1e-5))
+    square = steps.mean(steps.op("MUL", x, x), range(node.attributes.get_int("axis", -1) % rank, rank))
+    spread = steps.op("RSQRT", steps.op("ADD", square, steps.number(epsilon)))
+    ctx.emit("MUL", [steps.op("MUL", x, spread), ctx.tensor(value(node, 1))], [ctx.out(node.outputs[0])])
+
+
 @lower("LayerNormalization")
 def layer_normalization(ctx: Context, node: ir.Node) -> None:
     """Standardized over the last axes, in logical order because scale and bias broadcast there."""
