@@ -14,3 +14,8 @@ HYBRID_KEY = "bessemer.hybrid"
 
 FUSED_KEY = "bessemer.fused"
 """In `Node.meta`: the source spelled this operator out, so a file may spell it out again at an older opset."""
+
+WIDENED_KEY = "bessemer.widened"
+"""In `Node.meta` of a Cast: it only returns from a wider type in which the opset has the operator before it; a target
+that computes narrow floats in float32 anyway leaves it out.
+"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bessemer.ir.canonical import WIDENED_KEY
 from bessemer.ir.encoding import encoding_of
 from bessemer.passes.opset.registry import around, set_input, take_over
 from bessemer.passes.opset.schemas import allowed, exists, spelled, wrong_type
@@ -151,5 +152,8 @@ def _cast_output(node: onnx_ir.Node, place: int, wide: onnx_ir.DataType) -> None
     if value.dtype is None or value.dtype == wide:
         return
     back = around(node, "Cast", [value], after=True, suffix=f"_back_{place}", to=int(value.dtype))
+    producer = back.producer()
+    if producer is not None and wide.is_floating_point():
+        producer.meta[WIDENED_KEY] = True
     take_over(node, place, back)
     value.type = onnx_ir.TensorType(wide)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bessemer.ir.canonical import WIDENED_KEY
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import compute_as, store, value
 from bessemer.targets.tflite.ops.elementwise import binary_perm, operand, wider_shape
@@ -65,6 +66,10 @@ def cast(ctx: Context, node: ir.Node) -> None:
     if x.dtype is None or y.dtype is None:
         raise Blocked("type", f"the type of '{x.name}' is unknown")
     wanted, given = y.dtype.name, x.dtype.name
+    if WIDENED_KEY in node.meta and ctx.type(x) == ctx.type(y):
+        perm = ctx.perm(x)
+        ctx.alias(y, ctx.tensor(x, perm), perm)
+        return
     if wanted not in EXACT:
         raise Blocked("type", f"LiteRT has no conversion to {wanted}")
     if given in ("UINT64", "COMPLEX64", "COMPLEX128"):
