@@ -1,0 +1,124 @@
+"""Ranges become encodings on values, weights and biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, set_weight
+from bessemer.ir.types import Array
+from bessemer.passes.qdq import holder, integer_range, quantize
+from bessemer.passes.rewrite import constant
+from bessemer.quantize.plan import Group, Plan, Product
+from bessemer.quantize.ranges import Range
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+SMALLEST = float(np.finfo(np.float32).tiny) * 2**20
+"""Scales stay far from subnormal: products of two of them must be normal numbers too."""
+
+
+def activation_encoding(span: Range, dtype: str, *, symmetric: bool) -> Encoding:
+    """Per tensor: s = (high - low) / (2^b - 1), z = lowest integer - low / s rounded, so that 0 is exact.
+
+    Jacob et al., arXiv 1712.05877, equation 1 and section 3. symmetric: zero point 0, the lowest integer unused.
+    """
+    low, high = min(span[0], 0.0), max(span[1], 0.0)
+    first, last = integer_range(dtype)
+    if symmetric:
+        scale = np.float32(max(max(-low, high) / last, SMALLEST))
+        return Encoding(dtype, np.asarray(scale), np.zeros((), holder(dtype)))
+    scale = np.float32(max((high - low) / (last - first), SMALLEST))
+    zero = int(np.clip(np.rint(first - low / float(scale)), first, last))
+    return Encoding(dtype, np.asarray(scale), np.asarray(zero, holder(dtype)))
+
+
+def weight_encoding(weight: Array, axis: int | None, dtype: str = "INT8") -> Encoding:
+    """Symmetric, the lowest integer unused: s = max|w| / (2^(b-1) - 1) for each index of `axis` (None: one)."""
+    last = integer_range(dtype)[1]
+    size = np.abs(weight)
+    reach = size.max() if axis is None else np.moveaxis(size, axis, 0).reshape(weight.shape[axis], -1).max(1)
+    scale = np.maximum(np.asarray(reach, np.float32) / np.float32(last), np.float32(SMALLEST))
+    return Encoding(dtype, scale, np.zeros(scale.shape, holder(dtype)), axis)
+
+
+def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range]) -> None:
+    """Attach every encoding of `plan`; `ranges` by the group's place in it."""
+    for place, group in enumerate(plan.groups):
+        _assign_group(group, plan, ranges[place])
+    for product in plan.products:
+        assign_product(graph, product, plan)
+
+
+def _assign_group(group: Group, plan: Plan, span: Range) -> None:
+    scheme = plan.scheme
+    encoding = activation_encoding(span, scheme.activations, symmetric=scheme.symmetric)
+    if group.fixed is not None:
+        scale, zero = group.fixed
+        kind = holder(scheme.activations)
+        encoding = Encoding(scheme.activations, np.asarray(scale, np.float32), np.asarray(zero, kind))
+    for value in group.values:
+        set_encoding(value, encoding)
+    for value in group.constants:
+        real = held(value)
+        set_weight(value, QuantizedWeight(quantize(real, encoding), encoding))
+
+
+def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan) -> None:
+    """Integers for the weight of one node, and for its bias in units of input scale times weight scale."""
+    if encoding_of(product.weight) is None:
+        real = held(product.weight)
+        encoding = weight_encoding(real, product.axis if plan.scheme.per_channel else None, plan.scheme.weights)
+        encoding = wide_enough(encoding, product)
+        set_weight(product.weight, QuantizedWeight(quantize(real, encoding), encoding))
+    if product.bias is not None:
+        assign_bias(graph, product)
+
+
+def wide_enough(encoding: Encoding, product: Product) -> Encoding:
+    """Scales raised where the bias would not fit in 32 bits: a channel of tiny weights beside a large bias."""
+    source = encoding_of(product.node.inputs[0])
+    if product.bias is None or source is None:
+        return encoding
+    least = np.abs(held(product.bias)).reshape(-1) / (np.float64(source.scale) * 2**30)
+    least = least.max() if encoding.per_tensor else least
+    if least.shape != encoding.scale.shape:
+        return encoding
+    scale = np.maximum(encoding.scale, least.astype(np.float32))
+    return Encoding(encoding.dtype, np.asarray(scale), encoding.zero_point, encoding.axis)
+
+
+def assign_bias(graph: onnx_ir.Graph, product: Product) -> None:
+    """INT32 at the accumulator's scale; a bias that several nodes share is given to each by itself."""
+    bias, weight = product.bias, encoding_of(product.weight)
+    source = encoding_of(product.node.inputs[0])
+    if bias is None or weight is None or source is None or bias.shape is None or len(bias.shape) != 1:
+        return
+    real = held(bias)
+    scale = np.asarray(np.float32(source.scale) * weight.scale.astype(np.float32), np.float32)
+    axis = None if scale.ndim == 0 else 0
+    encoding = Encoding("INT32", scale, np.zeros(scale.shape, np.int32), axis)
+    steps = np.clip(np.rint(real.astype(np.float64) / scale.astype(np.float64)), -(2**31) + 1, 2**31 - 1)
+    set_weight(own(graph, bias, product.node, 2), QuantizedWeight(steps.astype(np.int32), encoding))
+
+
+def own(graph: onnx_ir.Graph, value: onnx_ir.Value, node: onnx_ir.Node, place: int) -> onnx_ir.Value:
+    """The constant as input `place` of `node`, a copy where others read it too."""
+    from bessemer.passes.rewrite import make_constant
+
+    if len(value.uses()) == 1:
+        return value
+    copy = make_constant(graph, held(value), f"{value.name}_{node.name or node.op_type}")
+    node.replace_input_with(place, copy)
+    return copy
+
+
+def held(value: onnx_ir.Value) -> Array:
+    """The array of a constant."""
+    array = constant(value, limit=1 << 62)
+    if array is None:
+        raise ValueError(f"'{value.name}' is no constant")
+    return np.asarray(array, np.float32)
