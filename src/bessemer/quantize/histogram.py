@@ -43,7 +43,7 @@ class Histogram:
         """Take in one array of floats of any shape."""
         flat = np.ascontiguousarray(array, np.float32).reshape(-1)
         if not flat.size:
-            return
+            return None
         low, high = float(flat.min()), float(flat.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             kept = flat[np.isfinite(flat)]

@@ -31,7 +31,7 @@ class Group:
     fixed: tuple[float, int] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Product:
     """A node whose constant weight becomes integers: `axis` counts its output channels."""
 
