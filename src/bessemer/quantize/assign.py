@@ -70,7 +70,7 @@ def _assign_group(group: Group, plan: Plan, span: Range) -> None:
 def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan) -> None:
     """Integers for the weight of one node, and for its bias in units of input scale times weight scale."""
     if encoding_of(product.weight) is None:
-        real = held(product.weight)
+        product.real = real = held(product.weight)
         encoding = weight_encoding(real, product.axis if plan.scheme.per_channel else None, plan.scheme.weights)
         encoding = wide_enough(encoding, product)
         set_weight(product.weight, QuantizedWeight(quantize(real, encoding), encoding))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.model import layer_of
+from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant, is_constant
 from bessemer.quantize.scheme import ACTIVATED, DATA_ONLY, FIXED, INTEGER, PRODUCTS, SAME, Scheme
 
@@ -39,6 +40,8 @@ class Product:
     weight: onnx_ir.Value
     axis: int
     bias: onnx_ir.Value | None = None
+    real: Array | None = None
+    """The float weight, once integers have taken its place."""
 
     @property
     def name(self) -> str:

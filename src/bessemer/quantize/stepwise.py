@@ -1,15 +1,17 @@
 """Run a graph piece by piece over many samples: what layer-wise algorithms stand on.
 
-A piece ends with a stop (a node whose raw result somebody wants to see or correct). Between pieces only the values
+A walk stops before nodes whose weights somebody wants to choose, or whose raw result to correct. Between pieces only the values
 that later nodes read are kept, so memory is samples x the widest cut of the graph, never samples x all layers.
 Encodings act where a value is read: each piece quantizes what it is fed, so a result is seen as the node made it.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bessemer.ir.encoding import WEIGHT_KEY, encoding_of, set_encoding
 from bessemer.ir.types import Array
@@ -24,19 +26,34 @@ Arrays = list[Array]
 """One array for each sample."""
 
 
-@dataclass
+SPILL = 1 << 27
+"""Bytes of one value over all samples from which on it is kept in a file."""
+
+
 class Stop:
-    """Where a walk stands: `node` has run, `results` are its raw outputs, one per sample.
+    """Where a walk stands: right before `node`."""
 
-    What is written into `results` is what the following pieces read.
-    """
+    def __init__(self, walk: Walk, node: onnx_ir.Node, later: list[onnx_ir.Node]) -> None:
+        self.node, self._walk, self._later, self._done = node, walk, later, False
 
-    node: onnx_ir.Node
-    results: Arrays
+    def inputs(self, place: int = 0) -> Arrays:
+        """What the node will read as input `place`, one array per sample, not quantized yet."""
+        value = self.node.inputs[place]
+        return self._walk.kept[(value.name or "") if value is not None else ""]
+
+    def run(self) -> Arrays:
+        """The node's raw outputs, one per sample, with the weights that it has now; computed once.
+
+        The list may be written to: the walk goes on with what it holds.
+        """
+        if not self._done:
+            self._walk.advance([self.node], self._later)
+            self._done = True
+        return self._walk.kept[self.node.outputs[0].name or ""]
 
 
 class Walk:
-    """A pass over `graph` that stops behind each of `stops`. Weights may be changed at a stop for nodes ahead."""
+    """A pass over `graph` that stops before each of `stops`; weights may be changed there for nodes ahead."""
 
     def __init__(
         self, graph: onnx_ir.Model, stops: Sequence[onnx_ir.Node], samples: Sequence[Sample]
@@ -52,16 +69,14 @@ class Walk:
         for place, node in enumerate(nodes):
             if node not in self.stops:
                 continue
-            self._run(nodes[start : place + 1], nodes[place + 1 :])
+            if start < place:
+                self.advance(nodes[start:place], nodes[place:])
             start = place + 1
-            yield Stop(node, self.kept[node.outputs[0].name or ""])
+            stop = Stop(self, node, nodes[start:])
+            yield stop
+            stop.run()
 
-    def inputs_of(self, node: onnx_ir.Node, place: int = 0) -> Arrays:
-        """What `node` will read (before its quantization), when the walk stands right before it."""
-        value = node.inputs[place]
-        return self.kept[(value.name or "") if value is not None else ""]
-
-    def _run(self, nodes: list[onnx_ir.Node], later: list[onnx_ir.Node]) -> None:
+    def advance(self, nodes: list[onnx_ir.Node], later: list[onnx_ir.Node]) -> None:
         """Run `nodes` on what is kept; keep what the later ones read, and the last node's result."""
         made = {value for node in nodes for value in node.outputs}
         wanted = _read(later) | {nodes[-1].outputs[0]}
@@ -72,9 +87,18 @@ class Walk:
         for index in range(len(self.samples)):
             found = runner.run({value.name or "": self.kept[value.name or ""][index] for value in feeds})
             for name, array in found.items():
-                fresh[name].append(array)
+                fresh[name].append(self._stored(array))
         alive = {value.name for value in wanted}
         self.kept = {name: arrays for name, arrays in self.kept.items() if name in alive} | fresh
+
+    def _stored(self, array: Array) -> Array:
+        """In memory, or in a file that nobody names where all samples together are large."""
+        if array.nbytes * len(self.samples) < SPILL:
+            return array
+        with tempfile.TemporaryFile(prefix="bessemer-walk-") as file:
+            held: Array = np.memmap(file, array.dtype, "w+", shape=array.shape)
+        held[...] = array
+        return held
 
 
 def _read(nodes: Sequence[onnx_ir.Node]) -> set[onnx_ir.Value]:

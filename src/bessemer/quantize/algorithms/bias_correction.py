@@ -64,12 +64,13 @@ def correct_biases(
     shifts = []
     for stop in Walk(model.graph, list(products), samples):
         name, axis = stop.node.outputs[0].name or "", channel_axis(stop.node)
-        delta = means[name] - channel_means(stop.results, axis)
+        results = stop.run()
+        delta = means[name] - channel_means(results, axis)
         size = float(np.abs(means[name]).mean()) or 1.0
         shifts.append(Shift(products[stop.node].name, float(np.abs(delta).mean()) / size))
         add_to_bias(model.graph.graph, products[stop.node], delta)
-        for index, array in enumerate(stop.results):
-            stop.results[index] = array + along(delta.astype(np.float32), axis, array.ndim)
+        for index, array in enumerate(results):
+            results[index] = array + along(delta.astype(np.float32), axis, array.ndim)
     return shifts
 
 
