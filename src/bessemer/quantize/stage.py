@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bessemer.ir.errors import UsageError
-from bessemer.ir.model import layer_of
+from bessemer.ir.model import Model, layer_of
+from bessemer.ir.types import Array
 from bessemer.quantize.assign import assign
 from bessemer.quantize.observe import Sample, Statistics, observe
 from bessemer.quantize.plan import Group, Plan, data_inputs, make_plan
 from bessemer.quantize.ranges import METHODS, Range, RangeMethod, choose
 from bessemer.quantize.scheme import PRODUCTS, SCHEMES
+from bessemer.runners.graph import GraphRunner
 
 if TYPE_CHECKING:
     import onnx_ir
 
-    from bessemer.ir.model import Model
+    from bessemer.quantize.algorithms.layerwise import Layerwise
 
 SIMILAR = 1.5
 """A Concat whose inputs' ranges are within this factor of its own shares one encoding with them: integers move
@@ -32,20 +37,65 @@ probabilities drowns the probabilities."""
 class Quantize:
     """Options of the stage.
 
-    precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen; keep: globs
-    of nodes, layers or operators that stay float.
+    precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen ('auto' tries
+    several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
+    that the data allows); keep: globs of nodes, layers or operators that stay float.
     """
 
     precision: str = "int8"
-    method: str = "mse"
+    method: str = "auto"
     percentile: float = 99.99
+    level: int | None = None
     keep: tuple[str, ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in SCHEMES:
             raise UsageError(f"'{self.precision}' is no static scheme", fix=f"Choose one of {', '.join(SCHEMES)}")
-        if self.method not in METHODS:
-            raise UsageError(f"There is no range method '{self.method}'", fix=f"Choose one of {', '.join(METHODS)}")
+        if self.method not in ("auto", *METHODS):
+            raise UsageError(
+                f"There is no range method '{self.method}'", fix=f"Choose auto or one of {', '.join(METHODS)}"
+            )
+        if self.level is not None and self.level not in LEVELS:
+            raise UsageError(
+                f"There is no optimisation level {self.level}", fix=f"Choose one of {', '.join(map(str, LEVELS))}"
+            )
+
+
+@dataclass(frozen=True)
+class Level:
+    """What an optimisation level does, and how many samples it needs."""
+
+    equalize: bool
+    correct: bool
+    rounding: bool
+    samples: int
+    title: str
+
+
+LEVELS = {
+    -100: Level(False, False, False, 1, "nothing but ranges"),
+    0: Level(True, False, False, 1, "equalization"),
+    1: Level(True, True, False, 16, "equalization, bias correction"),
+    3: Level(True, True, True, 256, "equalization, AdaRound on 256 samples, bias correction"),
+    4: Level(True, True, True, 1024, "equalization, AdaRound on 1,024 samples, bias correction"),
+}
+"""Optimisation levels; 2 is fine-tuning, which trains."""
+
+FEW = 16
+"""Below so many samples ranges are a guess: said in the report."""
+
+JUDGED = 16
+"""Samples, spread over the data, on whose outputs trials are compared."""
+
+
+@dataclass
+class Trial:
+    """One way to quantize, and the signal-to-noise ratio of its outputs in dB."""
+
+    method: str
+    steps: str
+    snr: float
 
 
 @dataclass
@@ -54,29 +104,167 @@ class Quantized:
 
     precision: str
     method: str
+    level: int
+    why: str
     samples: int
     values: int
     weights: int
+    snr: float
+    trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> Quantized:
-    """Choose encodings for a canonical float graph, in place. Raises UsageError for data that cannot serve."""
-    graph = model.graph.graph
-    plan = make_plan(graph, SCHEMES[how.precision], how.keep)
-    if not plan.products:
-        raise UsageError("There is nothing to quantize: no convolution or matrix product has a constant weight")
-    seen = observe(model.graph, wanted(plan), samples)
-    plan, ranges = settle(graph, plan, seen, how)
-    assign(graph, plan, ranges)
-    return Quantized(
-        how.precision,
-        how.method,
-        seen.samples,
-        sum(len(group.values) for group in plan.groups),
-        len(plan.products),
-        [(layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in plan.floats],
-    )
+def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
+    """The level and the reason. Raises UsageError for one that asks for more samples than there are."""
+    if how.level is None:
+        best = max(number for number, level in LEVELS.items() if level.samples <= samples)
+        above = [level.samples for number, level in LEVELS.items() if number > best]
+        more = f"; {min(above)} samples would allow more" if above else ""
+        return best, f"the highest that {samples} samples allow{more}"
+    need = LEVELS[how.level].samples
+    if samples < need:
+        raise UsageError(
+            f"Optimisation level {how.level} needs {need} calibration samples, there are {samples}",
+            fix="Give more data, or a lower level",
+        )
+    return how.level, "asked for"
+
+
+def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Model, Quantized]:
+    """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
+    from threadpoolctl import threadpool_limits
+
+    if not samples:
+        raise UsageError("The calibration data holds no sample")
+    number, why = choose_level(how, len(samples))
+    with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
+        bench = _Bench.of(model, how, LEVELS[number], samples)
+        best = bench.best()
+    made, record = best
+    record.level, record.why = number, why
+    if len(samples) < FEW:
+        record.notes.append(f"{len(samples)} calibration samples are few: ranges may not hold for other data")
+    return made, record
+
+
+class _Bench:
+    """Tries ways to quantize one model and keeps the best."""
+
+    def __init__(self, model: Model, how: Quantize, level: Level, samples: Sequence[Sample], judge: Judge) -> None:
+        self.model, self.how, self.level, self.samples, self.judge = model, how, level, samples, judge
+        plan = make_plan(model.graph.graph, SCHEMES[how.precision], how.keep)
+        if not plan.products:
+            raise UsageError("There is nothing to quantize: no convolution or matrix product has a constant weight")
+        self.seen = observe(model.graph, wanted(plan), samples)
+        self.trials: list[Trial] = []
+
+    @classmethod
+    def of(cls, model: Model, how: Quantize, level: Level, samples: Sequence[Sample]) -> _Bench:
+        """With the float model equalized where the level says so."""
+        from bessemer.quantize.algorithms.equalization import equalize
+
+        judge = Judge(model, spread(samples, JUDGED))
+        copy = clone(model)
+        if level.equalize:
+            equalize(copy, spread(samples, 64))
+        return cls(copy, how, level, samples, judge)
+
+    def best(self) -> tuple[Model, Quantized]:
+        """The best of all trials."""
+        methods = AUTO if self.how.method == "auto" else (self.how.method,)
+        plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
+        steps = self._layerwise()
+        refined = [self._try(record.method, steps) for _, record in plain[:2]] if steps is not None else []
+        chosen = max((*plain, *refined), key=lambda item: item[1].snr)
+        chosen[1].trials = self.trials
+        return chosen
+
+    def _layerwise(self) -> Layerwise | None:
+        from bessemer.quantize.algorithms.adaround import AdaRound
+        from bessemer.quantize.algorithms.layerwise import Layerwise
+
+        if not self.level.correct:
+            return None
+        return Layerwise(AdaRound(seed=self.how.seed) if self.level.rounding else None)
+
+    def _try(self, method: str, steps: Layerwise | None) -> tuple[Model, Quantized]:
+        from bessemer.quantize.algorithms.layerwise import walk_layers
+
+        made = clone(self.model)
+        graph = made.graph.graph
+        plan = make_plan(graph, SCHEMES[self.how.precision], self.how.keep)
+        plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
+        assign(graph, plan, ranges)
+        if steps is not None:
+            count = self.level.samples if steps.rounding is not None else CORRECTED
+            walk_layers(made, self.model.graph, plan, spread(self.samples, count), steps)
+        snr = self.judge(made)
+        self.trials.append(Trial(method, steps.title if steps is not None else "", snr))
+        return made, _record(plan, self.how, method, self.seen.samples, snr)
+
+
+AUTO = ("minmax", "mse", "percentile")
+"""Methods that 'auto' tries."""
+
+CORRECTED = 64
+"""Samples for bias correction."""
+
+
+def _record(plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
+    floats = [(layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in plan.floats]
+    values = sum(len(group.values) for group in plan.groups)
+    return Quantized(how.precision, method, 0, "", samples, values, len(plan.products), snr, floats=floats)
+
+
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """At most `count` samples, evenly spread."""
+    if len(samples) <= count:
+        return list(samples)
+    return [samples[place * len(samples) // count] for place in range(count)]
+
+
+def clone(model: Model) -> Model:
+    """The graph is cloned, tensors are shared."""
+    return Model(model.graph.clone(), model.origin, list(model.notes))
+
+
+class Judge:
+    """Signal-to-noise ratio of a quantized model's outputs against the float model's, emulated on the same samples."""
+
+    def __init__(self, model: Model, samples: Sequence[Sample]) -> None:
+        self.samples = samples
+        runner = GraphRunner(model.graph)
+        self.wanted = [runner.run(sample) for sample in samples]
+
+    def __call__(self, model: Model) -> float:
+        """In dB, over all outputs by their relative noise."""
+        runner = GraphRunner(emulated(model.graph), optimize=False)
+        signal, noise = dict[str, float](), dict[str, float]()
+        for sample, want in zip(self.samples, self.wanted, strict=True):
+            for (name, right), got in zip(want.items(), runner.run(sample).values(), strict=True):
+                if right.dtype.kind != "f":
+                    continue
+                signal[name] = signal.get(name, 0) + energy(right)
+                noise[name] = noise.get(name, 0) + energy(got - right)
+        shares = [noise[name] / max(signal[name], 1e-30) for name in signal]
+        return -10 * math.log10(max(sum(shares) / len(shares), 1e-14)) if shares else 0.0
+
+
+def energy(array: Array) -> float:
+    """Sum of squares, in double precision."""
+    wide: Array = np.asarray(array, np.float64)
+    return float(np.vdot(wide, wide))
+
+
+def emulated(graph: onnx_ir.Model) -> onnx_ir.Model:
+    """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic."""
+    from bessemer.ir.canonical import OPSET
+    from bessemer.passes.materialize import MaterializeQdq
+
+    copy = graph.clone()
+    MaterializeQdq(OPSET).run(copy)
+    return copy
 
 
 def wanted(plan: Plan) -> list[str]:
@@ -123,11 +311,11 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
 def _concats(graph: onnx_ir.Graph, plan: Plan) -> list[tuple[onnx_ir.Node, list[int], int]]:
     """Integer Concats with the places of their inputs' groups and of their output's."""
     place = {value: index for index, group in enumerate(plan.groups) for value in (*group.values, *group.constants)}
-    found = []
-    for node in graph:
-        if node.op_type == "Concat" and node.outputs[0] in place:
-            found.append((node, [place[value] for value in data_inputs(node)], place[node.outputs[0]]))
-    return found
+    return [
+        (node, [place[value] for value in data_inputs(node)], place[node.outputs[0]])
+        for node in graph
+        if node.op_type == "Concat" and node.outputs[0] in place
+    ]
 
 
 def width(plan: Plan, ranges: dict[int, Range], place: int) -> float:

@@ -1,7 +1,7 @@
 """Run a graph piece by piece over many samples: what layer-wise algorithms stand on.
 
-A walk stops before nodes whose weights somebody wants to choose, or whose raw result to correct. Between pieces only the values
-that later nodes read are kept, so memory is samples x the widest cut of the graph, never samples x all layers.
+A walk stops before nodes whose weights somebody wants to choose, or whose raw result to correct. Between pieces only
+the values that later nodes read are kept, so memory is samples x the widest cut of the graph, never samples x all layers.
 Encodings act where a value is read: each piece quantizes what it is fed, so a result is seen as the node made it.
 """
 

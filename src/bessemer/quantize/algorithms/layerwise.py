@@ -32,6 +32,12 @@ class Layerwise:
     rounding: AdaRound | None = None
     correct: bool = True
 
+    @property
+    def title(self) -> str:
+        """As the report says it."""
+        steps = ["AdaRound"] * (self.rounding is not None) + ["bias correction"] * self.correct
+        return ", ".join(steps)
+
 
 def walk_layers(model: Model, teacher: onnx_ir.Model, plan: Plan, samples: Sequence[Sample], how: Layerwise) -> None:
     """Choose integers and correct biases in graph order, in place. `teacher`: the float net, node for node the same."""
