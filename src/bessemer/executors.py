@@ -21,3 +21,11 @@ def of_target(name: str, path: str) -> Runner:
     from bessemer.targets.registry import find
 
     return find(name).load().runner(Path(path))
+
+
+def of_file(path: str, options: OpenOptions) -> Runner:
+    """Any file that a source reads or a target recognises as its own. Raises UnreadableInput, MissingExtra."""
+    from bessemer.targets.registry import target_of
+
+    entry = target_of(Path(path))
+    return of_source(path, options) if entry is None else entry.load().runner(Path(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,9 @@ if TYPE_CHECKING:
     from bessemer.passes.base import PassRecord
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.data import Preprocess
     from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
     from bessemer.verify.judge import Reference
+    from bessemer.verify.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,8 @@ class TargetRequest:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature: see OpenOptions; data, labels, preprocess: the user's inputs; seed: of generated inputs;
+    shapes, signature: see OpenOptions; data, labels, label_offset, preprocess, samples: the user's inputs (see
+    verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
     keep_failed: place artifacts that failed verification too, as `NAME.failed`.
     """
@@ -44,6 +44,7 @@ class ConvertOptions:
     signature: str | None = None
     data: Path | None = None
     labels: Path | None = None
+    label_offset: int = 0
     preprocess: Preprocess | None = None
     samples: int = 0
     seed: int = 0
@@ -87,8 +88,15 @@ def open_model(path: Path, options: OpenOptions) -> Model:
     return identify(path).load().open(path, options)
 
 
-def open_bound(path: Path, options: ConvertOptions) -> Model:
-    """The model of a file with the user's shapes bound: what inputs are generated from."""
+def graph_of(path: Path, options: ConvertOptions) -> Model | None:
+    """The model of a file with the user's shapes bound, from which inputs are generated.
+
+    None for an artifact that can be run, not read.
+    """
+    from bessemer.targets.registry import target_of
+
+    if target_of(path) is not None:
+        return None
     model = open_model(path, options.opening)
     if options.shapes:
         normalise(model, ConvertOptions(shapes=options.shapes, level=0))
@@ -185,7 +193,7 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
     """Run two models of any readable formats on the same inputs; outputs pair by name, else by position."""
-    from bessemer.assemble import compared_row
+    from bessemer.comparison import compared_row
 
     return compared_row(a, b, options, options.bound or bound)
 
@@ -195,14 +203,14 @@ def verify(artifact: Path, against: Path, options: ConvertOptions) -> TargetEvid
     return compare(against, artifact, options)
 
 
-def run(path: Path, data: Path | None, options: ConvertOptions) -> list[dict[str, Array]]:
+def run(path: Path, options: ConvertOptions) -> list[dict[str, Array]]:
     """Execute a model in its own runtime on the user's data or on seeded inputs; one dict of outputs per set."""
-    from bessemer.assemble import reference_of
     from bessemer.runners.isolated import IsolatedRunner
+    from bessemer.verify.reference import reference_of
 
-    model = open_bound(path, options)
-    with IsolatedRunner("bessemer.executors:of_source", str(path), options.opening) as runner:
-        return reference_of(runner, model, options)[0].answers
+    model = graph_of(path, options)
+    with IsolatedRunner("bessemer.executors:of_file", str(path), options.opening) as runner:
+        return reference_of(runner, model, options).answers
 
 
 def _resolve(request: TargetRequest) -> tuple[Target, Any]:
@@ -231,12 +239,12 @@ class _Rows:
     ) -> None:
         self.path, self.model, self.original = path, model, original
         self.work, self.options, self.watch = work, options, watch
-        self._reference: tuple[Reference, Array | None] | None = None
+        self._reference: Reference | None = None
 
     @property
-    def reference(self) -> tuple[Reference, Array | None]:
-        """What the original answers, and the labels of the user's data."""
-        from bessemer.assemble import reference_of
+    def reference(self) -> Reference:
+        """What the original answers."""
+        from bessemer.verify.reference import reference_of
 
         if self._reference is None:
             self._reference = reference_of(self.original, self.model, self.options)
@@ -246,7 +254,8 @@ class _Rows:
         self, request: TargetRequest, target: Target, validated: Any, spare: IsolatedRunner
     ) -> TargetEvidence:
         """Prepare, write, verify in the waiting child `spare`, publish."""
-        from bessemer.assemble import Row, declined_row
+        from bessemer.assemble import declined_row
+        from bessemer.row import Row
 
         row = Row(
             request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}")
@@ -260,13 +269,11 @@ class _Rows:
         except Declined as refusal:
             return declined_row(request, validated, refusal)
         self.watch.stage("verify", request.name)
-        reference, labels = self.reference
+        reference = self.reference
         try:
             row.timed(
                 "verify",
-                lambda: row.verify(
-                    self.model, self.original, spare, reference, labels, prepared, self.options
-                ),
+                lambda: row.verify(self.model, self.original, spare, reference, prepared, self.options),
             )
         except BessemerError as error:
             if error.exit_code == 6:
@@ -279,8 +286,3 @@ def artifact_stem(path: Path, precision: str) -> str:
     """`mobilenet` for float32, `mobilenet.float16` for the rest: several precisions share one folder."""
     stem = path.stem if path.suffix else path.name
     return stem if precision in ("", "float32") else f"{stem}.{precision}"
-
-
-def command_line() -> list[str]:
-    """The command as the manifest records it."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -8,21 +8,14 @@ from bessemer.cli import options as o
 from bessemer.ir.errors import Declined
 
 
-def command(
-    model: o.ModelPath,
-    to: o.To,
-    shape: o.Shapes = None,
-    signature: o.SignatureName = None,
-    level: o.Level = 2,
-    json: o.Json = False,
-) -> None:
+@o.asks(*o.MODEL, "to", "level")
+def command(asked: o.Asked, model: o.ModelPath, json: o.Json = False) -> None:
     """Ask targets whether they can run a model: it is really lowered, but nothing is written or run.
 
     Exit code: 0 when all can, 3 when one declines.
     """
     from bessemer.cli.output import Stages, show, show_json
 
-    asked = o.Asked(shape, signature, level=level, to=tuple(to))
     options, requests = asked.options(), asked.requests()
 
     from bessemer import pipeline

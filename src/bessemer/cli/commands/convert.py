@@ -14,27 +14,11 @@ Report = Annotated[
     list[Path] | None,
     typer.Option("--report", metavar="FILE", help="Write the report: .html or .json, repeatable."),
 ]
-KeepFailed = Annotated[
-    bool, typer.Option("--keep-failed", help="Keep artifacts that failed verification, as NAME.failed.")
-]
 
 
+@o.asks(*o.VERDICT, "to", "level", "keep_failed")
 def command(
-    model: o.ModelPath,
-    to: o.To,
-    out: Out = Path("out"),
-    report: Report = None,
-    shape: o.Shapes = None,
-    signature: o.SignatureName = None,
-    data: o.Data = None,
-    labels: o.Labels = None,
-    preprocess: o.PreprocessText = None,
-    samples: o.Samples = 0,
-    seed: o.Seed = 0,
-    bound: o.Bound = None,
-    level: o.Level = 2,
-    keep_failed: KeepFailed = False,
-    json: o.Json = False,
+    asked: o.Asked, model: o.ModelPath, out: Out = Path("out"), report: Report = None, json: o.Json = False
 ) -> None:
     """Convert a model to every target named, run each artifact beside the original, and report.
 
@@ -42,9 +26,6 @@ def command(
     """
     from bessemer.cli.output import Stages, report_kind, show, show_record, write_reports
 
-    asked = o.Asked(
-        shape, signature, data, labels, preprocess, samples, seed, bound, level, keep_failed, tuple(to)
-    )  # fmt: skip
     for path in report or ():
         report_kind(path)
     options, requests = asked.options(), asked.requests()
