@@ -125,3 +125,22 @@ def test_a_demanded_share_of_agreeing_rows_is_a_share_of_all_rows() -> None:
         assert verdict.outputs[0].top1 == 0.75
         assert verdict.within is within, share
         assert (verdict.failing_set is None) is within
+
+
+def test_unknown_sizes_are_named_with_the_options_that_say_them() -> None:
+    """A model that takes 7 columns only: no generated size fits, and the error says what to type."""
+    from bessemer.pipeline import ConvertOptions
+    from bessemer.verify.reference import reference_of
+
+    def picky(values: dict[str, Array]) -> dict[str, Array]:
+        if values["x"].shape[1] != 7:
+            raise UsageError("7 columns, please")
+        return {"y": values["x"]}
+
+    original = Function(picky)
+    original.signature = Signature((TensorSpec("x", "float32", ("N", None)), TensorSpec("k", "int64", (2,))), ())
+    with pytest.raises(UsageError, match=r"x: float32\[N, \?\].*7 columns.*--shape x=AxB.*--data") as caught:
+        reference_of(original, None, ConvertOptions())
+    assert "k:" not in str(caught.value)
+    found = reference_of(original, None, ConvertOptions(shapes={"x": (2, 7)}))
+    assert {item.arrays["x"].shape for item in found.sets} == {(2, 7)}
