@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
@@ -14,12 +14,17 @@ from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.passes.base import PassRecord
+    from bessemer.passes.base import Pass, PassRecord
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
     from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
     from bessemer.verify.judge import Reference
     from bessemer.verify.preprocess import Preprocess
+
+
+Stage = Literal["open", "normalise", "rewrite"]
+STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite")
+"""Portable stages, in order: models after them are saved as `.bsm`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class ConvertOptions:
     shapes, signature: see OpenOptions; data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
-    keep_failed: place artifacts that failed verification too, as `NAME.failed`.
+    keep_failed: place artifacts that failed verification too, as `NAME.failed`;
+    execute: False stops after `write`, and the rows say compiled-only.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -51,6 +57,7 @@ class ConvertOptions:
     bound: str | None = None
     level: int = 2
     keep_failed: bool = False
+    execute: bool = True
 
     @property
     def opening(self) -> OpenOptions:
@@ -104,11 +111,49 @@ def graph_of(path: Path, options: ConvertOptions) -> Model | None:
 
 
 def normalise(model: Model, options: ConvertOptions) -> Optimized:
-    """Canonical form and full-precision rewrites, in place."""
+    """Canonical form and full-precision rewrites, in place; stages that an archive brings along are not run again."""
     from bessemer.passes.base import run_passes
-    from bessemer.passes.standard import standard_passes
 
-    return Optimized(model, run_passes(model.graph, standard_passes(options.shapes, options.level)))
+    records = run_passes(model.graph, _passes(model, options, "rewrite"))
+    return Optimized(model, [*(model.past.passes if model.past else ()), *records])
+
+
+def _passes(model: Model, options: ConvertOptions, until: str) -> list[Pass]:
+    """What is left to do up to and including the stage `until`."""
+    from bessemer.passes.shapes import BindShapes, InferShapes
+    from bessemer.passes.standard import canonical_passes, rewriting_passes
+
+    done = STAGES.index(model.past.stage) if model.past else 0
+    steps: list[Pass] = []
+    if done < STAGES.index("normalise"):
+        steps += canonical_passes(options.shapes)
+    elif options.shapes:
+        steps += [BindShapes(dict(options.shapes)), InferShapes()]
+    if done < STAGES.index("rewrite") == STAGES.index(until):
+        steps += rewriting_passes(options.level)
+    return steps
+
+
+def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> Path:
+    """Go as far as `stage` and save the model as `out/NAME.STAGE.bsm`, from which `convert` goes on.
+
+    Raises UnreadableInput, UsageError, and Declined for operators with no meaning in the hub.
+    """
+    from bessemer.archive.bsm import save
+    from bessemer.passes.base import run_passes
+    from bessemer.passes.stats import operator_counts
+
+    model = open_model(path, options.opening)
+    if model.past is not None:
+        raise UsageError(f"{path} is saved after {model.past.stage} already", fix="Convert it, or start from the original")
+    before = operator_counts(model.graph)
+    records = [] if stage == "open" else run_passes(model.graph, _passes(model, options, stage))
+    with Workspace(out) as work:
+        file = work.path / f"{artifact_stem(path, '')}.{stage}.bsm"
+        place = out / file.name
+        save(model, stage, file, original=path, home=out, signature=options.signature, operators=before, passes=records)
+        work.publish([file], work.path)
+    return place
 
 
 def convert(
@@ -143,7 +188,7 @@ def convert(
             raw = open_model(path, options.opening)
         except Declined as refusal:
             return refused(path, requests, refusal, options, meter)
-        before = operator_counts(raw.graph)
+        before = raw.past.operators if raw.past else operator_counts(raw.graph)
         original.load("bessemer.executors:of_source", str(path), options.opening)
         watch.stage("optimise")
         optimized = normalise(raw, options)
@@ -268,6 +313,8 @@ class _Rows:
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
         except Declined as refusal:
             return declined_row(request, validated, refusal)
+        if not self.options.execute:
+            return row.publish_unexecuted(self.work, prepared)
         self.watch.stage("verify", request.name)
         reference = self.reference
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record
-from bessemer.assemble import border_records, shown_options
+from bessemer.assemble import border_records, prepared_row, shown_options
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.runners.isolated import IsolatedRunner
@@ -75,6 +75,16 @@ class Row:
         if failing is not None:
             marks = landmarks(model, prepared)
             self.divergence = first_divergence(original, runner, prepared.inputs, failing, marks, bound)
+
+    def publish_unexecuted(self, work: Workspace, prepared: Prepared) -> ev.TargetEvidence:
+        """Move an artifact into place that the user asked not to run: the row says so."""
+        if self.artifact is None:
+            raise UsageError("There is no artifact to place")
+        files = [file_record(path, str(path.relative_to(self.folder))) for path in self.artifact.files]
+        work.publish(list(self.artifact.files), self.folder)
+        summary = "Written, not executed: the conversion was told to stop there. `bessemer verify` runs it."
+        row = prepared_row(self.request, self.validated, prepared)
+        return row.model_copy(update={"summary": summary, "files": files, "seconds": self.seconds})
 
     def publish(
         self, work: Workspace, prepared: Prepared, reference: Reference, keep_failed: bool

@@ -143,6 +143,8 @@ class Asked:
         from bessemer.pipeline import TargetRequest
         from bessemer.script.target_spec import parse
 
+        if not self.to:
+            raise UsageError("No target is named", fix="Say --to onnx, for instance; `bessemer targets` lists them")
         specs = [parse(text) for text in self.to]
         for index, spec in enumerate(specs):
             if spec in specs[:index]:
@@ -151,7 +153,7 @@ class Asked:
 
 
 _SHARED: dict[str, tuple[Any, Any]] = {
-    "to": (To, inspect.Parameter.empty),
+    "to": (To, ()),
     "shape": (Shapes, None),
     "signature": (SignatureName, None),
     "data": (Data, None),
