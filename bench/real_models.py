@@ -20,10 +20,10 @@ from typing import Any
 TARGETS = ("onnx", "ort", "tflite")
 SKIPPED = ("onnx_graphs", "security")
 EXTRA = {
-    "silero_vad.onnx": ("--shape", "input=1x512", "--shape", "state=2x1x128"),
+    "silero_vad.onnx": ("--shape", "input=1x256", "--shape", "state=2x1x128"),
     "silero_vad_op18_ifless.onnx": ("--shape", "input=1x512", "--shape", "state=2x1x128"),
 }
-"""Models whose unbound dims have only few legal sizes."""
+"""Models whose unbound dims have only few legal sizes: windows of 256 samples at 8 kHz, of 512 at 16 kHz."""
 MARKS = {
     "executed": "verified",
     "declined": "declined",
@@ -62,6 +62,13 @@ def reasons(row: dict[str, Any]) -> list[str]:
     return [row["summary"]] if row["status"] == "failed" else []
 
 
+def said(error: Any) -> str:
+    """An error of `--json` as the paragraph that a terminal shows."""
+    if not isinstance(error, dict):
+        return str(error)
+    return " ".join(f"{error[part].rstrip('.')}." for part in ("what", "where", "why", "fix") if error.get(part))
+
+
 def render(found: dict[str, dict[str, Any]]) -> str:
     """The page."""
     lines = [
@@ -78,7 +85,7 @@ def render(found: dict[str, dict[str, Any]]) -> str:
     for name, evidence in found.items():
         if "targets" not in evidence:
             lines.append(f"| {name} | not read | | | | |")
-            why.append(f"- {name}: {evidence.get('error')}")
+            why.append(f"- {name}: {said(evidence.get('error'))}")
             counts["not read"] += 1
             continue
         cells = [cell(row) for row in evidence["targets"]]
@@ -88,8 +95,8 @@ def render(found: dict[str, dict[str, Any]]) -> str:
         )
         for row in evidence["targets"]:
             why += [f"- {name}, {row['target']}: {reason}" for reason in reasons(row)]
-    said = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-    return "\n".join([*lines, "", f"Rows: {said}.", "", "## Why", "", *why, ""])
+    total = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    return "\n".join([*lines, "", f"Rows: {total}.", "", "## Why", "", *why, ""])
 
 
 def main() -> None:

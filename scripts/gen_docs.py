@@ -23,7 +23,8 @@ def bullets(title: str, items: tuple[str, ...]) -> list[str]:
 
 def source_page(entry: SourceEntry) -> str:
     """One format."""
-    runtime = f"The original runs in {entry.runtime} (`pip install 'bessemer[{entry.extra}]'`)."
+    extra = f" (`pip install 'bessemer[{entry.extra}]'`)" if entry.extra else ""
+    runtime = f"Verification runs it in {entry.runtime}{extra}."
     suffixes = ", ".join(f"`{suffix}`" for suffix in entry.suffixes)
     lines = [f"# {entry.title}", "", SAID, "", entry.summary, "", f"Files: {suffixes}, recognised by content. {runtime}"]
     return "\n".join([*lines, *bullets("Reads", entry.reads), *bullets("Limits", entry.limits), ""])

@@ -110,6 +110,7 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
 
     from bessemer.manager import unknown_key
     from bessemer.pipeline import ConvertOptions
+    from bessemer.verify.preprocess import Preprocess
 
     known = [item.name for item in fields(ConvertOptions)]
     for key in given:
@@ -119,6 +120,8 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
     for key in ("data", "labels"):
         if changes.get(key) is not None:
             changes[key] = Path(changes[key])
+    if isinstance(changes.get("preprocess"), str):
+        changes["preprocess"] = Preprocess.parse(changes["preprocess"])
     if "shapes" in changes:
         changes["shapes"] = _dims(changes["shapes"])
     return ConvertOptions(**changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 from bessemer.runners.base import Runner
@@ -21,3 +22,37 @@ def of_target(name: str, path: str) -> Runner:
     from bessemer.targets.registry import find
 
     return find(name).load().runner(Path(path))
+
+
+def of_file(path: str, options: OpenOptions) -> Runner:
+    """Any file that a source reads or a target recognises as its own; of an archive, the graph that it holds.
+
+    Raises UnreadableInput, MissingExtra, Declined.
+    """
+    from bessemer.sources.sniff import identify
+    from bessemer.targets.registry import target_of
+
+    entry = target_of(Path(path))
+    if entry is not None:
+        return entry.load().runner(Path(path))
+    return of_graph(path, options) if identify(Path(path)).name == "bsm" else of_source(path, options)
+
+
+def of_graph(path: str, options: OpenOptions) -> Runner:
+    """The canonical graph of a file, written by the `onnx` target and executed as it is."""
+    import tempfile
+
+    from bessemer.ir.model import Model
+    from bessemer.passes.base import run_passes
+    from bessemer.passes.standard import standard_passes
+    from bessemer.sources.sniff import identify
+    from bessemer.targets.registry import find, validate
+
+    model: Model = identify(Path(path)).load().open(Path(path), options)
+    run_passes(model.graph, standard_passes(options.shapes, 0))
+    target = find("onnx").load()
+    prepared = target.prepare(model, validate("onnx", target, {}))
+    folder = tempfile.TemporaryDirectory(prefix="bessemer-graph-")
+    runner = target.runner(target.write(prepared, Path(folder.name), "graph").path)
+    weakref.finalize(runner, folder.cleanup)
+    return runner

@@ -39,6 +39,7 @@ WHOLE = (
     "signature",
     "data",
     "labels",
+    "label_offset",
     "preprocess",
     "samples",
     "seed",
@@ -124,7 +125,7 @@ def _split(target: str, config: Mapping[str, Any]) -> tuple[TargetRequest, Conve
     from bessemer.pipeline import ConvertOptions, TargetRequest
     from bessemer.script.target_spec import PRECISIONS
     from bessemer.targets.registry import find
-    from bessemer.verify.data import Preprocess
+    from bessemer.verify.preprocess import Preprocess
 
     known = set(find(target).load().options.model_fields)
     options: dict[str, Any] = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
@@ -15,12 +14,17 @@ from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.passes.base import PassRecord
+    from bessemer.passes.base import Pass, PassRecord
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.data import Preprocess
     from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
     from bessemer.verify.judge import Reference
+    from bessemer.verify.preprocess import Preprocess
+
+
+Stage = Literal["open", "normalise", "rewrite"]
+STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite")
+"""Portable stages, in order: models after them are saved as `.bsm`."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +39,25 @@ class TargetRequest:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature: see OpenOptions; data, labels, preprocess: the user's inputs; seed: of generated inputs;
+    shapes, signature: see OpenOptions; data, labels, label_offset, preprocess, samples: the user's inputs (see
+    verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
-    keep_failed: place artifacts that failed verification too, as `NAME.failed`.
+    keep_failed: place artifacts that failed verification too, as `NAME.failed`;
+    execute: False stops after `write`, and the rows say compiled-only.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
     signature: str | None = None
     data: Path | None = None
     labels: Path | None = None
+    label_offset: int = 0
     preprocess: Preprocess | None = None
     samples: int = 0
     seed: int = 0
     bound: str | None = None
     level: int = 2
     keep_failed: bool = False
+    execute: bool = True
 
     @property
     def opening(self) -> OpenOptions:
@@ -87,8 +95,15 @@ def open_model(path: Path, options: OpenOptions) -> Model:
     return identify(path).load().open(path, options)
 
 
-def open_bound(path: Path, options: ConvertOptions) -> Model:
-    """The model of a file with the user's shapes bound: what inputs are generated from."""
+def graph_of(path: Path, options: ConvertOptions) -> Model | None:
+    """The model of a file with the user's shapes bound, from which inputs are generated.
+
+    None for an artifact that can be run, not read.
+    """
+    from bessemer.targets.registry import target_of
+
+    if target_of(path) is not None:
+        return None
     model = open_model(path, options.opening)
     if options.shapes:
         normalise(model, ConvertOptions(shapes=options.shapes, level=0))
@@ -96,11 +111,49 @@ def open_bound(path: Path, options: ConvertOptions) -> Model:
 
 
 def normalise(model: Model, options: ConvertOptions) -> Optimized:
-    """Canonical form and full-precision rewrites, in place."""
+    """Canonical form and full-precision rewrites, in place; stages that an archive brings along are not run again."""
     from bessemer.passes.base import run_passes
-    from bessemer.passes.standard import standard_passes
 
-    return Optimized(model, run_passes(model.graph, standard_passes(options.shapes, options.level)))
+    records = run_passes(model.graph, _passes(model, options, "rewrite"))
+    return Optimized(model, [*(model.past.passes if model.past else ()), *records])
+
+
+def _passes(model: Model, options: ConvertOptions, until: str) -> list[Pass]:
+    """What is left to do up to and including the stage `until`."""
+    from bessemer.passes.shapes import BindShapes, InferShapes
+    from bessemer.passes.standard import canonical_passes, rewriting_passes
+
+    done = STAGES.index(model.past.stage) if model.past else 0
+    steps: list[Pass] = []
+    if done < STAGES.index("normalise"):
+        steps += canonical_passes(options.shapes)
+    elif options.shapes:
+        steps += [BindShapes(dict(options.shapes)), InferShapes()]
+    if done < STAGES.index("rewrite") == STAGES.index(until):
+        steps += rewriting_passes(options.level)
+    return steps
+
+
+def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> Path:
+    """Go as far as `stage` and save the model as `out/NAME.STAGE.bsm`, from which `convert` goes on.
+
+    Raises UnreadableInput, UsageError, and Declined for operators with no meaning in the hub.
+    """
+    from bessemer.archive.bsm import save
+    from bessemer.passes.base import run_passes
+    from bessemer.passes.stats import operator_counts
+
+    model = open_model(path, options.opening)
+    if model.past is not None:
+        raise UsageError(f"{path} is saved after {model.past.stage} already", fix="Convert it, or start from the original")
+    before = operator_counts(model.graph)
+    records = [] if stage == "open" else run_passes(model.graph, _passes(model, options, stage))
+    with Workspace(out) as work:
+        file = work.path / f"{artifact_stem(path, '')}.{stage}.bsm"
+        place = out / file.name
+        save(model, stage, file, original=path, home=out, signature=options.signature, operators=before, passes=records)
+        work.publish([file], work.path)
+    return place
 
 
 def convert(
@@ -135,7 +188,7 @@ def convert(
             raw = open_model(path, options.opening)
         except Declined as refusal:
             return refused(path, requests, refusal, options, meter)
-        before = operator_counts(raw.graph)
+        before = raw.past.operators if raw.past else operator_counts(raw.graph)
         original.load("bessemer.executors:of_source", str(path), options.opening)
         watch.stage("optimise")
         optimized = normalise(raw, options)
@@ -185,7 +238,7 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
     """Run two models of any readable formats on the same inputs; outputs pair by name, else by position."""
-    from bessemer.assemble import compared_row
+    from bessemer.comparison import compared_row
 
     return compared_row(a, b, options, options.bound or bound)
 
@@ -195,14 +248,14 @@ def verify(artifact: Path, against: Path, options: ConvertOptions) -> TargetEvid
     return compare(against, artifact, options)
 
 
-def run(path: Path, data: Path | None, options: ConvertOptions) -> list[dict[str, Array]]:
+def run(path: Path, options: ConvertOptions) -> list[dict[str, Array]]:
     """Execute a model in its own runtime on the user's data or on seeded inputs; one dict of outputs per set."""
-    from bessemer.assemble import reference_of
     from bessemer.runners.isolated import IsolatedRunner
+    from bessemer.verify.reference import reference_of
 
-    model = open_bound(path, options)
-    with IsolatedRunner("bessemer.executors:of_source", str(path), options.opening) as runner:
-        return reference_of(runner, model, options)[0].answers
+    model = graph_of(path, options)
+    with IsolatedRunner("bessemer.executors:of_file", str(path), options.opening) as runner:
+        return reference_of(runner, model, options).answers
 
 
 def _resolve(request: TargetRequest) -> tuple[Target, Any]:
@@ -231,12 +284,12 @@ class _Rows:
     ) -> None:
         self.path, self.model, self.original = path, model, original
         self.work, self.options, self.watch = work, options, watch
-        self._reference: tuple[Reference, Array | None] | None = None
+        self._reference: Reference | None = None
 
     @property
-    def reference(self) -> tuple[Reference, Array | None]:
-        """What the original answers, and the labels of the user's data."""
-        from bessemer.assemble import reference_of
+    def reference(self) -> Reference:
+        """What the original answers."""
+        from bessemer.verify.reference import reference_of
 
         if self._reference is None:
             self._reference = reference_of(self.original, self.model, self.options)
@@ -246,7 +299,8 @@ class _Rows:
         self, request: TargetRequest, target: Target, validated: Any, spare: IsolatedRunner
     ) -> TargetEvidence:
         """Prepare, write, verify in the waiting child `spare`, publish."""
-        from bessemer.assemble import Row, declined_row
+        from bessemer.assemble import declined_row
+        from bessemer.row import Row
 
         row = Row(
             request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}")
@@ -259,14 +313,14 @@ class _Rows:
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
         except Declined as refusal:
             return declined_row(request, validated, refusal)
+        if not self.options.execute:
+            return row.publish_unexecuted(self.work, prepared)
         self.watch.stage("verify", request.name)
-        reference, labels = self.reference
+        reference = self.reference
         try:
             row.timed(
                 "verify",
-                lambda: row.verify(
-                    self.model, self.original, spare, reference, labels, prepared, self.options
-                ),
+                lambda: row.verify(self.model, self.original, spare, reference, prepared, self.options),
             )
         except BessemerError as error:
             if error.exit_code == 6:
@@ -279,8 +333,3 @@ def artifact_stem(path: Path, precision: str) -> str:
     """`mobilenet` for float32, `mobilenet.float16` for the rest: several precisions share one folder."""
     stem = path.stem if path.suffix else path.name
     return stem if precision in ("", "float32") else f"{stem}.{precision}"
-
-
-def command_line() -> list[str]:
-    """The command as the manifest records it."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]

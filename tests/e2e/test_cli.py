@@ -155,6 +155,25 @@ def test_verify_and_compare(bessemer: Run, convnet: Path) -> None:
     assert TargetEvidence.model_validate_json(done.stdout).verified
 
 
+def test_an_ort_file_is_run_where_it_belongs(bessemer: Run, convnet: Path) -> None:
+    assert bessemer("convert", convnet, "--to", "ort:format=ort", "--out", "made").returncode == 0
+    artifact = convnet.parent / "made" / "convnet.ort"
+    done = bessemer("verify", artifact, "--against", convnet, "--json")
+    assert done.returncode == 0, done.stderr
+    row = TargetEvidence.model_validate_json(done.stdout)
+    assert row.verified
+    assert row.runtime.startswith("ONNX Runtime")
+    assert bessemer("compare", artifact, convnet).returncode == 0
+    done = bessemer("run", artifact, "--shape", "image=2x3x16x16", "--json")
+    assert {tuple(item["scores"]["shape"]) for item in json.loads(done.stdout)["sets"]} == {(2, 5)}
+    assert bessemer("run", artifact, "--shape", "image=2x4x16x16").returncode == 2
+    cut = convnet.parent / "cut.ort"
+    cut.write_bytes(artifact.read_bytes()[:200])
+    done = bessemer("verify", cut, "--against", convnet)
+    assert done.returncode == 4
+    assert "ONNX Runtime refuses cut.ort" in done.stderr
+
+
 def test_run_answers_like_onnxruntime(bessemer: Run, convnet: Path) -> None:
     import onnxruntime
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,20 +40,34 @@ SignatureName = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", metavar="PATH", help="Inputs to verify on: .npy, .npz, an image, or a directory of them."
+        "--data",
+        metavar="PATH",
+        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class.",
     ),
 ]
 Labels = Annotated[
     Path | None,
-    typer.Option("--labels", metavar="PATH", help="Right answers (.npy, .npz): accuracy is compared too."),
+    typer.Option(
+        "--labels",
+        metavar="PATH",
+        help="Right classes: .csv of file,class; .txt, .npy, .npz, idx in the order of the samples. Accuracy is "
+        "compared too. Without: labels.csv in the folder, or the names of its folders.",
+    ),
+]
+LabelOffset = Annotated[
+    int,
+    typer.Option(
+        "--label-offset", metavar="N", help="Added to each label: 1 for models whose class 0 is the background."
+    ),
 ]
 PreprocessText = Annotated[
     str | None,
     typer.Option(
         "--preprocess",
         metavar="SPEC",
-        help="Images to tensors: resize=256,crop=224,mean=0.485:0.456:0.406,std=0.229:0.224:0.225,"
-        "order=rgb,layout=nchw,scale=255.",
+        help="Images to tensors: torch | tf | caffe | raw, resize=256 (short side) or 224x320, crop=224, "
+        "mean=0.5 or 0.5:0.5:0.5, std=, scale=255, order=rgb|bgr|gray, layout=nchw|nhwc, filter=bicubic; "
+        "for instance torch,resize=256,crop=224.",
     ),
 ]
 Samples = Annotated[
@@ -71,6 +86,9 @@ Bound = Annotated[
 Level = Annotated[
     int, typer.Option("--level", min=0, max=3, metavar="N", help="Optimisation level of the passes.")
 ]
+KeepFailed = Annotated[
+    bool, typer.Option("--keep-failed", help="Keep artifacts that failed verification, as NAME.failed.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -82,6 +100,7 @@ class Asked:
     signature: str | None = None
     data: Path | None = None
     labels: Path | None = None
+    label_offset: int = 0
     preprocess: str | None = None
     samples: int = 0
     seed: int = 0
@@ -96,10 +115,12 @@ class Asked:
         from bessemer.pipeline import ConvertOptions
         from bessemer.script.shapes import parse
         from bessemer.verify.closeness import Closeness
-        from bessemer.verify.data import Preprocess
+        from bessemer.verify.preprocess import Preprocess
 
-        if self.data is None and (self.labels or self.preprocess or self.samples):
-            raise UsageError("--labels, --preprocess and --samples speak of --data, which was not given")
+        if self.data is None and (self.labels or self.label_offset or self.preprocess or self.samples):
+            raise UsageError(
+                "--labels, --label-offset, --preprocess and --samples speak of --data, which was not given"
+            )
         if self.bound is not None:
             Closeness.parse(self.bound)
         return ConvertOptions(
@@ -107,6 +128,7 @@ class Asked:
             signature=self.signature,
             data=self.data,
             labels=self.labels,
+            label_offset=self.label_offset,
             preprocess=Preprocess.parse(self.preprocess) if self.preprocess else None,
             samples=self.samples,
             seed=self.seed,
@@ -121,8 +143,54 @@ class Asked:
         from bessemer.pipeline import TargetRequest
         from bessemer.script.target_spec import parse
 
+        if not self.to:
+            raise UsageError("No target is named", fix="Say --to onnx, for instance; `bessemer targets` lists them")
         specs = [parse(text) for text in self.to]
         for index, spec in enumerate(specs):
             if spec in specs[:index]:
                 raise UsageError(f"--to {self.to[index]} stands twice", fix="Ask for each target once")
         return [TargetRequest(spec.name, spec.options) for spec in specs]
+
+
+_SHARED: dict[str, tuple[Any, Any]] = {
+    "to": (To, ()),
+    "shape": (Shapes, None),
+    "signature": (SignatureName, None),
+    "data": (Data, None),
+    "labels": (Labels, None),
+    "label_offset": (LabelOffset, 0),
+    "preprocess": (PreprocessText, None),
+    "samples": (Samples, 0),
+    "seed": (Seed, 0),
+    "bound": (Bound, None),
+    "level": (Level, 2),
+    "keep_failed": (KeepFailed, False),
+}
+MODEL = ("shape", "signature")
+INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
+VERDICT = (*INPUTS, "labels", "label_offset", "bound")
+
+
+def asks(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these shared options: it takes them as its first argument, an `Asked`."""
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _SHARED.items()
+        if name in names
+    ]
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        def command(**given: Any) -> None:
+            asked = Asked(**{item.name: given.pop(item.name) for item in shared})
+            function(asked, **given)
+
+        keyword = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
+        listed = [*keyword[:-1], *shared, keyword[-1]]  # --json ends every help page
+        command.__doc__ = function.__doc__
+        command.__signature__ = inspect.Signature(listed)  # type: ignore[attr-defined]
+        command.__annotations__ = {}
+        return command
+
+    return wrap

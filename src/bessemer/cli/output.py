@@ -34,7 +34,7 @@ def show(*items: RenderableType) -> None:
 
     console = Console(highlight=False)
     for item in items:
-        console.print(item)
+        console.print(item, soft_wrap=isinstance(item, str))  # paths and commands are copied whole
 
 
 def show_json(payload: Any) -> None:

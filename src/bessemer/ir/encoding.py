@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.types import Array, Perm
+from bessemer.ir.types import Array, Perm, integer_limits, named_dtype
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -68,6 +68,15 @@ class Encoding:
         scale, zero = self._spread(integers.ndim, self.scale), self._spread(integers.ndim, self.zero_point)
         wide = integers.astype(np.int32) - zero.astype(np.int32)
         return wide.astype(np.float32) * scale.astype(np.float32)
+
+    def quantize(self, real: Array) -> Array:
+        """Integers that stand nearest to `real` (half to even), clipped to the type; the inverse of `dequantize`."""
+        dtype = named_dtype(self.dtype.lower())
+        low, high = integer_limits(dtype)
+        scale, zero = self._spread(real.ndim, self.scale), self._spread(real.ndim, self.zero_point)
+        steps = np.rint(real.astype(np.float64) / scale.astype(np.float64)) + zero.astype(np.int32)
+        integers: Array = np.clip(steps, low, high).astype(dtype)
+        return integers
 
     def _spread(self, rank: int, parameter: Array) -> Array:
         if parameter.ndim == 0 or self.axis is None:

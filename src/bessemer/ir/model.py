@@ -27,17 +27,32 @@ class Origin:
     details: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Past:
+    """What happened to a model before it was saved as `.bsm`.
+
+    stage: the last stage that is done, 'open' | 'normalise' | 'rewrite'; operators: counts as it was first read;
+    passes: records of the passes that ran.
+    """
+
+    stage: str
+    operators: dict[str, int]
+    passes: tuple[Any, ...]
+
+
 @dataclass
 class Model:
     """A computation graph with its weights, in canonical form after `normalise`.
 
     graph: the `onnx_ir.Model`; its inputs and outputs keep the source's names, order, types and axis order.
     notes: sentences the report must show (a changed type, a state reset, ...).
+    past: stages that are done already; None for a model that was just read.
     """
 
     graph: onnx_ir.Model
     origin: Origin
     notes: list[str] = field(default_factory=list)
+    past: Past | None = None
 
     @property
     def signature(self) -> Signature:

@@ -25,6 +25,14 @@ def named_dtype(name: str) -> np.dtype[np.generic]:
     return np.dtype(extended if extended is not None and not hasattr(np, name) else name)
 
 
+def integer_limits(dtype: np.dtype[np.generic]) -> tuple[int, int]:
+    """Lowest and highest value of an integer type, ml_dtypes' narrow ones included."""
+    import ml_dtypes
+
+    found: Any = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]
+    return int(found.min), int(found.max)
+
+
 def int64s(items: Iterable[int]) -> IntArray:
     """A vector of int64: how ONNX wants axes, shapes and sizes."""
     return np.array(list(items), np.int64)

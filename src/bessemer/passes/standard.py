@@ -20,17 +20,16 @@ ROUNDS = 4
 
 def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     """level 0: canonical form only; 1: folding and removal; 2: layers join their neighbours."""
-    from bessemer.passes.batchnorm import FoldAffine, FoldBatchNorm
-    from bessemer.passes.branches import TakeBranches
+    return [*canonical_passes(shapes), *rewriting_passes(level)]
+
+
+def canonical_passes(shapes: Mapping[str, Dims]) -> list[Pass]:
+    """What `normalise` means: one opset, one form, the user's shapes, encodings on values."""
     from bessemer.passes.canonicalize import Canonicalize
-    from bessemer.passes.eliminate import Eliminate
-    from bessemer.passes.fold import FoldConstants
-    from bessemer.passes.fuse import Fuse
     from bessemer.passes.qdq import AbsorbQdq
-    from bessemer.passes.sequences import UnpackSequences
     from bessemer.passes.shapes import BindShapes, InferShapes
 
-    steps: list[Pass] = [
+    return [
         InferShapes(),
         ToCanonicalOpset(),
         Canonicalize(),
@@ -38,6 +37,20 @@ def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
         InferShapes(),
         AbsorbQdq(),
     ]
+
+
+def rewriting_passes(level: int = 2) -> list[Pass]:
+    """What `rewrite` means, by level (see `standard_passes`)."""
+    from bessemer.passes.batchnorm import FoldAffine, FoldBatchNorm
+    from bessemer.passes.branches import TakeBranches
+    from bessemer.passes.canonicalize import Canonicalize
+    from bessemer.passes.eliminate import Eliminate
+    from bessemer.passes.fold import FoldConstants
+    from bessemer.passes.fuse import Fuse
+    from bessemer.passes.sequences import UnpackSequences
+    from bessemer.passes.shapes import InferShapes
+
+    steps: list[Pass] = []
     if level >= 1:
         steps.append(
             Repeat((FoldConstants(), TakeBranches(), Eliminate(), UnpackSequences(), InferShapes(), Canonicalize()))

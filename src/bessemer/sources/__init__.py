@@ -14,6 +14,11 @@ def _looks_like_tflite(head: bytes) -> bool:
     return head[4:8] == b"TFL3"
 
 
+def _looks_like_bsm(head: bytes) -> bool:
+    """A zip whose first entry has our name."""
+    return head[:4] == b"PK\x03\x04" and head[30:43] == b"bessemer.json"
+
+
 SOURCES: tuple[SourceEntry, ...] = (
     SourceEntry(
         name="onnx",
@@ -51,5 +56,17 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+    ),
+    SourceEntry(
+        name="bsm",
+        title="Bessemer archive",
+        suffixes=(".bsm",),
+        module="bessemer.sources.bsm",
+        sniff=_looks_like_bsm,
+        summary="A model between two stages, as `convert --stop-after` saves it; converting it goes on from there.",
+        reads=("the graph, its encodings, layouts and original layer names; weights memory-mapped",),
+        limits=("the original stays outside: it must lie where it was, or beside the archive",),
+        runtime="the runtime of the original",
+        warm=("bessemer.executors", "bessemer.sources.bsm", "onnx"),
     ),
 )

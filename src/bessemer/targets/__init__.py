@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from bessemer.targets.base import TargetEntry
 
+
+def _is_ort_flatbuffer(head: bytes) -> bool:
+    return head[4:8] == b"ORTM"
+
+
 TARGETS: tuple[TargetEntry, ...] = (
     TargetEntry(
         name="onnx",
@@ -26,6 +31,7 @@ TARGETS: tuple[TargetEntry, ...] = (
         runtime="ONNX Runtime",
         extra="ort",
         warm=("bessemer.executors", "bessemer.targets.ort.target", "onnxruntime"),
+        sniff=_is_ort_flatbuffer,
     ),
     TargetEntry(
         name="tflite",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,6 +90,8 @@ class TargetEntry:
     limits: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     """Modules that running an artifact needs: imported in a child while the artifact is made."""
+    sniff: Callable[[bytes], bool] | None = None
+    """Whether these first bytes are of an artifact that only this target can run (no source reads it)."""
 
     def load(self) -> Target:
         """The implementation."""

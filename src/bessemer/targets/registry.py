@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, get_origin
 
 from bessemer.ir.errors import UsageError
 from bessemer.targets import TARGETS
 from bessemer.targets.base import Target, TargetEntry
+
+HEAD = 16
 
 
 def all_targets() -> tuple[TargetEntry, ...]:
@@ -26,6 +29,16 @@ def find(name: str) -> TargetEntry:
     near = get_close_matches(name, entries, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     raise UsageError(f"There is no target '{name}'", fix=f"{hint}Known targets: {', '.join(entries)}")
+
+
+def target_of(path: Path) -> TargetEntry | None:
+    """The target whose own kind of artifact this file is; None for everything else."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+    except OSError:
+        return None  # the source's sniffing says what is wrong with it
+    return next((entry for entry in all_targets() if entry.sniff is not None and entry.sniff(head)), None)
 
 
 def validate(name: str, target: Target, options: Mapping[str, Any]) -> Any:

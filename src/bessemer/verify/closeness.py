@@ -43,6 +43,11 @@ class Closeness:
     def __str__(self) -> str:
         return " or ".join(name + _arguments(values) for name, values in self.alternatives)
 
+    @property
+    def share(self) -> float | None:
+        """The share of a top1 alternative."""
+        return next((values[0] for name, values in self.alternatives if name == "top1"), None)
+
     def holds(self, ref: Array, got: Array, *, step: float | None = None) -> bool:
         """Whether `got` is as close to `ref` as named; `step` is the size of one quantization step."""
         if ref.shape != got.shape:

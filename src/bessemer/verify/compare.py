@@ -40,20 +40,39 @@ def from_artifact(array: Array, border: Border) -> Array:
 
 @dataclass
 class Tally:
-    """Worst case of one output over all sets."""
+    """One output over all sets: the worst case, and the share of rows that agree, which is a share of all rows."""
 
-    worst: Difference | None = None
-    within: bool = True
+    bound: Closeness
     step: float | None = None
-    agreeing: list[float] = field(default_factory=list)
+    worst: Difference | None = None
+    each: bool = True
+    """Whether every set by itself holds the bound."""
+    agreeing: list[tuple[float, int]] = field(default_factory=list)
 
-    def add(self, ref: Array, got: Array, bound: Closeness) -> None:
-        """Count one more comparison."""
+    def add(self, ref: Array, got: Array) -> bool:
+        """Count one more comparison; whether it holds the bound by itself."""
         found = measure(ref, got)
-        self.within &= bound.holds(ref, got, step=self.step)
+        holds = self.bound.holds(ref, got, step=self.step)
+        self.each &= holds
         if found.top1 is not None:
-            self.agreeing.append(found.top1)
+            self.agreeing.append((found.top1, ref.size // ref.shape[-1]))
         self.worst = found if self.worst is None else _worse(self.worst, found)
+        return holds
+
+    @property
+    def top1(self) -> float | None:
+        """Share of all rows whose arg-max agrees; None for what is no scores."""
+        if not self.agreeing:
+            return None
+        shares, rows = zip(*self.agreeing, strict=True)
+        return float(np.average(shares, weights=rows))
+
+    @property
+    def within(self) -> bool:
+        """Whether each set holds the bound, or all rows together a top1 of it."""
+        wanted, found = self.bound.share, self.top1
+        whole = self.worst is not None and self.worst.special
+        return self.each or (wanted is not None and found is not None and whole and found >= wanted)
 
     def record(self, name: str) -> OutputCloseness:
         """The line of the evidence."""
@@ -63,7 +82,7 @@ class Tally:
             max_abs=_finite(worst.max_abs),
             max_rel=_finite(worst.max_rel),
             snr=worst.snr if np.isfinite(worst.snr) else None,
-            top1=float(np.mean(self.agreeing)) if self.agreeing else None,
+            top1=self.top1,
             within=self.within,
         )
 

@@ -1,160 +1,219 @@
-"""The user's inputs: .npy, .npz, a directory of either, or images with declared preprocessing."""
+"""The user's inputs: .npy, .npz, idx, images, a folder of them, or a folder of one folder per class.
+
+Images are decoded when a run asks for them, so memory is bounded by one batch however many there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.errors import MissingExtra, UnreadableInput, UsageError
+from bessemer.ir.encoding import Encoding, encoding_of
+from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
-from bessemer.ir.types import Array, named_dtype
+from bessemer.ir.types import Array, integer_limits, named_dtype
+from bessemer.verify import labels as label_files
+from bessemer.verify.arrays import LABEL_NAMES, archive, is_idx, one_array
 from bessemer.verify.inputs import InputSet
+from bessemer.verify.preprocess import ImageReader, Preprocess
+
+if TYPE_CHECKING:
+    import onnx_ir
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
-LABEL_NAMES = ("labels", "label", "y", "targets")
+BATCH = 64
+"""Largest batch where the model leaves it open."""
 
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How an image file becomes an input tensor.
-
-    resize: short side in pixels (0: straight to the input's size); crop: centre crop in pixels;
-    scale: pixels are divided by it first; mean/std: per channel, after scaling; order: 'rgb' | 'bgr' | 'gray';
-    layout: 'nchw' | 'nhwc'.
-    """
-
-    resize: int = 0
-    crop: int = 0
-    scale: float = 255.0
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    order: str = "rgb"
-    layout: str = "nchw"
-
-    @classmethod
-    def parse(cls, text: str) -> Preprocess:
-        """Read `resize=224,crop=224,mean=0.485:0.456:0.406,std=...,order=rgb,layout=nchw,scale=255`."""
-        values: dict[str, str] = {}
-        for item in filter(None, text.split(",")):
-            key, equals, value = item.partition("=")
-            if not equals or key not in cls.__dataclass_fields__:
-                known = ", ".join(cls.__dataclass_fields__)
-                raise UsageError(f"--preprocess does not know '{item}'", fix=f"Known keys: {known}")
-            values[key] = value
-        try:
-            return cls(
-                resize=int(values.get("resize", 0)),
-                crop=int(values.get("crop", 0)),
-                scale=float(values.get("scale", 255.0)),
-                mean=_floats(values.get("mean", "")),
-                std=_floats(values.get("std", "")),
-                order=_one_of("order", values.get("order", "rgb"), ("rgb", "bgr", "gray")),
-                layout=_one_of("layout", values.get("layout", "nchw"), ("nchw", "nhwc")),
-            )
-        except ValueError as error:
-            raise UsageError(f"--preprocess has a value that is no number: {error}") from None
-
-
-def _floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(":") if part)
-
-
-def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise UsageError(f"--preprocess {key}={value} is not known", fix=f"Use one of: {', '.join(allowed)}")
-    return value
+CLIPPED = 0.1
+"""Share of real values outside an integer input's range from which on they are not meant for it."""
 
 
 @dataclass(frozen=True)
 class UserData:
-    """Input sets in order, and a label per sample where the data has them."""
+    """Input sets in order, with labels where the data has them, and what the report must say."""
 
     sets: tuple[InputSet, ...]
-    labels: Array | None = None
+    notes: tuple[str, ...] = ()
 
 
-def load(
-    path: Path, signature: Signature, preprocess: Preprocess, labels: Path | None = None, limit: int = 0
-) -> UserData:
-    """Read `path` into input sets that fit `signature`; raises UsageError or UnreadableInput with the file named.
+@dataclass(frozen=True)
+class Request:
+    """What the user said of the data.
 
-    limit: at most this many samples (0: all).
+    labels: file of right answers; offset is added to them (a model that counts its classes from 1 wants 1).
+    limit: at most this many samples (0: all); preprocess: None where nothing was declared.
     """
-    if not path.exists():
-        raise UsageError(f"--data {path} does not exist")
-    arrays, found = _read_any(path, signature, preprocess)
-    if labels is not None:
-        found = _one_array(labels)
-    samples = {name: array[:limit] if limit else array for name, array in arrays.items()}
-    _check(samples, signature, path)
-    sets = tuple(_batches(samples, signature, path))
-    total = sum(next(iter(item.arrays.values())).shape[0] for item in sets if item.arrays)
-    return UserData(sets, None if found is None else np.asarray(found).reshape(-1)[:total])
+
+    path: Path
+    preprocess: Preprocess | None = None
+    labels: Path | None = None
+    offset: int = 0
+    limit: int = 0
 
 
-def _read_any(
-    path: Path, signature: Signature, preprocess: Preprocess
-) -> tuple[dict[str, Array], Array | None]:
+@dataclass(frozen=True)
+class _Samples:
+    """`count` samples; `read(start, stop)` makes the arrays of some of them by input name."""
+
+    count: int
+    read: Callable[[int, int], dict[str, Array]]
+    labels: Array | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def load(request: Request, signature: Signature, encodings: Mapping[str, Encoding] | None = None) -> UserData:
+    """Input sets that fit `signature`; raises UsageError or UnreadableInput with the file named.
+
+    encodings: of integer inputs that stand for real values; images with a declared normalisation and arrays of
+    floats are quantized with them.
+    """
+    for path, option in ((request.path, "--data"), (request.labels, "--labels")):
+        if path is not None and not path.exists():
+            raise UsageError(f"{option} {path} does not exist")
+    samples = _read(request, signature, encodings or {})
+    count = min(samples.count, request.limit) if request.limit else samples.count
+    size, fixed = _batch(signature, count)
+    whole = count - count % size if fixed else count
+    if not whole:
+        raise UsageError(f"--data {request.path} holds {count} sample(s), the model takes {size} at once")
+    labels = _labels(samples, request, count, whole)
+    sets = tuple(_sets(samples, labels, request.path, whole, size))
+    notes = list(samples.notes)
+    if whole < count:
+        notes.append(f"{count - whole} of {count} samples of {request.path} were not run: the model takes {size} at once")
+    return UserData(sets, tuple(notes))
+
+
+def input_encodings(graph: onnx_ir.Graph) -> dict[str, Encoding]:
+    """What the integers of inputs stand for, where a DequantizeLinear with one scale follows them."""
+    found: dict[str, Encoding] = {}
+    for value in graph.inputs:
+        used = [encoding_of(node.outputs[0]) for node, _ in value.uses() if node.op_type == "DequantizeLinear"]
+        if value.name and used and used[0] is not None and used[0].per_tensor:
+            found[value.name] = used[0]
+    return found
+
+
+def _labels(samples: _Samples, request: Request, count: int, whole: int) -> Array | None:
+    if samples.labels is None:
+        if request.offset:
+            raise UsageError("--label-offset speaks of labels, and the data has none", fix="Give them with --labels")
+        return None
+    if samples.labels.size < count or (samples.labels.size != samples.count and not request.limit):
+        raise UsageError(f"There are {samples.labels.size} labels for {samples.count} samples of {request.path}")
+    return samples.labels[:whole] + request.offset
+
+
+def _read(request: Request, signature: Signature, encodings: Mapping[str, Encoding]) -> _Samples:
+    path = request.path
+    files = _image_files(path)
+    if files:
+        return _of_images(files, request, signature, encodings)
+    arrays, found = _arrays(path, signature)
+    found = label_files.read(request.labels) if request.labels is not None else found
+    if request.preprocess is not None:
+        return _of_pixels(arrays, found, request, signature, encodings)
+    arrays, notes = _encoded(arrays, signature, encodings)
+    return _of_arrays(arrays, found, notes, signature, path)
+
+
+def _image_files(path: Path) -> list[Path]:
+    """Images of a folder, or of its folders, by name; a single image is a folder of one."""
+    if path.is_file():
+        return [path] if path.suffix.lower() in IMAGES else []
+    here = sorted(item for item in path.iterdir() if item.suffix.lower() in IMAGES and item.is_file())
+    below = (item for item in sorted(path.glob("*/*")) if item.suffix.lower() in IMAGES and item.is_file())
+    return here or list(below)
+
+
+def _of_images(
+    files: Sequence[Path], request: Request, signature: Signature, encodings: Mapping[str, Encoding]
+) -> _Samples:
+    spec = _only_input(signature, request.path)
+    reader = ImageReader.of(spec, request.preprocess or Preprocess(), encodings.get(spec.name))
+    root = request.path if request.path.is_dir() else request.path.parent
+    chosen = files[: request.limit] if request.limit else files
+    single = request.path.is_file() and request.labels is None
+    found = None if single else label_files.of_files(chosen, root, request.labels)
+
+    def read(start: int, stop: int) -> dict[str, Array]:
+        return {spec.name: np.stack([reader.file(file) for file in chosen[start:stop]])}
+
+    return _Samples(len(chosen), read, found)
+
+
+def _of_pixels(
+    arrays: Mapping[str, Array],
+    found: Array | None,
+    request: Request,
+    signature: Signature,
+    encodings: Mapping[str, Encoding],
+) -> _Samples:
+    """Arrays of 8-bit images are preprocessed like image files."""
+    spec = _only_input(signature, request.path)
+    array = next(iter(arrays.values()), None)
+    if array is None or array.dtype != np.uint8 or not _is_pictures(array):
+        have = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
+        raise UsageError(
+            f"--preprocess speaks of images; {request.path} holds {have}",
+            fix="Preprocessed arrays are uint8 of shape [count, height, width] or [count, height, width, 1 or 3]",
+        )
+    reader = ImageReader.of(spec, request.preprocess or Preprocess(), encodings.get(spec.name))
+
+    def read(start: int, stop: int) -> dict[str, Array]:
+        return {spec.name: np.stack([reader.pixels(array[place]) for place in range(start, stop)])}
+
+    return _Samples(array.shape[0], read, found)
+
+
+def _is_pictures(array: Array) -> bool:
+    return array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))
+
+
+def _arrays(path: Path, signature: Signature) -> tuple[dict[str, Array], Array | None]:
+    """Arrays by input name, and labels."""
     if path.is_dir():
-        return _read_directory(path, signature, preprocess)
+        return _directory(path, signature)
     if path.suffix == ".npz":
-        return _split_labels(_archive(path), signature)
-    if path.suffix == ".npy":
-        return {_only_input(signature, path).name: _one_array(path)}, None
-    if path.suffix.lower() in IMAGES:
-        spec = _only_input(signature, path)
-        return {spec.name: _image(path, spec, preprocess)[None]}, None
+        return _split_labels(archive(path), signature)
+    if path.suffix == ".npy" or is_idx(path):
+        return {_only_input(signature, path).name: one_array(path)}, None
     raise UsageError(
-        f"--data {path} is of no known kind", fix="Give .npy, .npz, an image, or a directory of them"
+        f"--data {path} is of no known kind",
+        fix="Give .npy, .npz, idx, an image, a folder of them, or a folder of one folder of images per class",
     )
 
 
-def _read_directory(
-    path: Path, signature: Signature, preprocess: Preprocess
-) -> tuple[dict[str, Array], Array | None]:
-    files = sorted(item for item in path.iterdir() if item.is_file())
-    images = [item for item in files if item.suffix.lower() in IMAGES]
-    if images:
-        spec = _only_input(signature, path)
-        return {spec.name: np.stack([_image(item, spec, preprocess) for item in images])}, None
-    arrays = [item for item in files if item.suffix in (".npy", ".npz")]
-    if not arrays:
+def _directory(path: Path, signature: Signature) -> tuple[dict[str, Array], Array | None]:
+    """One .npy per input, named as the inputs are; or files of samples, joined in the order of their names."""
+    files = sorted(item for item in path.iterdir() if item.suffix in (".npy", ".npz") and item.is_file())
+    if not files:
         raise UsageError(f"--data {path} holds no .npy, .npz or image file")
-    parts = [_read_any(item, signature, preprocess)[0] for item in arrays]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, None
-
-
-def _archive(path: Path) -> dict[str, Array]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError) as error:
-        raise UnreadableInput(f"--data {path} cannot be read as .npz", why=str(error)) from None
-
-
-def _one_array(path: Path) -> Array:
-    if path.suffix == ".npz":
-        arrays = _archive(path)
-        name = next((name for name in LABEL_NAMES if name in arrays), next(iter(arrays)))
-        return arrays[name]
-    try:
-        array: Array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise UnreadableInput(f"{path} cannot be read as .npy", why=str(error)) from None
-    return array
+    names = [spec.name for spec in signature.inputs]
+    by_name = {item.stem: item for item in files if item.suffix == ".npy"}
+    if len(names) > 1 and set(names) <= set(by_name):
+        return {name: one_array(by_name[name]) for name in names}, None
+    parts = [_arrays(item, signature) for item in files]
+    if any(arrays.keys() != parts[0][0].keys() for arrays, _ in parts):
+        raise UsageError(f"The files of --data {path} hold arrays of different names")
+    found = [label for _, label in parts if label is not None]
+    joined = {name: np.concatenate([arrays[name] for arrays, _ in parts]) for name in parts[0][0]}
+    return joined, np.concatenate(found) if len(found) == len(parts) else None
 
 
 def _split_labels(arrays: dict[str, Array], signature: Signature) -> tuple[dict[str, Array], Array | None]:
     names = {spec.name for spec in signature.inputs}
-    labels = next((arrays[name] for name in LABEL_NAMES if name in arrays and name not in names), None)
+    found = next((arrays[name] for name in LABEL_NAMES if name in arrays and name not in names), None)
     fed = {name: array for name, array in arrays.items() if name in names}
     rest = [name for name in arrays if name not in names and name not in LABEL_NAMES]
     if not fed and len(signature.inputs) == 1 and len(rest) == 1:
         fed = {signature.inputs[0].name: arrays[rest[0]]}
-    return fed, labels
+    return fed, None if found is None else np.asarray(found).reshape(-1)
 
 
 def _only_input(signature: Signature, path: Path) -> TensorSpec:
@@ -167,68 +226,87 @@ def _only_input(signature: Signature, path: Path) -> TensorSpec:
     return signature.inputs[0]
 
 
-def _image(path: Path, spec: TensorSpec, how: Preprocess) -> Array:
-    """One image as the input's per-sample tensor."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtra("pillow", extra="images", needed_for="Reading images") from None
-    height, width = _image_size(spec, how)
-    with Image.open(path) as opened:
-        image = opened.convert("L" if how.order == "gray" else "RGB")
-    if how.resize:
-        ratio = how.resize / min(image.size)
-        image = image.resize(
-            (round(image.width * ratio), round(image.height * ratio)), Image.Resampling.BILINEAR
+def _encoded(
+    arrays: Mapping[str, Array], signature: Signature, encodings: Mapping[str, Encoding]
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """Real values for integer inputs become integers where the model gives the scale."""
+    found, notes = dict(arrays), []
+    for spec in signature.inputs:
+        array, encoding = arrays.get(spec.name), encodings.get(spec.name)
+        if array is None or array.dtype.kind != "f" or encoding is None or named_dtype(spec.dtype).kind not in "iu":
+            continue
+        found[spec.name] = encoding.quantize(array)
+        _check_range(array, encoding, spec)
+        notes.append(
+            f"real values for '{spec.name}' were quantized: scale {float(encoding.scale):.6g}, "
+            f"zero point {int(encoding.zero_point)}"
         )
-    if how.crop:
-        left, top = (image.width - how.crop) // 2, (image.height - how.crop) // 2
-        image = image.crop((left, top, left + how.crop, top + how.crop))
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-    pixels = np.atleast_3d(np.asarray(image, np.float32))
-    pixels = pixels[..., ::-1] if how.order == "bgr" else pixels
-    mean, std = np.array(how.mean or (0,), np.float32), np.array(how.std or (1,), np.float32)
-    normalised: Array = ((pixels / how.scale - mean) / std).astype(np.float32)
-    return normalised if how.layout == "nhwc" else normalised.transpose(2, 0, 1)
+    return found, tuple(notes)
 
 
-def _image_size(spec: TensorSpec, how: Preprocess) -> tuple[int, int]:
-    axes = (2, 3) if how.layout == "nchw" else (1, 2)
-    dims = [spec.shape[axis] if len(spec.shape) == 4 else None for axis in axes]
-    height, width = (dim if isinstance(dim, int) else how.crop or how.resize for dim in dims)
-    if not height or not width:
-        raise UsageError(f"Input '{spec.name}' fixes no image size", fix="Say crop=PIXELS in --preprocess")
-    return height, width
+def _check_range(array: Array, encoding: Encoding, spec: TensorSpec) -> None:
+    low, high = encoding.dequantize(np.array(integer_limits(named_dtype(spec.dtype))))
+    step = float(encoding.scale)
+    outside = float(np.mean((array < low - step) | (array > high + step))) if array.size else 0.0
+    if outside > CLIPPED:
+        raise UsageError(
+            f"{outside:.0%} of the data for '{spec.name}' lies outside what the input can hold",
+            why=f"its encoding reaches from {low:.4g} to {high:.4g}",
+            fix=f"Save the array as {spec.dtype} where it holds the integers themselves",
+        )
 
 
-def _check(arrays: dict[str, Array], signature: Signature, path: Path) -> None:
+def _of_arrays(
+    arrays: Mapping[str, Array], found: Array | None, notes: tuple[str, ...], signature: Signature, path: Path
+) -> _Samples:
     for spec in signature.inputs:
         if spec.name not in arrays:
-            raise UsageError(
-                f"--data {path} has no array for the input '{spec}'", fix="Name the arrays as the inputs"
-            )
-        array = arrays[spec.name]
-        fits = array.ndim == len(spec.shape) and all(
-            not isinstance(want, int) or want == have
-            for want, have in zip(spec.shape[1:], array.shape[1:], strict=False)
-        )
-        if not fits:
-            raise UsageError(
-                f"--data {path} does not fit the input '{spec}': it has shape {list(array.shape)}",
-                fix="The first axis counts samples; the others must equal the input's",
-            )
+            raise UsageError(f"--data {path} has no array for the input '{spec}'", fix="Name the arrays as the inputs")
+    whole = _is_one_set(arrays, signature)
+    for spec in signature.inputs:
+        _check(arrays[spec.name], spec, path, whole)
+
+    def read(start: int, stop: int) -> dict[str, Array]:
+        part = {spec.name: arrays[spec.name] if whole else arrays[spec.name][start:stop] for spec in signature.inputs}
+        return {spec.name: _cast(part[spec.name], spec) for spec in signature.inputs}
+
+    count = _batch(signature, 1)[0] if whole else min(array.shape[0] for array in arrays.values())
+    return _Samples(count, read, found, notes)
 
 
-def _batches(arrays: dict[str, Array], signature: Signature, path: Path) -> Iterator[InputSet]:
-    """Cut samples into runs of the batch size that the model fixes (dynamic: up to 64)."""
-    count = min(array.shape[0] for array in arrays.values())
-    first = signature.inputs[0].shape[0] if signature.inputs[0].shape else 1
-    size = first if isinstance(first, int) else min(64, count)
-    for start in range(0, count - size + 1 if isinstance(first, int) else count, max(size, 1)):
-        part = {spec.name: arrays[spec.name][start : start + size] for spec in signature.inputs}
-        cast = {spec.name: _cast(part[spec.name], spec) for spec in signature.inputs}
-        yield InputSet(f"{path.name}[{start}:{start + size}]", cast)
+def _is_one_set(arrays: Mapping[str, Array], signature: Signature) -> bool:
+    """Whether the arrays are one run as they stand: first axes that are no common batch cannot be cut."""
+    firsts = [spec.shape[0] if spec.shape else "scalar" for spec in signature.inputs]
+    fixed = [first for first in firsts if isinstance(first, int)]
+    alike = not fixed or (len(fixed) == len(firsts) and len(set(fixed)) == 1)
+    counts = {arrays[spec.name].shape[:1] for spec in signature.inputs}
+    return "scalar" in firsts or not alike or len(counts) != 1
+
+
+def _check(array: Array, spec: TensorSpec, path: Path, whole: bool) -> None:
+    wanted, have = (spec.shape, array.shape) if whole else (spec.shape[1:], array.shape[1:])
+    sizes = zip(wanted, have, strict=False)
+    if array.ndim == len(spec.shape) and all(not isinstance(want, int) or want == size for want, size in sizes):
+        return
+    raise UsageError(
+        f"--data {path} does not fit the input '{spec}': it has shape {list(array.shape)}",
+        fix="The arrays of several inputs are one run, of exactly their shapes"
+        if whole
+        else "The first axis counts samples; the others must equal the input's",
+    )
+
+
+def _batch(signature: Signature, count: int) -> tuple[int, bool]:
+    """Samples per run, and whether the model fixes them; else up to BATCH."""
+    first = signature.inputs[0].shape[0] if signature.inputs and signature.inputs[0].shape else 1
+    return (max(first, 1), True) if isinstance(first, int) else (max(min(BATCH, count), 1), False)
+
+
+def _sets(samples: _Samples, labels: Array | None, path: Path, whole: int, size: int) -> Iterator[InputSet]:
+    for start in range(0, whole, size):
+        stop = min(start + size, whole)
+        told = None if labels is None else labels[start:stop]
+        yield InputSet(f"{path.name}[{start}:{stop}]", partial(samples.read, start, stop), told)
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:
@@ -240,4 +318,14 @@ def _cast(array: Array, spec: TensorSpec) -> Array:
             f"The data for '{spec.name}' is {array.dtype}, the input wants {wanted}",
             fix="Save the array with the input's type: a silent cast would truncate",
         )
-    return np.ascontiguousarray(array.astype(wanted))
+    if array.dtype.kind in "iu" and wanted.kind in "iu" and array.size and not np.can_cast(array.dtype, wanted):
+        _check_fits(array, wanted, spec)
+    return np.asarray(array).astype(wanted, order="C")
+
+
+def _check_fits(array: Array, wanted: np.dtype[np.generic], spec: TensorSpec) -> None:
+    low, high, (lowest, highest) = int(array.min()), int(array.max()), integer_limits(wanted)
+    if low < lowest or high > highest:
+        raise UsageError(
+            f"The data for '{spec.name}' reaches from {low} to {high}", why=f"the input is {wanted}"
+        )

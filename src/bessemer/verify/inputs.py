@@ -8,7 +8,7 @@ with values that no image ever gives, and its verdicts hang on the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,20 @@ SMALLEST_IMAGE = 16
 
 @dataclass(frozen=True)
 class InputSet:
-    """Named arrays for one run, with a line that says what they are."""
+    """Named arrays for one run, with a line that says what they are.
+
+    held: the arrays, or what makes them anew each time: data sets need not fit into memory.
+    labels: the right class of each sample, where that is known.
+    """
 
     title: str
-    arrays: dict[str, Array]
+    held: dict[str, Array] | Callable[[], dict[str, Array]]
+    labels: Array | None = None
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """By input name."""
+        return self.held() if callable(self.held) else self.held
 
 
 @dataclass(frozen=True)

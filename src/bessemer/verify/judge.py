@@ -19,21 +19,29 @@ from bessemer.verify.evidence import Accuracy, OutputCloseness
 from bessemer.verify.inputs import InputSet
 
 
+class OriginalRefuses(UsageError):
+    """The original runs on none of the inputs."""
+
+
 @dataclass
 class Reference:
-    """What the original answered: one dict of outputs per set; sets that it refused are named, not counted."""
+    """What the original answered: one dict of outputs per set; sets that it refused are named, not counted.
+
+    notes: sentences that the report owes the reader about the inputs.
+    """
 
     runtime: str
     sets: list[InputSet] = field(default_factory=list)
     answers: list[dict[str, Array]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     milliseconds: float = 0.0
 
 
 def run_original(runner: Runner, sets: Sequence[InputSet]) -> Reference:
     """Execute the original on every set.
 
-    Raises UsageError when it refuses all generated inputs: only the user knows what it accepts.
+    Raises OriginalRefuses when it refuses all of them: only the user knows what it accepts.
     """
     found = Reference(runner.runtime)
     times: list[float] = []
@@ -50,8 +58,8 @@ def run_original(runner: Runner, sets: Sequence[InputSet]) -> Reference:
         found.sets.append(item)
         found.answers.append(answer)
     if not found.sets:
-        raise UsageError(
-            "The original model refuses every generated input",
+        raise OriginalRefuses(
+            "The original model refuses every input set",
             why=reasons[0] if reasons else "the model has no input set",
             fix="Give inputs that it accepts with --data",
         )
@@ -82,11 +90,10 @@ def judge(
     outputs: Mapping[str, Border],
     bound: Closeness,
     *,
-    labels: Array | None = None,
     steps: Mapping[str, float] | None = None,
 ) -> Judgement:
     """Execute the artifact on every set the original ran and compare all outputs."""
-    tallies = {name: Tally(step=(steps or {}).get(name)) for name in outputs}
+    tallies = {name: Tally(bound, (steps or {}).get(name)) for name in outputs}
     times: list[float] = []
     failing: InputSet | None = None
     guesses: list[Array] = []
@@ -96,14 +103,14 @@ def judge(
         answer = runner.run(fed)
         times.append(1e3 * (time.perf_counter() - start))
         got = {name: from_artifact(answer[border.name], border) for name, border in outputs.items()}
-        for name, tally in tallies.items():
-            tally.add(expected[name], _like(got[name], expected[name]), bound)
-        if failing is None and not all(tally.within for tally in tallies.values()):
+        holding = [tally.add(expected[name], _like(got[name], expected[name])) for name, tally in tallies.items()]
+        if failing is None and not all(holding):
             failing = item
-        if labels is not None:
+        if item.labels is not None:
             guesses.append(next(iter(got.values())))
     records = [tally.record(name) for name, tally in tallies.items()]
-    return Judgement(records, _accuracy(reference, guesses, labels), statistics.median(times), failing)
+    failing = None if all(line.within for line in records) else failing
+    return Judgement(records, _accuracy(reference, guesses), statistics.median(times), failing)
 
 
 def _like(got: Array, expected: Array) -> Array:
@@ -113,19 +120,30 @@ def _like(got: Array, expected: Array) -> Array:
     return got.astype(expected.dtype)
 
 
-def _accuracy(reference: Reference, guesses: Sequence[Array], labels: Array | None) -> Accuracy | None:
-    if labels is None or not guesses:
+def _accuracy(reference: Reference, guesses: Sequence[Array]) -> Accuracy | None:
+    """Shares of right answers, the arg-max of the first output's rows counting as the answer."""
+    told = [(item.labels, answer) for item, answer in zip(reference.sets, reference.answers, strict=True)]
+    rights: list[Array] = []
+    for (labels, answer), guess in zip(((a, b) for a, b in told if a is not None), guesses, strict=True):
+        mine, theirs = _classes(next(iter(answer.values())), labels), _classes(guess, labels)
+        rights.append(np.stack([mine == labels, theirs == labels]))
+    if not rights:
         return None
-    original = np.concatenate([_classes(next(iter(answer.values()))) for answer in reference.answers])
-    artifact = np.concatenate([_classes(scores) for scores in guesses])
-    count = min(labels.size, original.size)
-    return Accuracy(
-        samples=count,
-        original=float(np.mean(original[:count] == labels[:count])),
-        artifact=float(np.mean(artifact[:count] == labels[:count])),
-    )
+    right = np.concatenate(rights, axis=1)
+    original, artifact = right.mean(axis=1)
+    return Accuracy(samples=right.shape[1], original=float(original), artifact=float(artifact))
 
 
-def _classes(scores: Array) -> Array:
-    flat = scores.reshape(scores.shape[0], -1) if scores.ndim > 1 else scores.reshape(1, -1)
-    return np.asarray(np.argmax(flat, axis=1))
+def _classes(scores: Array, labels: Array) -> Array:
+    """Arg-max of each row; raises UsageError where rows and labels cannot belong together."""
+    rows = scores.reshape(labels.size, -1) if labels.size and scores.size % labels.size == 0 else None
+    if rows is None or (scores.ndim > 1 and scores.shape[0] != labels.size):
+        raise UsageError(
+            f"The first output has shape {list(scores.shape)}, no row of class scores for each of {labels.size} label(s)"
+        )
+    if int(labels.max()) >= rows.shape[1] or int(labels.min()) < 0:
+        raise UsageError(
+            f"The labels reach from {int(labels.min())} to {int(labels.max())}, the model knows {rows.shape[1]} classes",
+            fix="Count the classes from 0; --label-offset adds a number to each",
+        )
+    return np.asarray(np.argmax(rows, axis=1))

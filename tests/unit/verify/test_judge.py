@@ -71,17 +71,38 @@ def test_refused_sets_are_named_and_all_refused_is_an_error() -> None:
 
     reference = run_original(Function(picky), sets(X, X + 1))
     assert reference.refused == ["set 1"]
-    with pytest.raises(UsageError, match=r"refuses every generated input.*too large.*--data"):
+    with pytest.raises(UsageError, match=r"refuses every input set.*too large.*--data"):
         run_original(Function(picky), sets(X + 1))
 
 
 def test_accuracy_counts_right_labels_on_both_sides() -> None:
     scores = np.float32([[0, 1, 2], [5, 1, 0]])
-    reference = run_original(Function(lambda v: {"y": scores}), sets(X))
+    labelled = [InputSet("labelled", {"x": X}, np.array([2, 0]))]
+    reference = run_original(Function(lambda v: {"y": scores}), labelled)
     artifact = Function(lambda v: {"y": scores[:, ::-1]})
-    verdict = judge(reference, artifact, {"x": Border("x", "")}, SAME, BOUND, labels=np.array([2, 0]))
+    verdict = judge(reference, artifact, {"x": Border("x", "")}, SAME, BOUND)
     assert verdict.accuracy is not None
     assert (verdict.accuracy.original, verdict.accuracy.artifact) == (1.0, 0.0)
+
+
+def test_labels_stay_with_their_samples_when_the_original_refuses_a_set() -> None:
+    def picky(values: dict[str, Array]) -> dict[str, Array]:
+        if values["x"].max() > 100:
+            raise UsageError("too large")
+        return {"y": np.float32([[0, 1, 2], [5, 1, 0]])}
+
+    labelled = [InputSet("a", {"x": X + 200}, np.array([1, 1])), InputSet("b", {"x": X}, np.array([2, 0]))]
+    reference = run_original(Function(picky), labelled)
+    verdict = judge(reference, Function(picky), {"x": Border("x", "")}, SAME, BOUND)
+    assert verdict.accuracy is not None
+    assert (verdict.accuracy.samples, verdict.accuracy.original) == (2, 1.0)
+
+
+def test_labels_that_the_model_cannot_know_are_an_error() -> None:
+    scores = np.float32([[0, 1, 2], [5, 1, 0]])
+    reference = run_original(Function(lambda v: {"y": scores}), [InputSet("a", {"x": X}, np.array([3, 0]))])
+    with pytest.raises(UsageError, match=r"reach from 0 to 3.*3 classes.*--label-offset"):
+        judge(reference, Function(lambda v: {"y": scores}), {"x": Border("x", "")}, SAME, BOUND)
 
 
 def test_the_first_value_that_departs_is_named_with_its_layer() -> None:
@@ -91,3 +112,35 @@ def test_the_first_value_that_departs_is_named_with_its_layer() -> None:
     found = first_divergence(original, artifact, {"x": Border("x", "float32")}, sets(X)[0], marks, BOUND)
     assert found is not None
     assert (found.value, found.layer, found.max_abs) == ("b", "layer_b", 0.5)
+
+
+def test_a_demanded_share_of_agreeing_rows_is_a_share_of_all_rows() -> None:
+    """One row of four departs: each set alone would fail a share of 0.7, all of them together do not."""
+    arrays = [np.float32([[0, 1], [1, 0]]), np.float32([[0, 2], [3, 0]])]
+    reference = run_original(Function(lambda v: {"y": v["x"]}), sets(*arrays))
+    artifact = Function(lambda v: {"y": np.where(v["x"] == 3, -1, v["x"])})
+    for share, within in ((0.7, True), (0.8, False)):
+        bound = Closeness.parse(f"exact or top1({share})")
+        verdict = judge(reference, artifact, {"x": Border("x", "float32")}, SAME, bound)
+        assert verdict.outputs[0].top1 == 0.75
+        assert verdict.within is within, share
+        assert (verdict.failing_set is None) is within
+
+
+def test_unknown_sizes_are_named_with_the_options_that_say_them() -> None:
+    """A model that takes 7 columns only: no generated size fits, and the error says what to type."""
+    from bessemer.pipeline import ConvertOptions
+    from bessemer.verify.reference import reference_of
+
+    def picky(values: dict[str, Array]) -> dict[str, Array]:
+        if values["x"].shape[1] != 7:
+            raise UsageError("7 columns, please")
+        return {"y": values["x"]}
+
+    original = Function(picky)
+    original.signature = Signature((TensorSpec("x", "float32", ("N", None)), TensorSpec("k", "int64", (2,))), ())
+    with pytest.raises(UsageError, match=r"x: float32\[N, \?\].*7 columns.*--shape x=AxB.*--data") as caught:
+        reference_of(original, None, ConvertOptions())
+    assert "k:" not in str(caught.value)
+    found = reference_of(original, None, ConvertOptions(shapes={"x": (2, 7)}))
+    assert {item.arrays["x"].shape for item in found.sets} == {(2, 7)}

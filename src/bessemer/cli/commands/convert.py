@@ -2,62 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from bessemer.cli import options as o
+from bessemer.ir.errors import Declined
+
+if TYPE_CHECKING:
+    from bessemer.verify.evidence import TargetEvidence
 
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where verified artifacts go.")]
 Report = Annotated[
     list[Path] | None,
     typer.Option("--report", metavar="FILE", help="Write the report: .html or .json, repeatable."),
 ]
-KeepFailed = Annotated[
-    bool, typer.Option("--keep-failed", help="Keep artifacts that failed verification, as NAME.failed.")
+StopAfter = Annotated[
+    Literal["open", "normalise", "rewrite", "prepare", "write"] | None,
+    typer.Option(
+        "--stop-after",
+        metavar="STAGE",
+        help="Stop early: open, normalise or rewrite save the model as a .bsm archive, which convert takes up again; "
+        "prepare asks the targets; write places artifacts that were not executed.",
+    ),
 ]
 
 
+@o.asks(*o.VERDICT, "to", "level", "keep_failed")
 def command(
+    asked: o.Asked,
     model: o.ModelPath,
-    to: o.To,
     out: Out = Path("out"),
     report: Report = None,
-    shape: o.Shapes = None,
-    signature: o.SignatureName = None,
-    data: o.Data = None,
-    labels: o.Labels = None,
-    preprocess: o.PreprocessText = None,
-    samples: o.Samples = 0,
-    seed: o.Seed = 0,
-    bound: o.Bound = None,
-    level: o.Level = 2,
-    keep_failed: KeepFailed = False,
+    stop_after: StopAfter = None,
     json: o.Json = False,
 ) -> None:
     """Convert a model to every target named, run each artifact beside the original, and report.
 
     Exit code: 0 when all are verified, 4 when one failed, 3 when one was declined.
     """
+    from bessemer.cli.stopping import stop_before_targets, stop_before_writing
+
+    if stop_after in ("open", "normalise", "rewrite"):
+        stop_before_targets(asked, model, out, report, stop_after, json)
+    elif stop_after == "prepare":
+        stop_before_writing(asked, model, report, json)
+    else:
+        _convert(asked, model, out, report or (), execute=stop_after != "write", json=json)
+
+
+def _convert(
+    asked: o.Asked, model: Path, out: Path, report: Sequence[Path], *, execute: bool, json: bool
+) -> NoReturn:
     from bessemer.cli.output import Stages, report_kind, show, show_record, write_reports
 
-    asked = o.Asked(
-        shape, signature, data, labels, preprocess, samples, seed, bound, level, keep_failed, tuple(to)
-    )  # fmt: skip
-    for path in report or ():
+    for path in report:
         report_kind(path)
-    options, requests = asked.options(), asked.requests()
+    options, requests = replace(asked.options(), execute=execute), asked.requests()
 
     from bessemer.pipeline import convert
 
     with Stages() as stages:
         evidence = convert(model, requests, out, options, stages)
-    write_reports(evidence, report or ())
+    write_reports(evidence, report)
     if json:
         show_record(evidence)
     else:
         from bessemer.report import terminal
 
-        show(terminal.evidence(evidence), *(f"report: {path}" for path in report or ()))
-    raise typer.Exit(evidence.exit_code)
+        show(terminal.evidence(evidence), *(f"report: {path}" for path in report))
+    raise typer.Exit(evidence.exit_code if execute else Declined.exit_code * any(map(_declined, evidence.targets)))
+
+
+def _declined(row: TargetEvidence) -> bool:
+    return row.status == "declined"

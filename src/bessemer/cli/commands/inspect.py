@@ -5,13 +5,12 @@ from __future__ import annotations
 from bessemer.cli import options as o
 
 
-def command(
-    model: o.ModelPath, shape: o.Shapes = None, signature: o.SignatureName = None, json: o.Json = False
-) -> None:
+@o.asks(*o.MODEL)
+def command(asked: o.Asked, model: o.ModelPath, json: o.Json = False) -> None:
     """Show what a model is: inputs, outputs, operators, parameters, MACs, weights, activation memory."""
     from bessemer.cli.output import Stages, show, show_record
 
-    options = o.Asked(shape, signature).options()
+    options = asked.options()
 
     from bessemer import pipeline
 

@@ -16,30 +16,21 @@ if TYPE_CHECKING:
 Save = Annotated[Path | None, typer.Option("--save", metavar="FILE", help="Write all outputs to this .npz.")]
 
 
-def command(
-    model: o.ModelPath,
-    shape: o.Shapes = None,
-    signature: o.SignatureName = None,
-    data: o.Data = None,
-    preprocess: o.PreprocessText = None,
-    samples: o.Samples = 0,
-    seed: o.Seed = 0,
-    save: Save = None,
-    json: o.Json = False,
-) -> None:
+@o.asks(*o.INPUTS)
+def command(asked: o.Asked, model: o.ModelPath, save: Save = None, json: o.Json = False) -> None:
     """Run a model in its own runtime, on --data or on seeded inputs, and summarise the outputs."""
     from bessemer.cli.output import Stages, show, show_json
     from bessemer.ir.errors import UsageError
 
     if save is not None and save.suffix != ".npz":
         raise UsageError(f"--save {save} has no known suffix", fix="End the name in .npz")
-    options = o.Asked(shape, signature, data, None, preprocess, samples, seed).options()
+    options = asked.options()
 
     from bessemer import pipeline
 
     with Stages() as stages:
         stages.stage("run")
-        answers = pipeline.run(model, data, options)
+        answers = pipeline.run(model, options)
     if save is not None:
         _save(answers, save)
     summary = [{name: _facts(array) for name, array in answer.items()} for answer in answers]

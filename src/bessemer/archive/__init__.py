@@ -1,0 +1,1 @@
+"""What outlives a conversion: the manifest that would reproduce it, and models between two stages (`.bsm`)."""

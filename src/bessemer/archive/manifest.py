@@ -1,0 +1,69 @@
+"""Hashes of every input, options and versions: what would reproduce the artifacts byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bessemer.verify import evidence as ev
+from bessemer.workspace import sha256_of
+
+if TYPE_CHECKING:
+    from bessemer.pipeline import ConvertOptions
+
+TOOLS = (
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "ai-edge-litert",
+    "ml-dtypes",
+    "flatbuffers",
+    "protobuf",
+)
+
+
+def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
+    """The manifest of a conversion of `path`."""
+    given = [path, *(item for item in (options.data, options.labels) if item is not None)]
+    return ev.Manifest(
+        bessemer=version("bessemer"),
+        command=command_line(),
+        inputs=[file_record(item, str(item)) for item in given],
+        options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "")},
+        versions=versions(),
+    )
+
+
+def file_record(path: Path, shown: str) -> ev.FileRecord:
+    """Size and hash of a file; of a folder, of the names and hashes of all files in it."""
+    if not path.is_dir():
+        return ev.FileRecord(path=shown, bytes=path.stat().st_size, sha256=sha256_of(path))
+    files = sorted(item for item in path.rglob("*") if item.is_file())
+    lines = [f"{sha256_of(item)}  {item.relative_to(path).as_posix()}\n" for item in files]
+    return ev.FileRecord(
+        path=shown,
+        bytes=sum(item.stat().st_size for item in files),
+        sha256=hashlib.sha256("".join(lines).encode()).hexdigest(),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can change the artifacts' bytes."""
+    found = {"python": platform.python_version()}
+    for tool in TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def command_line() -> list[str]:
+    """The command as the manifest records it."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

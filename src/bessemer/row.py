@@ -1,0 +1,144 @@
+"""One target on its way: prepared, written, executed, judged, published."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bessemer.archive.manifest import file_record
+from bessemer.assemble import border_records, prepared_row, shown_options
+from bessemer.ir.errors import UsageError
+from bessemer.ir.model import Model
+from bessemer.runners.isolated import IsolatedRunner
+from bessemer.targets.base import Artifact, Prepared
+from bessemer.verify import evidence as ev
+from bessemer.verify.closeness import Closeness
+from bessemer.verify.divergence import first_divergence
+from bessemer.verify.judge import Judgement, Reference, judge
+from bessemer.verify.landmarks import landmarks, quantization_steps
+from bessemer.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bessemer.pipeline import ConvertOptions, TargetRequest
+
+T = TypeVar("T")
+
+
+class Row:
+    """One target on its way: prepared, written, executed, judged."""
+
+    def __init__(self, request: TargetRequest, validated: Any, folder: Path) -> None:
+        self.request, self.validated, self.folder = request, validated, folder
+        self.seconds: dict[str, float] = {}
+        self.artifact: Artifact | None = None
+        self.verdict: Judgement | None = None
+        self.divergence: ev.Divergence | None = None
+        self.crash = ""
+        self.runtime = ""
+        self.bound = ""
+
+    def timed(self, stage: str, action: Callable[[], T]) -> T:
+        """Run `action` and keep its duration under `stage`."""
+        start = time.perf_counter()
+        try:
+            return action()
+        finally:
+            self.seconds[stage] = time.perf_counter() - start
+
+    def verify(
+        self,
+        model: Model,
+        original: IsolatedRunner,
+        runner: IsolatedRunner,
+        reference: Reference,
+        prepared: Prepared,
+        options: ConvertOptions,
+    ) -> None:
+        """Execute the artifact beside the original; on failure look for the first value that departs."""
+        if self.artifact is None:
+            raise UsageError("There is no artifact to verify")
+        bound = Closeness.parse(options.bound or prepared.closeness)
+        self.bound = str(bound)
+        runner.load("bessemer.executors:of_target", self.request.name, str(self.artifact.path))
+        self.runtime = runner.runtime
+        self.verdict = judge(
+            reference,
+            runner,
+            prepared.inputs,
+            prepared.outputs,
+            bound,
+            steps=quantization_steps(model),
+        )
+        failing = self.verdict.failing_set
+        if failing is not None:
+            marks = landmarks(model, prepared)
+            self.divergence = first_divergence(original, runner, prepared.inputs, failing, marks, bound)
+
+    def publish_unexecuted(self, work: Workspace, prepared: Prepared) -> ev.TargetEvidence:
+        """Move an artifact into place that the user asked not to run: the row says so."""
+        if self.artifact is None:
+            raise UsageError("There is no artifact to place")
+        files = [file_record(path, str(path.relative_to(self.folder))) for path in self.artifact.files]
+        work.publish(list(self.artifact.files), self.folder)
+        summary = "Written, not executed: the conversion was told to stop there. `bessemer verify` runs it."
+        row = prepared_row(self.request, self.validated, prepared)
+        return row.model_copy(update={"summary": summary, "files": files, "seconds": self.seconds})
+
+    def publish(
+        self, work: Workspace, prepared: Prepared, reference: Reference, keep_failed: bool
+    ) -> ev.TargetEvidence:
+        """Move a verified artifact into place and write the row."""
+        good = not self.crash and self.verdict is not None and self.verdict.within
+        files: list[ev.FileRecord] = []
+        if self.artifact is not None and (good or keep_failed):
+            base = self.folder
+            listed = [(path, path.relative_to(base)) for path in self.artifact.files]
+            files = [file_record(path, str(name) + ("" if good else ".failed")) for path, name in listed]
+            sources = (
+                list(self.artifact.files) if good else [p.rename(f"{p}.failed") for p in self.artifact.files]
+            )
+            work.publish(sources, base)
+        return self._evidence(prepared, reference, files, good)
+
+    def _evidence(
+        self, prepared: Prepared, reference: Reference, files: list[ev.FileRecord], good: bool
+    ) -> ev.TargetEvidence:
+        verdict = self.verdict
+        latency = {"original": reference.milliseconds, "artifact": verdict.milliseconds} if verdict else {}
+        return ev.TargetEvidence(
+            target=self.request.name,
+            precision=prepared.precision,
+            options=shown_options(self.validated),
+            status="executed" if good else "failed",
+            verified=good,
+            summary=self._summary(good),
+            runtime=self.runtime,
+            reference=reference.runtime,
+            bound=self.bound,
+            input_sets=[item.title for item in reference.sets],
+            outputs=verdict.outputs if verdict else [],
+            accuracy=verdict.accuracy if verdict else None,
+            divergence=self.divergence,
+            borders=border_records(prepared),
+            notes=[
+                *prepared.notes,
+                *reference.notes,
+                *(f"The original refuses this input set: {title}" for title in reference.refused),
+            ],
+            files=files,
+            operators=dict(sorted(prepared.operators.items())),
+            seconds=self.seconds,
+            latency=latency,
+        )
+
+    def _summary(self, good: bool) -> str:
+        if self.crash:
+            return f"The artifact did not run: {self.crash}"
+        if good:
+            return f"Executed in {self.runtime} beside the original: every output within {self.bound}."
+        bad = [line.name for line in (self.verdict.outputs if self.verdict else []) if not line.within]
+        place = f" The first value that departs is '{self.divergence.value}'" if self.divergence else ""
+        layer = f" of layer '{self.divergence.layer}' ({self.divergence.op})." if self.divergence else ""
+        return f"Out of bounds ({self.bound}): {', '.join(bad)}.{place}{layer}"
