@@ -78,6 +78,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     from bessemer.passes.materialize import MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
     from bessemer.passes.shapes import InferShapes
+    from bessemer.passes.transposes import SettleTransposes
 
     graph = model.graph
     signature = model.signature
@@ -88,6 +89,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
         InferShapes().run(graph)
     blockers = _foreign_nodes(graph)
     perms_in, perms_out = order_borders(graph.graph, options.io)
+    SettleTransposes().run(graph)
     notes += _narrow(graph, options)
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
