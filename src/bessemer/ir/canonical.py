@@ -12,6 +12,10 @@ LAYER_KEY = "bessemer.layer"
 HYBRID_KEY = "bessemer.hybrid"
 """Node metadata, 'symmetric' or 'asymmetric': the original quantizes this node's float activations while it runs."""
 
+STATE_KEY = "bessemer.state"
+"""Node metadata: between calls the original keeps the state that this node starts from; the first one is zero.
+'kept': a TFLite file can say so again; 'zero': every call starts anew, the layer being written in other operators."""
+
 FUSED_KEY = "bessemer.fused"
 """In `Node.meta`: the source spelled this operator out, so a file may spell it out again at an older opset."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from bessemer.ir.canonical import OPSET
 from bessemer.ir.model import layer_of, tag
 from bessemer.ir.types import Array
-from bessemer.passes.rewrite import make_constant, owner
+from bessemer.passes.rewrite import make_constant, owner, register
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -52,6 +52,7 @@ class Nodes:
 
         attributes = list(node.attributes.values())
         made = onnx_ir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs))
+        made.metadata_props.update(node.metadata_props)
         for old, new in zip(node.outputs, made.outputs, strict=True):
             new.shape, new.type, new.const_value = old.shape, old.type, old.const_value
         return self._added(made)
@@ -63,6 +64,15 @@ class Nodes:
     def constant(self, array: Any, name: str = "const") -> onnx_ir.Value:
         """A constant of the node's graph."""
         return make_constant(owner(self.node), np.asarray(array), f"{self.node.outputs[0].name}/{name}")
+
+    def held(self, value: onnx_ir.Value, name: str) -> onnx_ir.Value:
+        """A constant of another graph as one of the node's graph, as lazy and as quantized as it was."""
+        tensor = value.const_value
+        if tensor is None:
+            raise ValueError(f"{value.name} is no constant")
+        made = register(owner(self.node), tensor, f"{self.node.outputs[0].name}/{name}")
+        made.meta.update(value.meta)
+        return made
 
     def _value(self, item: onnx_ir.Value | Array | None) -> onnx_ir.Value | None:
         return self.constant(item) if isinstance(item, (np.ndarray, np.generic)) else item

@@ -10,7 +10,8 @@ import numpy as np
 from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
-from bessemer.passes.rewrite import constant, drop, is_constant, make_constant, owner
+from bessemer.passes.half import note_half, widened
+from bessemer.passes.rewrite import constant, drop, is_constant, make_constant, owner, register
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -42,7 +43,7 @@ class FoldConstants:
             v.const_value.nbytes for v in graph.graph.initializers.values() if v.const_value is not None
         )
         opset = graph.graph.opset_imports.get("", 0)
-        folder = _Folder(int(held * self.growth) + self.slack, opset)
+        folder = _Folder(graph.graph, int(held * self.growth) + self.slack, opset)
         for subgraph in (graph.graph, *graph.graph.subgraphs()):
             for node in list(subgraph):
                 folder.visit(node)
@@ -50,8 +51,8 @@ class FoldConstants:
 
 
 class _Folder:
-    def __init__(self, budget: int, opset: int) -> None:
-        self.budget, self.opset, self.changed = budget, opset, 0
+    def __init__(self, root: onnx_ir.Graph, budget: int, opset: int) -> None:
+        self.root, self.budget, self.opset, self.changed = root, budget, opset, 0
         self.declined: list[str] = []
 
     def visit(self, node: onnx_ir.Node) -> None:
@@ -59,11 +60,28 @@ class _Folder:
             return
         if any(encoding_of(value) is not None for value in node.outputs):
             return
+        if node.op_type == "Cast" and self._widen(node):
+            return
         results = _known_shape(node)
         if results is None and node.inputs and all(v is None or is_constant(v) for v in node.inputs):
             results = self._evaluate(node)
         if results is not None:
             self._replace(node, results)
+
+    def _widen(self, node: onnx_ir.Node) -> bool:
+        """A float16 constant cast to float32 is read wide: no copy is kept, so the bound does not matter."""
+        import onnx_ir
+
+        source, result = node.inputs[0], node.outputs[0]
+        wanted = node.attributes.get_int("to", 0) == int(onnx_ir.DataType.FLOAT)
+        lazy = widened(source) if wanted and source is not None and not result.is_graph_output() else None
+        if lazy is None:
+            return False
+        result.replace_all_uses_with(register(owner(node), lazy, result.name or f"{node.name}_wide"))
+        drop(node)
+        note_half(self.root)
+        self.changed += 1
+        return True
 
     def _evaluate(self, node: onnx_ir.Node) -> list[Array] | None:
         if any(weight_of(value) is not None for value in node.inputs):

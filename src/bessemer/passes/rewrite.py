@@ -31,15 +31,22 @@ def make_constant(graph: onnx_ir.Graph, array: Array, name: str) -> onnx_ir.Valu
     """A new initializer of `graph` holding `array`; its name is made unique."""
     import onnx_ir
 
+    return register(graph, onnx_ir.tensor(array), name)
+
+
+def register(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:
+    """A new initializer of `graph` holding `tensor`, however lazy; its name is made unique."""
+    import onnx_ir
+
     unique, count = name, 0
     while unique in graph.initializers:
         count += 1
         unique = f"{name}_{count}"
-    tensor = onnx_ir.tensor(array, name=unique)
+    tensor.name = unique
     value = onnx_ir.Value(
         name=unique,
         type=onnx_ir.TensorType(tensor.dtype),
-        shape=onnx_ir.Shape(array.shape),
+        shape=onnx_ir.Shape(tensor.shape.numpy()),
         const_value=tensor,
     )
     graph.register_initializer(value)

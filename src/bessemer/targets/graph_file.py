@@ -44,6 +44,9 @@ class GraphOptions(BaseModel):
     precision: Literal["float32", "float16", "bfloat16", "mixed"] = Field(
         "float32", description="mixed: float16, with sums, powers and normalisations in float32"
     )
+    weights: Literal["stored", "float32"] = Field(
+        "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
+    )
     keep: tuple[str, ...] = Field((), description="globs of node or layer names that stay float32")
     opset: int | None = Field(
         None,
@@ -75,23 +78,28 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     """Axis order, precision, opset, encodings: in this order, in place. Raises Declined with all blockers."""
     from bessemer.passes.border_order import order_borders
     from bessemer.passes.composites import expand_composites
+    from bessemer.passes.half import has_half, store_half
     from bessemer.passes.materialize import MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
     from bessemer.passes.shapes import InferShapes
+    from bessemer.passes.transposes import SettleTransposes
 
     graph = model.graph
     signature = model.signature
     names = [value.name for node in graph.graph for value in node.outputs if value.name]
-    quantized = bool(needed_opset(graph))
+    quantized, half = bool(needed_opset(graph)), has_half(graph.graph)
     notes = list(model.notes)
     if expand_composites(graph):
         InferShapes().run(graph)
     blockers = _foreign_nodes(graph)
     perms_in, perms_out = order_borders(graph.graph, options.io)
+    SettleTransposes().run(graph)
     notes += _narrow(graph, options)
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
     MaterializeQdq(opset).run(graph)
+    if half and options.precision == "float32" and options.weights == "stored":
+        store_half(graph.graph)
     _set_versions(graph, opset)
     after = Model(graph, model.origin).signature
     made = {value.name for node in graph.graph for value in node.outputs}

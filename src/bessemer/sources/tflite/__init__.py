@@ -73,6 +73,7 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     import onnx_ir
 
     from bessemer.ir.encoding import encoding_of
+    from bessemer.passes.half import note_half
     from bessemer.passes.qdq import KERNELS_KEY
     from bessemer.sources.tflite.context import Context
     from bessemer.sources.tflite.ops.signal import refuse_complex_output
@@ -92,6 +93,8 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
         inputs, outputs, nodes=context.nodes, initializers=context.initializers,
         opset_imports={"": OPSET} | ({DOMAIN: 1} if own else {}), name=subgraph.name or path.stem,
     )  # fmt: skip
+    if context.constants.half:
+        note_half(graph)
     model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
     if any(encoding_of(value) is not None for node in context.nodes for value in node.outputs):
         model.metadata_props[KERNELS_KEY] = "integer"

@@ -80,6 +80,8 @@ class Constants:
         self._file = file
         self._dense: dict[tuple[int, int], Array] = {}
         self._aliases: dict[tuple[int, int], int] = {}
+        self.half = False
+        """Whether float16 constants were read as wider ones."""
 
     def raw(self, subgraph: SubGraph, index: int) -> Array | None:
         """The stored elements in the tensor's own shape (int4 unpacked to int8); None for activations."""
@@ -105,6 +107,7 @@ class Constants:
 
     def widen(self, subgraph: SubGraph, source: int, result: int) -> None:
         """Make tensor `result` the constant `source` in its own type; converted when somebody reads it."""
+        self.half = self.half or subgraph.tensors[source].type == TensorType.FLOAT16
         self._aliases[id(subgraph), result] = source
 
     def _elements(self, record: Tensor, buffer: Any) -> Array:

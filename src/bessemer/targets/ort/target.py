@@ -64,12 +64,17 @@ class OrtTarget:
 
     def prepare(self, model: Model, options: OrtOptions) -> Prepared:
         """Lower, let the runtime optimise in a child process, and read back what it made."""
-        lowered = lower(model, options, "ort")
+        from bessemer.passes.half import has_half
+
+        half = has_half(model.graph.graph) and options.precision == "float32"
+        lowered = lower(model, options.model_copy(update={"weights": "float32"}), "ort")
         compiled = _compile(lowered, options)
         prepared = describe(lowered, options, compiled)
         _describe_result(prepared, compiled)
         if options.precision == "float32":
             prepared.closeness += " or snr(30)" if lowered.quantized and lowered.origin != "tflite" else ""
+        if half:
+            prepared.notes.append("weights that the source stores as float16 are float32: the optimiser folds constants")
         if options.level in ("layout", "all"):
             prepared.notes.append(f"level {options.level} fits the file to the CPU it was made on")
         return prepared

@@ -20,6 +20,7 @@ import numpy as np
 from bessemer.ir.encoding import Encoding, encoding_of, weight_of
 from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
 from bessemer.ir.types import Array, Perm
+from bessemer.passes.half import SMALL, fits_exactly
 from bessemer.targets.tflite.builder import Dims, Module, Op, Subgraph, Tensor
 from bessemer.targets.tflite.dtypes import NUMPY, array_type, tensor_type
 
@@ -63,6 +64,8 @@ class Context:
         """Whether the current node runs on integers: set by the driver, read by `tensor` and `out`."""
         self.narrow: bool = False if parent is None else parent.narrow
         """Whether UINT8 encodings are written as INT8 (the newer kernels), zero points shifted by 128."""
+        self.half: bool = False if parent is None else parent.half
+        """Whether constants that lose nothing by it are stored as float16, as the source stores its weights."""
         self._moved: dict[tuple[int, Perm], int] = {}
         self._views: dict[tuple[str, int], int] = {}
         self._constants: dict[tuple[Any, ...], int] = {}
@@ -329,6 +332,7 @@ class Context:
             )
 
         half_already = held.dtype.name == "FLOAT16" and held.size >= SMALL
+        half_already = half_already or (self.half and kind == "FLOAT32" and fits_exactly(held))
         if half_already or (kind == "FLOAT32" and self.options.precision == "float16" and fits_half(held)):
             half = self.sub.add(
                 Tensor(f"{name}/float16", "FLOAT16", shape, lambda: data().astype(np.float16))
@@ -339,9 +343,6 @@ class Context:
 
 
 ACTIVATIONS = ("INT8", "UINT8", "INT16")
-
-SMALL = 64
-"""Constants of fewer elements stay float32 in a float16 file: halving them saves nothing."""
 
 
 def held_by(value: ir.Value) -> Any:

@@ -40,6 +40,8 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
         if value is not None:
             ctx.shape(value)
     _learn_rank(ctx, node)
+    if _nothing_to_do(ctx, node):
+        return
     ctx.integer = _wants_integers(ctx, node, entry)
     entry.function(ctx, node)
     ctx.flush()
@@ -53,6 +55,46 @@ def _unknown(node: ir.Node) -> Blocked:
     needs = "" if node.domain else NEEDS.get(node.op_type, "")
     reason = f"TFLite has no operator for {name}"
     return Blocked("no-operator", f"{reason}, and rewriting it needs {needs}" if needs else reason)
+
+
+EMPTY_IS_FINE = frozenset({
+    "Concat", "ConcatFromSequence", "Pad", "Shape", "Size", "Split", "ScatterND", "ScatterElements", "If", "Loop", "Scan",
+    "ConstantOfShape", "Range", "Reshape", "Resize", "Slice", "Gemm", "MatMul", "Expand", "Tile", "OneHot", "Trilu",
+    "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "ReduceProd", "ReduceSumSquare", "ReduceL1", "ReduceL2",
+    "ReduceLogSum", "ReduceLogSumExp",
+})  # fmt: skip
+"""Operators with elements in their results although an operand has none, and LiteRT agrees (ends of slices, pads and
+the like are such operands, too)."""
+
+
+def _nothing_to_do(ctx: Context, node: ir.Node) -> bool:
+    """Place results without elements; LiteRT's kernels need not be asked, and some of them answer wrongly.
+
+    Raises Blocked where a result has elements although an operand has none, but for operators known to be fine.
+    """
+    results = [value for value in node.outputs if value.shape is not None]
+    plain = results and not any(_bodies(node)) and len(results) == len(node.outputs)
+    if plain and all(_empty(ctx, value) for value in results):
+        for value in results:
+            dims = ctx.shape(value)
+            tensor = Tensor(value.name or "", ctx.type(value), dims, encoding=ctx.encoding(value))
+            ctx.placed[value] = Placed(ctx.sub.add(tensor), identity(len(dims)))
+        return True
+    empty = [value for value in node.inputs[:1] if value is not None and value.shape is not None and _empty(ctx, value)]
+    if empty and not any(_bodies(node)) and node.op_type not in EMPTY_IS_FINE:
+        raise Blocked("empty-operand", f"'{empty[0].name}' has no elements, and LiteRT's kernel here needs some")
+    return False
+
+
+def _empty(ctx: Context, value: ir.Value) -> bool:
+    return 0 in ctx.shape(value)
+
+
+def _bodies(node: ir.Node) -> list[bool]:
+    import onnx_ir as ir
+
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    return [attribute.type in kinds for attribute in node.attributes.values()]
 
 
 ELEMENTWISE = frozenset({"Sqrt", "Log", "Exp", "Abs", "Neg", "Cast", "Cos", "Sin", "Add", "Sub", "Mul", "Div", "Identity"})

@@ -15,6 +15,9 @@ class TFLiteOptions(BaseModel):
     precision: Literal["float32", "float16"] = Field(
         "float32", description="float16 stores float weights in half precision; arithmetic stays float32"
     )
+    weights: Literal["stored", "float32"] = Field(
+        "stored", description="weights that the source stores as float16 stay so, or become float32"
+    )
     io: Literal["original", "nhwc"] = Field(
         "original", description="axis order of image inputs and outputs: the source's, or channels last"
     )

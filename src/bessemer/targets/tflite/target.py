@@ -24,6 +24,11 @@ differently, one step here and there, which depth multiplies: 15 dB after 53 lay
 noise."""
 
 
+REROUNDED = "snr(20)"
+"""A hybrid recurrent layer written in other operators: its kernel rounds the float activations of every step to eight
+bits, the operators that stand for it do so elsewhere or not at all (32 to 53 dB on single layers)."""
+
+
 class TFLiteTarget:
     """Writes .tflite files for LiteRT."""
 
@@ -31,6 +36,7 @@ class TFLiteTarget:
 
     def prepare(self, model: Model, options: Any) -> Prepared:
         """Lower `model`, which is consumed. Raises Declined with all blockers."""
+        from bessemer.passes.half import has_half
         from bessemer.targets.tflite.borders import landmarks, place_inputs, place_outputs
         from bessemer.targets.tflite.builder import Module
         from bessemer.targets.tflite.context import Context
@@ -45,6 +51,7 @@ class TFLiteTarget:
         prepared.notes.extend(model.notes)
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)
+        ctx.half = has_half(graph) and options.weights == "stored"
         blockers: list[Blocker] = ctx.blockers
         place_inputs(ctx, graph, blockers, prepared)
         if not blockers:
@@ -55,6 +62,8 @@ class TFLiteTarget:
         landmarks(ctx, graph, prepared)
         if any(value_encoded(ctx, value) for node in graph for value in node.outputs):
             prepared.closeness = INTEGER["tflite" if model.origin.format == "tflite" else ""]
+        elif any(rerounded(node) for node in model.graph.graph.all_nodes()):
+            prepared.closeness = REROUNDED
         prepared.operators = prepared.payload.counts()
         return prepared
 
@@ -82,6 +91,13 @@ class TFLiteTarget:
 def value_encoded(ctx: Any, value: ir.Value) -> bool:
     """Whether a computed value is written as integers."""
     return ctx.encoding(value) is not None and not ctx.is_const(value)
+
+
+def rerounded(node: ir.Node) -> bool:
+    """Whether the original quantizes the activations of this step of a layer where the artifact does not."""
+    from bessemer.ir.canonical import HYBRID_KEY, STATE_KEY
+
+    return HYBRID_KEY in node.metadata_props and node.metadata_props.get(STATE_KEY) == "zero"
 
 
 def narrow_encodings(graph: ir.Graph) -> bool:

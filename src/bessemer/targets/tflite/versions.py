@@ -18,7 +18,7 @@ INT8_SINCE = {
     "EQUAL": 2, "NOT_EQUAL": 2, "LESS": 2, "LESS_EQUAL": 2, "GREATER": 2, "GREATER_EQUAL": 2, "SELECT": 2,
     "L2_NORMALIZATION": 2, "BATCH_TO_SPACE_ND": 2, "SPACE_TO_BATCH_ND": 2, "TRANSPOSE_CONV": 2,
     "LEAKY_RELU": 2,
-    "BATCH_MATMUL": 2, "DEQUANTIZE": 2, "QUANTIZE": 1,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 2, "BATCH_MATMUL": 2, "DEQUANTIZE": 2, "QUANTIZE": 1,
 }  # fmt: skip
 FLOOR = {"BROADCAST_TO": 2, "BROADCAST_ARGS": 1, "GELU": 1}
 
@@ -35,6 +35,8 @@ def version_of(op: Op, subgraph: Subgraph) -> int:
         version = max(
             version, 5 if op.options.get("keep_num_dims") else 1, 6 if op.inputs[2:] in ([], [-1]) else 1
         )
+    if op.code == "UNIDIRECTIONAL_SEQUENCE_LSTM" and op.options.get("asymmetric_quantize_inputs"):
+        version = 3
     if op.code == "TRANSPOSE_CONV" and len(op.inputs) == 4:
         version = 4 if op.options.get("fused_activation_function") else 3
     return version

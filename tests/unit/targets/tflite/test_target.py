@@ -123,3 +123,13 @@ def test_integer_tflite_comes_back_bit_identical(tmp_path: Path, name: str) -> N
     want, got = original.run(inputs), execute(prepare(path), tmp_path, inputs)
     for key, array in want.items():
         np.testing.assert_array_equal(got[key], array)
+
+
+@pytest.mark.parametrize("code", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_arg_extremes_rank_nan_as_onnx_runtime_does(tmp_path: Path, code: str, axis: int) -> None:
+    nodes = [helper.make_node("Log", ["x"], ["a"]), helper.make_node(code, ["a"], ["y"], axis=axis)]
+    shape = [4, 5, 6]
+    shape[axis] = 1
+    out = tensor("y", *shape, kind=TensorProto.INT64)
+    agree(save(tmp_path / "m.onnx", nodes, [tensor("x", 4, 5, 6)], [out]), tmp_path, {"x": random(4, 5, 6)})

@@ -34,13 +34,28 @@ Cell = Callable[[Context, "onnx_ir.Value", Sequence["onnx_ir.Value"]], list["onn
 # -- operands ------------------------------------------------------------------------------------------------------
 
 
-def from_zero(context: Context, states: Sequence[int]) -> None:
-    """Say what becomes of the states; raises Unsupported where they are not zero when the layer is reached."""
+def from_zero(context: Context, states: Sequence[int], made: Sequence[onnx_ir.Value] = ()) -> None:
+    """Say what becomes of the states; raises Unsupported where they are not zero when the layer is reached.
+
+    made: results of the layer; a TFLite file keeps the state of all or of none (`keeps_state`).
+    """
     for index in states:
         _fresh(context, index)
+    kept = bool(made) and all(keeps_state(value) for value in made)
+    where = "in any other format" if kept else "here"
     context.notes.append(
-        f"'{context.layer}': TFLite keeps the layer's state between calls; here every call starts from zero state"
+        f"'{context.layer}': TFLite keeps the layer's state between calls; {where} every call starts from zero state"
     )
+
+
+def keeps_state(value: onnx_ir.Value) -> bool:
+    """Whether a layer's result, perhaps without its axis of directions, comes from a node marked as keeping its state."""
+    from bessemer.ir.canonical import STATE_KEY
+
+    maker = value.producer()
+    if maker is not None and maker.op_type == "Squeeze" and maker.inputs[0] is not None:
+        maker = maker.inputs[0].producer()
+    return maker is not None and maker.metadata_props.get(STATE_KEY) == "kept"
 
 
 def _fresh(context: Context, index: int) -> None:
@@ -155,11 +170,16 @@ def need_float(context: Context, operator: Operator) -> None:
 
 def mark(context: Context, operator: Operator, place: int, made: onnx_ir.Value) -> None:
     """Record that the runtime quantizes the layer's float activations on the fly, if it does."""
-    from bessemer.ir.canonical import HYBRID_KEY
-
     producer = made.producer()
     if producer is not None and is_quantized(context.tensor(operator.inputs[place])):
-        producer.metadata_props[HYBRID_KEY] = rounding(operator)
+        _mark_hybrid(producer, rounding(operator))
+
+
+def _mark_hybrid(node: onnx_ir.Node, how: str) -> None:
+    from bessemer.ir.canonical import HYBRID_KEY, STATE_KEY
+
+    node.metadata_props[HYBRID_KEY] = how
+    node.metadata_props[STATE_KEY] = "zero"
 
 
 def rounding(operator: Operator) -> str:
@@ -240,13 +260,11 @@ def _zeros(context: Context, value: onnx_ir.Value, batch: int | None, width: int
 
 def product(context: Context, value: onnx_ir.Value, matrix: Rows, bias: Array | None = None) -> Any:
     """value matrix^T + bias."""
-    from bessemer.ir.canonical import HYBRID_KEY
-
     operands = [value, matrix.value(context, "weights")]
     operands += [] if bias is None else [context.literal(bias, "bias")]
     made = context.emit("Gemm", operands, transB=1)
     if matrix.hybrid:
-        made.producer().metadata_props[HYBRID_KEY] = matrix.hybrid
+        _mark_hybrid(made.producer(), matrix.hybrid)
     return made
 
 
@@ -346,7 +364,7 @@ def _both_ways(
     order: tuple[int, ...],
     states: Sequence[int],
 ) -> None:
-    from_zero(context, states)
+    from_zero(context, states, ways)
     if options(operator).get("merge_outputs"):
         ways = [context.emit("Concat", ways, axis=-1)]
     for index, made in zip(operator.outputs, ways, strict=True):
@@ -517,8 +535,19 @@ def lstm(
         activations=None if kind == "Tanh" else ["Sigmoid", kind, kind],
     )  # fmt: skip
     mark(context, operator, 2, made[0])
+    _mark_state(layer, value, made[0])
     sequence: onnx_ir.Value = squeezed(context, made[0], 1)
     return sequence
+
+
+def _mark_state(layer: Lstm, value: onnx_ir.Value, made: onnx_ir.Value) -> None:
+    """What TFLite can say again as one operator with a memory: states of a bound batch, no integers but matrices."""
+    from bessemer.ir.canonical import HYBRID_KEY, STATE_KEY
+
+    node, bound = made.producer(), value.shape is not None and isinstance(value.shape[1], int)
+    holes = any(gate.peephole is not None for gate in layer.gates)
+    if node is not None and bound and not (holes and HYBRID_KEY in node.metadata_props):
+        node.metadata_props[STATE_KEY] = "kept"
 
 
 def _peepholes(context: Context, gates: Sequence[Gate]) -> list[Any]:
@@ -575,10 +604,12 @@ def sequence_lstm(context: Context, operator: Operator) -> None:
 def _one_way(context: Context, operator: Operator, value: onnx_ir.Value) -> onnx_ir.Value:
     """Float, hybrid or integer."""
     layer = lstm_of(context, operator, 1, 20)
-    from_zero(context, operator.inputs[18:20])
     if context.tensor(operator.inputs[0]).type == TensorType.FLOAT32:
-        return lstm(context, operator, layer, value, backwards=False)
-    return scan(context, value, layer.widths, _integer_cell(context, operator, layer), backwards=False)
+        made = lstm(context, operator, layer, value, backwards=False)
+    else:
+        made = scan(context, value, layer.widths, _integer_cell(context, operator, layer), backwards=False)
+    from_zero(context, operator.inputs[18:20], [made])
+    return made
 
 
 def _integer_cell(context: Context, operator: Operator, layer: Lstm) -> Cell:

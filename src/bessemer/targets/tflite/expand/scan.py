@@ -24,7 +24,7 @@ class Body:
     def __init__(self, nodes: Nodes, graph: ir.Graph) -> None:
         self.nodes, self.graph = nodes, graph
         self.held = {
-            id(value): nodes.constant(value.const_value.numpy(), name)
+            id(value): nodes.held(value, name)
             for name, value in graph.initializers.items()
             if value.const_value is not None
         }

@@ -43,12 +43,16 @@ def counted(ctx: Context, v: ir.Value, sizes: int | tuple[int | None, ...] | Non
 
 @lower("Gather", integer=same_encoding)
 def gather(ctx: Context, node: ir.Node) -> None:
-    """Along one axis."""
+    """Along one axis, in the axis order of the data."""
     x, indices = value(node, 0), value(node, 1)
     _need_movable(ctx, x, "GATHER")
     axis = (node.attributes.get_int("axis", 0) or 0) % ctx.rank(x)
-    places = counted(ctx, indices, ctx.shape(x)[axis])
-    ctx.emit("GATHER", [ctx.tensor(x), places], [ctx.out(node.outputs[0])], axis=axis, batch_dims=0)
+    places, perm, more = counted(ctx, indices, ctx.shape(x)[axis]), ctx.perm(x), ctx.rank(indices) - 1
+    cut = perm[axis]
+    moved = [place + more if place > cut else place for place in perm]
+    order = (*moved[:axis], *range(cut, cut + more + 1), *moved[axis + 1 :])
+    out = ctx.out(node.outputs[0], order)
+    ctx.emit("GATHER", [ctx.tensor(x, perm), places], [out], axis=cut, batch_dims=0)
 
 
 @lower("GatherND")

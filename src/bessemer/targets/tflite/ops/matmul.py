@@ -9,7 +9,14 @@ import numpy as np
 from bessemer.ir.layout import identity
 from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
-from bessemer.targets.tflite.ops.common import final_value, fused, optional, sole_consumer, value
+from bessemer.targets.tflite.ops.common import (
+    final_value,
+    fused,
+    optional,
+    sole_consumer,
+    static_shape,
+    value,
+)
 from bessemer.targets.tflite.ops.weights import (
     accumulator_scale,
     bias_tensor,
@@ -136,6 +143,10 @@ def matmul(ctx: Context, node: ir.Node) -> None:
 
 def _batched(ctx: Context, node: ir.Node) -> None:
     a, b = value(node, 0), value(node, 1)
+    if ctx.shape(a)[-1] == 0:  # a sum of nothing, which XNNPACK refuses to form
+        zeros = np.zeros(static_shape(ctx, node.outputs[0]), np.float32)
+        ctx.alias(node.outputs[0], ctx.constant(zeros, "zeros"))
+        return
     left, turned_a = _side(ctx, a)
     right, turned_b = _side(ctx, b)
     if ctx.rank(a) == 1:

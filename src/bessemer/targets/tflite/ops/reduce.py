@@ -217,6 +217,8 @@ def arg_extreme(ctx: Context, node: ir.Node) -> None:
     size, place = ctx.shape(x)[axis], physical_axis(perm, axis)
     code = "ARG_MAX" if node.op_type == "ArgMax" else "ARG_MIN"
     index, last = ctx.tensor(x, perm), node.attributes.get_int("select_last_index", 0)
+    if may_be_nan(x) and kind == "FLOAT32" and size is not None and not last:
+        index = _ordered(ctx, index, place, size, -np.inf if code == "ARG_MAX" else np.inf)
     if last:
         if size is None:
             raise Blocked("dynamic-shape", "select_last_index needs the size of its axis")
@@ -231,6 +233,27 @@ def arg_extreme(ctx: Context, node: ir.Node) -> None:
     if keep:
         found = ctx.reshape(found, reduced_shape(ctx, index, [place], keep=True))
     ctx.alias(y, found, perm if keep else kept_perm(perm, [axis]))
+
+
+OUT_OF_DOMAIN = frozenset({"Log", "Sqrt", "Div", "Pow", "Acos", "Asin", "Acosh", "Atanh", "Mod"})
+"""Operators that make NaN of finite numbers."""
+
+
+def may_be_nan(x: ir.Value) -> bool:
+    """Whether the operator that makes `x` leaves the numbers for some of its operands."""
+    maker = x.producer()
+    return maker is not None and maker.op_type in OUT_OF_DOMAIN
+
+
+def _ordered(ctx: Context, index: int, place: int, size: int, worst: float) -> int:
+    """NaN as ONNX Runtime ranks it: never the extreme, but where it stands first (LiteRT's kernels disagree on it)."""
+    shape = ctx.sub.tensors[index].shape
+    ranks = np.full(size, worst, np.float32)
+    ranks[:1] = -worst
+    spread = ranks.reshape([size if axis == place else 1 for axis in range(len(shape))])
+    absent = ctx.emit("NOT_EQUAL", [index, index], [ctx.temp("BOOL", shape, "nan")])
+    operands = [absent, ctx.constant(spread, "rank"), index]
+    return ctx.emit("SELECT_V2", operands, [ctx.temp("FLOAT32", shape, "ordered")])
 
 
 @lower("Hardmax")

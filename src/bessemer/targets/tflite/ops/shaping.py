@@ -6,14 +6,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.layout import compose, identity, is_identity
+from bessemer.ir.layout import (
+    apply,
+    compose,
+    identity,
+    inverse,
+    is_identity,
+    merged_last,
+    through_reshape,
+)
 from bessemer.ir.types import Perm
+from bessemer.passes.dense import dense_after, reorder_rows
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import need_rank, required_const, same_encoding, value
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+MOST_AXES = 6
+"""TRANSPOSE has no kernel for more: beyond, a result stands in its logical order."""
 
 
 @lower("Identity", integer=same_encoding)
@@ -42,9 +55,30 @@ def reshape(ctx: Context, node: ir.Node) -> None:
     if sum(dim is None for dim in dims) > 1:
         _reshape_at_run_time(ctx, node)
         return
-    if _only_axes(ctx, source, result):
+    if _only_axes(ctx, source, result) or _as_it_lies(ctx, source, result):
         return
     ctx.reshape(ctx.tensor(source), dims, ctx.out(result))
+
+
+def _as_it_lies(ctx: Context, source: ir.Value, result: ir.Value) -> bool:
+    """Reshape the tensor in its own axis order where the result, or the dense layer behind it, can take that."""
+    if ctx.is_const(source) or is_identity(ctx.perm(source)):
+        return False
+    perm, before, after = ctx.perm(source), ctx.shape(source), ctx.shape(result)
+    new = through_reshape(perm, before, after)
+    if new is not None and len(after) <= MOST_AXES:
+        ctx.reshape(ctx.tensor(source, perm), apply(inverse(new), after), ctx.out(result, new))
+        return True
+    lying, layer = merged_last(perm, before, after), dense_after(result)
+    if lying is None or layer is None:
+        return False
+    sizes = [before[axis] for axis in sorted(lying)]
+    dims = [size for size in sizes if size is not None]
+    if len(dims) != len(sizes):
+        return False
+    reorder_rows(layer, dims, [sorted(lying).index(axis) for axis in lying])
+    ctx.reshape(ctx.tensor(source, perm), after, ctx.out(result))
+    return True
 
 
 def _only_axes(ctx: Context, source: ir.Value, result: ir.Value) -> bool:
@@ -92,7 +126,7 @@ def new_axes(ctx: Context, node: ir.Node) -> None:
     """RESHAPE, or EXPAND_DIMS and SQUEEZE where several sizes are unknown."""
     source, result = value(node, 0), node.outputs[0]
     dims = ctx.shape(result)
-    if _only_axes(ctx, source, result):
+    if _only_axes(ctx, source, result) or _as_it_lies(ctx, source, result):
         return
     if sum(dim is None for dim in dims) <= 1:
         ctx.reshape(ctx.tensor(source), dims, ctx.out(result))

@@ -1,0 +1,105 @@
+"""Weights keep the type that they are stored in: float16 constants behind a Cast to float32.
+
+The hub computes with float32 and reads such constants wide, one at a time, when somebody asks. That the source had
+some is noted on the graph; a target then stores every constant as float16 that loses nothing by it. What a fold or a
+fusion changed is as wide as it has become.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bessemer.ir.encoding import encoding_of
+from bessemer.passes.rewrite import register
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+KEY = "bessemer.half_weights"
+"""In `Graph.meta` of the main graph: the source stores float32 weights as float16."""
+
+SMALL = 64
+"""Constants of fewer elements stay float32: halving them saves less than the Cast takes."""
+
+CHUNK = 1 << 20
+"""Elements looked at together."""
+
+
+def note_half(graph: onnx_ir.Graph) -> None:
+    """The source stores weights as float16."""
+    graph.meta[KEY] = True
+
+
+def has_half(graph: onnx_ir.Graph) -> bool:
+    """Whether it did."""
+    return bool(graph.meta.get(KEY))
+
+
+def fits_exactly(tensor: onnx_ir.TensorProtocol) -> bool:
+    """Whether a float32 constant worth it comes back from float16 as it was, to the bit."""
+    if tensor.dtype.name != "FLOAT" or tensor.size < SMALL:
+        return False
+    bits = np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint32)
+    return all(_round_trip(bits[start : start + CHUNK]) for start in range(0, bits.size, CHUNK))
+
+
+def _round_trip(bits: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> bool:
+    with np.errstate(over="ignore", invalid="ignore"):
+        back = bits.view(np.float32).astype(np.float16).astype(np.float32)
+    return bool(np.array_equal(back.view(np.uint32), bits))
+
+
+def widened(value: onnx_ir.Value) -> onnx_ir.TensorProtocol | None:
+    """A float16 constant as float32, made when it is read; None for other values."""
+    import onnx_ir
+
+    held = value.const_value
+    if held is None or held.dtype != onnx_ir.DataType.FLOAT16 or held.size < SMALL or value.is_graph_input():
+        return None
+    return onnx_ir.LazyTensor(
+        lambda: onnx_ir.tensor(held.numpy().astype(np.float32)),
+        dtype=onnx_ir.DataType.FLOAT,
+        shape=onnx_ir.Shape(held.shape.numpy()),
+        cache=False,
+    )
+
+
+def store_half(graph: onnx_ir.Graph) -> int:
+    """Float32 constants that fit become float16 ones with a Cast, which runtimes fold when they load; how many."""
+    found = [
+        value
+        for value in list(graph.initializers.values())
+        if value.const_value is not None
+        and encoding_of(value) is None
+        and not value.is_graph_input()
+        and not value.is_graph_output()
+        and fits_exactly(value.const_value)
+    ]
+    for value in found:
+        _store(graph, value)
+    return len(found)
+
+
+def _store(graph: onnx_ir.Graph, value: onnx_ir.Value) -> None:
+    import onnx_ir
+
+    wide, name = value.const_value, value.name or "weights"
+    if wide is None:
+        return
+    half = onnx_ir.LazyTensor(
+        lambda: onnx_ir.tensor(wide.numpy().astype(np.float16)),
+        dtype=onnx_ir.DataType.FLOAT16,
+        shape=onnx_ir.Shape(wide.shape.numpy()),
+        cache=False,
+    )
+    held = register(graph, half, f"{name}_float16")
+    node = onnx_ir.node("Cast", [held], {"to": int(onnx_ir.DataType.FLOAT)}, name=f"{name}_widen")
+    result = node.outputs[0]
+    result.type, result.shape = value.type, value.shape
+    first = next(iter(graph), None)
+    graph.append(node) if first is None else graph.insert_before(first, node)
+    value.replace_all_uses_with(result)
+    del graph.initializers[name]
+    value.name, result.name = None, name
