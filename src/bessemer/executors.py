@@ -21,3 +21,12 @@ def of_target(name: str, path: str) -> Runner:
     from bessemer.targets.registry import find
 
     return find(name).load().runner(Path(path))
+
+
+def of_original(name: str, path: str) -> Runner:
+    """An original file in the runtime of a target that executes its format. Raises MissingExtra."""
+    from bessemer.targets.base import NativeTarget
+    from bessemer.targets.registry import find
+
+    target: NativeTarget = find(name).load()  # type: ignore[assignment]  # `TargetEntry.runs` says so
+    return target.original(Path(path))

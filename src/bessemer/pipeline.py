@@ -272,6 +272,9 @@ class _Rows:
             if error.exit_code == 6:
                 raise
             row.crash = str(error)
+        runtime_at_fault = row.departure(self.path, self.model.origin.format, reference)
+        if runtime_at_fault is not None:
+            return declined_row(request, validated, runtime_at_fault)
         return row.publish(self.work, prepared, reference, self.options.keep_failed)
 
 

@@ -101,8 +101,9 @@ class IsolatedRunner:
 
     @property
     def runtime(self) -> str:
-        """Name and version of the runtime in the child."""
-        return self._start()[0]
+        """Name and version of the runtime in the child that executed the last run."""
+        self._start()
+        return str(self._ask("runtime", {}, ()))
 
     @property
     def signature(self) -> Signature:

@@ -30,6 +30,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="ONNX Runtime",
         extra="ort",
         warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
+        arbiter="bessemer.runners.onnx_reference:of_file",
     ),
     SourceEntry(
         name="tflite",

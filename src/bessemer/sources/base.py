@@ -55,6 +55,9 @@ class SourceEntry:
     extra: str = ""
     warm: tuple[str, ...] = ()
     """Modules that running the original needs: imported in a child while the file is read."""
+    arbiter: str = ""
+    """'module:function' of the format's reference evaluator (a path to its Runner): it has the last word on what a
+    file means where the runtime's answer and an artifact's differ."""
 
     def load(self) -> Source:
         """The implementation."""

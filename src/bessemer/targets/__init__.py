@@ -26,6 +26,7 @@ TARGETS: tuple[TargetEntry, ...] = (
         runtime="ONNX Runtime",
         extra="ort",
         warm=("bessemer.executors", "bessemer.targets.ort.target", "onnxruntime"),
+        runs="onnx",
     ),
     TargetEntry(
         name="tflite",
