@@ -83,8 +83,10 @@ class Optimized:
 def open_model(path: Path, options: OpenOptions) -> Model:
     """Raw model of a file, recognised by content."""
     from bessemer.sources.sniff import identify
+    from bessemer.sources.validity import blaming
 
-    return identify(path).load().open(path, options)
+    with blaming(path):
+        return identify(path).load().open(path, options)
 
 
 def open_bound(path: Path, options: ConvertOptions) -> Model:
@@ -99,8 +101,10 @@ def normalise(model: Model, options: ConvertOptions) -> Optimized:
     """Canonical form and full-precision rewrites, in place."""
     from bessemer.passes.base import run_passes
     from bessemer.passes.standard import standard_passes
+    from bessemer.sources.validity import blaming
 
-    return Optimized(model, run_passes(model.graph, standard_passes(options.shapes, options.level)))
+    with blaming(model.origin.path):
+        return Optimized(model, run_passes(model.graph, standard_passes(options.shapes, options.level)))
 
 
 def convert(
@@ -214,7 +218,10 @@ def _resolve(request: TargetRequest) -> tuple[Target, Any]:
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:
     """Lower a copy: the graph is cloned, tensors are shared."""
-    return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
+    from bessemer.sources.validity import blaming
+
+    with blaming(model.origin.path):
+        return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
 
 
 class _Rows:

@@ -103,8 +103,11 @@ class InferShapes:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """Shapes only become more precise; a model that inference cannot follow keeps what it says."""
+        import logging
+
         from onnx_ir.passes.common import ShapeInferencePass
 
+        logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # it prints a traceback where inference gives up
         untyped = [value for node in graph.graph.all_nodes() for value in node.outputs if value.type is None]
         result = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
         _forget_item_types(untyped)

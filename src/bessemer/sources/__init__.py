@@ -31,6 +31,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         extra="ort",
         warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
         arbiter="bessemer.runners.onnx_reference:of_file",
+        checker="bessemer.sources.onnx.checker:refusal",
     ),
     SourceEntry(
         name="tflite",
@@ -52,5 +53,6 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        checker="bessemer.sources.tflite.checker:refusal",
     ),
 )
