@@ -13,6 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_files import cases, structural
 
+from bessemer.ir.errors import BessemerError
+from bessemer.pipeline import open_model
+from bessemer.sources.base import OpenOptions
+
 FUZZER = Path(__file__).with_name("fuzz_files.py")
 FILES = (
     "onnx_graphs/burn_onnx_tests/attention/attention_softcap.onnx",
@@ -44,3 +48,14 @@ def test_the_damage_is_reproducible_and_aims_at_the_structure() -> None:
     assert all(1 <= sum(a != b for a, b in zip(case, data, strict=True)) <= 8 or case == data for case in first[64:])
     assert data.index(b"TFL3") - 4 in structural(data)
     assert data.index(b"name") - 1 in structural(data)
+
+
+def test_the_hostile_collection(real_asset: Callable[[str], Path]) -> None:
+    """Pickles that run code, archives that lie, malformed flatbuffers: none opens, each is named for what it is."""
+    files = [path for path in sorted(real_asset("security").rglob("*")) if path.is_file()]
+    assert files
+    for path in files:
+        with pytest.raises(BessemerError) as error:
+            open_model(path, OpenOptions())
+        assert error.value.exit_code in (3, 5), f"{path.name}: {error.value}"
+        assert path.name in str(error.value)

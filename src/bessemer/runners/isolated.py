@@ -75,7 +75,7 @@ class IsolatedRunner:
 
     def load(self, call: str, *arguments: Any) -> IsolatedRunner:
         """Build the runner in the waiting child; returns self."""
-        self._what = str(arguments[-1]) if arguments else call
+        self._what = next((item for item in reversed(arguments) if isinstance(item, str)), call)
         try:
             send(self._process.stdin, (call, arguments))
         except BrokenPipeError:

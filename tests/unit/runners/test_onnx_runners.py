@@ -12,8 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from bessemer.ir.errors import RuntimeRefused, UsageError
+from bessemer.runners.isolated import IsolatedRunner, RuntimeDied
 from bessemer.runners.onnx_reference import ReferenceRunner, StandardRunner
 from bessemer.runners.onnxruntime import OrtRunner
+from bessemer.sources.base import OpenOptions
 
 
 def model(path: Path, nodes: list[Any], kind: int = TensorProto.FLOAT, opset: int = 17) -> Path:
@@ -98,3 +100,9 @@ def test_an_optional_sequence_comes_out_of_the_evaluator_as_it_is(tmp_path: Path
         fed = {"c": np.array(chosen), "x": np.ones(2, np.float32)}
         for runner in (OrtRunner(path), ReferenceRunner(path)):
             assert len(runner.run(fed)["y"]) == count
+
+
+def test_a_child_that_fails_names_the_file(tmp_path: Path) -> None:
+    child = IsolatedRunner("os:abort", str(tmp_path / "m.onnx"), OpenOptions())
+    with child as runner, pytest.raises(RuntimeDied, match=r"refused m\.onnx"):
+        runner.signature  # noqa: B018  # the access is the test
