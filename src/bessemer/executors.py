@@ -56,3 +56,12 @@ def of_graph(path: str, options: OpenOptions) -> Runner:
     runner = target.runner(target.write(prepared, Path(folder.name), "graph").path)
     weakref.finalize(runner, folder.cleanup)
     return runner
+
+
+def of_original(name: str, path: str) -> Runner:
+    """An original file in the runtime of a target that executes its format. Raises MissingExtra."""
+    from bessemer.targets.base import NativeTarget
+    from bessemer.targets.registry import find
+
+    target: NativeTarget = find(name).load()  # type: ignore[assignment]  # `TargetEntry.runs` says so
+    return target.original(Path(path))

@@ -91,8 +91,10 @@ class Optimized:
 def open_model(path: Path, options: OpenOptions) -> Model:
     """Raw model of a file, recognised by content."""
     from bessemer.sources.sniff import identify
+    from bessemer.sources.validity import blaming
 
-    return identify(path).load().open(path, options)
+    with blaming(path):
+        return identify(path).load().open(path, options)
 
 
 def graph_of(path: Path, options: ConvertOptions) -> Model | None:
@@ -113,8 +115,10 @@ def graph_of(path: Path, options: ConvertOptions) -> Model | None:
 def normalise(model: Model, options: ConvertOptions) -> Optimized:
     """Canonical form and full-precision rewrites, in place; stages that an archive brings along are not run again."""
     from bessemer.passes.base import run_passes
+    from bessemer.sources.validity import blaming
 
-    records = run_passes(model.graph, _passes(model, options, "rewrite"))
+    with blaming(model.origin.path):
+        records = run_passes(model.graph, _passes(model, options, "rewrite"))
     return Optimized(model, [*(model.past.passes if model.past else ()), *records])
 
 
@@ -267,7 +271,10 @@ def _resolve(request: TargetRequest) -> tuple[Target, Any]:
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:
     """Lower a copy: the graph is cloned, tensors are shared."""
-    return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
+    from bessemer.sources.validity import blaming
+
+    with blaming(model.origin.path):
+        return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
 
 
 class _Rows:
@@ -326,6 +333,9 @@ class _Rows:
             if error.exit_code == 6:
                 raise
             row.crash = str(error)
+        runtime_at_fault = row.departure(self.path, self.model.origin.format, reference)
+        if runtime_at_fault is not None:
+            return declined_row(request, validated, runtime_at_fault)
         return row.publish(self.work, prepared, reference, self.options.keep_failed)
 
 

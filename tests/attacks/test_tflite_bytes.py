@@ -7,6 +7,7 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,3 +108,9 @@ def test_empty_file(tmp_path: Path) -> None:
     (tmp_path / "empty.tflite").write_bytes(b"")
     with pytest.raises(WireError, match="empty"):
         read(tmp_path / "empty.tflite")
+
+
+def test_a_buffer_that_ends_inside_an_element_holds_the_whole_ones() -> None:
+    from bessemer.sources.tflite.tensors import _whole
+
+    assert _whole(memoryview(bytes(range(11))), np.dtype("<f4")).nbytes == 8

@@ -133,7 +133,8 @@ def _insert(
     import onnx_ir
 
     made = onnx_ir.node(op, inputs, attributes, name=f"{node.name or node.outputs[0].name}_{suffix}")
-    made.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+    kind = None if inputs[1] is None else inputs[1].dtype  # a scale's type is that of the reals
+    made.outputs[0].type = onnx_ir.TensorType(kind or onnx_ir.DataType.FLOAT)
     made.outputs[0].shape = None if like is None else like.shape
     made.outputs[0].name = f"{node.outputs[0].name}_{suffix}"
     graph.insert_before(node, made)
@@ -195,7 +196,7 @@ def _finish(
     real = onnx_ir.node(op, reals, attributes, name=node.name, metadata_props=dict(node.metadata_props))
     graph.insert_before(node, real)
     final = real.outputs[0]
-    final.type, final.shape = onnx_ir.TensorType(onnx_ir.DataType.FLOAT), old.shape
+    final.type, final.shape = reals[0].type, old.shape
     parameters = [value for value in (_at(node, index) for index in result) if value is not None]
     if parameters:
         final.name = f"{old.name}_real"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bessemer.ir.errors import UsageError
 from bessemer.passes.base import PassResult
 
 if TYPE_CHECKING:
     import onnx_ir
+
+ITEM_MAKERS = frozenset(
+    {"Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap", "SplitToSequence"}
+)
+"""Operators whose outputs are sequences or optionals."""
 
 Dims = tuple[int | str | tuple[int, int], ...]
 
@@ -98,7 +103,35 @@ class InferShapes:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """Shapes only become more precise; a model that inference cannot follow keeps what it says."""
+        import logging
+
         from onnx_ir.passes.common import ShapeInferencePass
 
+        logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # it prints a traceback where inference gives up
+        untyped = [value for node in graph.graph.all_nodes() for value in node.outputs if value.type is None]
         result = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
+        _forget_item_types(untyped)
         return PassResult(int(result.modified))
+
+
+def _forget_item_types(values: list[onnx_ir.Value]) -> None:
+    """onnx-ir copies only the element type of what was inferred: a sequence without a type would become a tensor."""
+    pending, sequences = True, set[Any]()
+    while pending:
+        found = {value for value in values if value not in sequences and _holds_items(value.producer(), sequences)}
+        sequences |= found
+        pending = bool(found)
+    for value in sequences:
+        value.type = value.shape = None
+
+
+def _holds_items(node: Any, sequences: set[Any]) -> bool:
+    """Whether the first output of `node` is a sequence or an optional, by its operator or by what it hands on."""
+    import onnx_ir
+
+    if node.op_type in ITEM_MAKERS:
+        return True
+    if node.op_type == "Identity":
+        source = node.inputs[0]
+        return source in sequences or isinstance(source.type, (onnx_ir.SequenceType, onnx_ir.OptionalType))
+    return False

@@ -75,7 +75,7 @@ class IsolatedRunner:
 
     def load(self, call: str, *arguments: Any) -> IsolatedRunner:
         """Build the runner in the waiting child; returns self."""
-        self._what = str(arguments[-1]) if arguments else call
+        self._what = next((item for item in reversed(arguments) if isinstance(item, str)), call)
         try:
             send(self._process.stdin, (call, arguments))
         except BrokenPipeError:
@@ -101,8 +101,9 @@ class IsolatedRunner:
 
     @property
     def runtime(self) -> str:
-        """Name and version of the runtime in the child."""
-        return self._start()[0]
+        """Name and version of the runtime in the child that executed the last run."""
+        self._start()
+        return str(self._ask("runtime", {}, ()))
 
     @property
     def signature(self) -> Signature:

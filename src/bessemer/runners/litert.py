@@ -56,6 +56,13 @@ class LiteRTRunner:
             tuple(_spec(name, detail) for name, detail in self._outputs.items()),
         )
 
+    def allocate(self) -> None:
+        """Set all tensors up without running. Raises RuntimeRefused."""
+        try:
+            self._plain.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise RuntimeRefused(f"LiteRT refuses {self._path.name}", why=str(error)[:400]) from None
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name."""
         if self._apart:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,22 @@ class ReferenceRunner:
             raise RuntimeRefused(
                 f"The reference evaluator stopped on {self._path.name}", why=str(error)[:400]
             ) from None
-        return dict(answer) if intermediate else dict(zip(names, answer, strict=True))
+        if intermediate:
+            return dict(answer)
+        optional = {spec.name for spec in self.signature.outputs if spec.dtype == "optional"}
+        pairs = zip(names, answer, strict=True)
+        return {name: _unwrapped(value) if name in optional else value for name, value in pairs}
+
+
+def _unwrapped(value: Any) -> Any:
+    """The evaluator hands an If's optional sequence out inside a list of its own."""
+    inside = isinstance(value, list) and len(value) == 1 and isinstance(value[0], list)
+    return value[0] if inside else value
+
+
+def of_file(path: str) -> ReferenceRunner:
+    """The evaluator on a file, for a child process."""
+    return ReferenceRunner(Path(path))
 
 
 class StandardRunner:
@@ -68,8 +84,9 @@ class StandardRunner:
         self._reference: ReferenceRunner | None = None
         try:
             self._runner: OrtRunner | ReferenceRunner = OrtRunner(path, optimize=optimize)
-        except RuntimeRefused:
-            self._runner = self.reference()
+        except RuntimeRefused as refusal:
+            with _both_refuse(refusal):
+                self._runner = self.reference()
 
     def reference(self) -> ReferenceRunner:
         """The evaluator on the same file."""
@@ -91,12 +108,23 @@ class StandardRunner:
         """Outputs by name; a kernel that ONNX Runtime lacks at run time moves the model to the evaluator."""
         try:
             return self._runner.run(inputs)
-        except RuntimeRefused:
+        except RuntimeRefused as refusal:
             if self._runner is self._reference:
                 raise
+            with _both_refuse(refusal):
+                answer = self.reference().run(inputs)
             self._runner = self.reference()
-            return self._runner.run(inputs)
+            return answer
 
     def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Intermediate values."""
         return self._runner.tap(inputs, names)
+
+
+@contextmanager
+def _both_refuse(first: RuntimeRefused) -> Iterator[None]:
+    """Where the evaluator refuses too, ONNX Runtime's reason is the one to read first."""
+    try:
+        yield
+    except RuntimeRefused as second:
+        raise RuntimeRefused(first.what, why=f"{first.why}. {second}") from None

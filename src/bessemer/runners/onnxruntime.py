@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from bessemer.ir.errors import MissingExtra, RuntimeRefused, UsageError
@@ -19,6 +20,7 @@ _TYPES = {
     "tensor(bfloat16)": "bfloat16", "tensor(string)": "str", "tensor(bool)": "bool",
     "tensor(float8e4m3fn)": "float8_e4m3fn", "tensor(float8e4m3fnuz)": "float8_e4m3fnuz",
     "tensor(float8e5m2)": "float8_e5m2", "tensor(float8e5m2fnuz)": "float8_e5m2fnuz",
+    "tensor(float8e8m0)": "float8_e8m0fnu",
     "tensor(int4)": "int4", "tensor(uint4)": "uint4", "tensor(int2)": "int2", "tensor(uint2)": "uint2",
 }  # fmt: skip
 
@@ -148,8 +150,9 @@ def np_unsigned(itemsize: int) -> str:
 
 
 def _is_extended(array: Any) -> bool:
-    """Whether numpy itself has no such type (ml_dtypes: bfloat16, float8, ...)."""
-    return getattr(getattr(array, "dtype", None), "kind", "") == "V"
+    """Whether numpy itself has no such type (ml_dtypes: bfloat16, float8, ...; some claim the kind of a float)."""
+    dtype = getattr(array, "dtype", None)
+    return dtype is not None and (dtype.kind == "V" or hasattr(ml_dtypes, dtype.name))
 
 
 def _plain(value: Any) -> Any:

@@ -39,6 +39,8 @@ def _perform(runner: Runner, verb: str, inputs: dict[str, Array], names: tuple[s
         return runner.run(inputs)
     if verb == "tap":
         return runner.tap(inputs, names)
+    if verb == "runtime":
+        return runner.runtime
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

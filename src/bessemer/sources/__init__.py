@@ -35,6 +35,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="ONNX Runtime",
         extra="ort",
         warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
+        arbiter="bessemer.runners.onnx_reference:of_file",
+        checker="bessemer.sources.onnx.checker:refusal",
     ),
     SourceEntry(
         name="tflite",
@@ -56,6 +58,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        checker="bessemer.sources.tflite.checker:refusal",
     ),
     SourceEntry(
         name="bsm",

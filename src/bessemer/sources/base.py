@@ -55,6 +55,11 @@ class SourceEntry:
     extra: str = ""
     warm: tuple[str, ...] = ()
     """Modules that running the original needs: imported in a child while the file is read."""
+    arbiter: str = ""
+    """'module:function' of the format's reference evaluator (a path to its Runner): it has the last word on what a
+    file means where the runtime's answer and an artifact's differ."""
+    checker: str = ""
+    """'module:function' of the format's own checker (a path to why it refuses the file, or '')."""
 
     def load(self) -> Source:
         """The implementation."""

@@ -32,6 +32,7 @@ TARGETS: tuple[TargetEntry, ...] = (
         extra="ort",
         warm=("bessemer.executors", "bessemer.targets.ort.target", "onnxruntime"),
         sniff=_is_ort_flatbuffer,
+        runs="onnx",
     ),
     TargetEntry(
         name="tflite",

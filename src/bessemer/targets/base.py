@@ -11,6 +11,7 @@ from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
 
 if TYPE_CHECKING:
+    import onnx_ir
     from pydantic import BaseModel
 
 
@@ -33,6 +34,21 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     values: dict[str, Border] = field(default_factory=dict)
     """canonical intermediate value -> where it stands in the artifact (for first-divergence taps)."""
+
+
+HALVES = {"FLOAT16": "snr(30) or close(1e-2, 1e-3)", "BFLOAT16": "snr(20) or close(5e-2, 1e-2)"}
+"""Narrow floats and how near two right computations in them come."""
+
+
+def source_bound(graph: onnx_ir.Model, own: str) -> str:
+    """The bound `own`, or the source's where it computes in half precision: then its last digits are no truth."""
+    kinds = {
+        value.dtype.name
+        for node in graph.graph.all_nodes()
+        for value in node.outputs
+        if value.dtype is not None and value.dtype.name in HALVES
+    }
+    return " or ".join([own, *(HALVES[kind] for kind in sorted(kinds))])
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,14 @@ class Target(Protocol):
         ...
 
 
+class NativeTarget(Target, Protocol):
+    """A target whose runtime executes files of the source format `TargetEntry.runs` as they are."""
+
+    def original(self, path: Path) -> Runner:
+        """Run an original file in the target's own runtime. Raises MissingExtra, RuntimeRefused."""
+        ...
+
+
 @dataclass(frozen=True)
 class TargetEntry:
     """Declaration of a target: lists, docs and the command line read this."""
@@ -92,6 +116,10 @@ class TargetEntry:
     """Modules that running an artifact needs: imported in a child while the artifact is made."""
     sniff: Callable[[bytes], bool] | None = None
     """Whether these first bytes are of an artifact that only this target can run (no source reads it)."""
+
+    runs: str = ""
+    """Source format that the runtime executes as it is (see `NativeTarget`): where it departs on the original too, the
+    target declines."""
 
     def load(self) -> Target:
         """The implementation."""

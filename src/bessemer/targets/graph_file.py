@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bessemer.ir.canonical import DOMAIN, FUSED_KEY
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
-from bessemer.targets.base import Border, Prepared
+from bessemer.targets.base import HALVES, Border, Prepared, source_bound
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -26,9 +26,9 @@ MIN_IR = 4
 
 CLOSENESS = {
     "float32": "close(1e-4, 1e-5) or snr(80)",
-    "float16": "snr(30) or close(1e-2, 1e-3)",
-    "mixed": "snr(30) or close(1e-2, 1e-3)",
-    "bfloat16": "snr(20) or close(5e-2, 1e-2)",
+    "float16": HALVES["FLOAT16"],
+    "mixed": HALVES["FLOAT16"],
+    "bfloat16": HALVES["BFLOAT16"],
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
@@ -252,6 +252,8 @@ def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
             "the source's integer operators became Q/DQ pairs, which ONNX Runtime joins into integer kernels"
         )
     closeness = CLOSENESS[options.precision]
+    if options.precision == "float32":
+        closeness = source_bound(lowered.graph, closeness)
     if lowered.quantized and options.precision == "float32":
         closeness = CROSSED if lowered.origin == "tflite" else QUANTIZED
     return Prepared(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from bessemer.ir.layout import inverse
 from bessemer.ir.types import Array, named_dtype
 from bessemer.targets.base import Border
 from bessemer.verify.closeness import Closeness, Difference, measure
+from bessemer.verify.drawn import same_distribution
 from bessemer.verify.evidence import OutputCloseness
 
 
@@ -34,7 +36,7 @@ def to_artifact(arrays: Mapping[str, Array], borders: Mapping[str, Border]) -> d
 
 
 def from_artifact(array: Array, border: Border) -> Array:
-    """An artifact's tensor in the original's axis order."""
+    """An artifact's tensor in the original's axis order; sequences and optionals as they are."""
     return array if border.perm is None else array.transpose(inverse(border.perm))
 
 
@@ -44,15 +46,32 @@ class Tally:
 
     bound: Closeness
     step: float | None = None
+    drawn: bool = False
+    """Whether the output is drawn at random: then the same distribution is enough."""
     worst: Difference | None = None
     each: bool = True
     """Whether every set by itself holds the bound."""
     agreeing: list[tuple[float, int]] = field(default_factory=list)
 
-    def add(self, ref: Array, got: Array) -> bool:
-        """Count one more comparison; whether it holds the bound by itself."""
+    def add(self, ref: Any, got: Any) -> bool:
+        """Count one more comparison, of tensors, of sequences item by item, of optionals (None: empty).
+
+        Returns whether it holds the bound by itself.
+        """
+        if isinstance(ref, (list, tuple)) and isinstance(got, (list, tuple)) and len(ref) == len(got):
+            held = [self.add(mine, theirs) for mine, theirs in zip(ref, got, strict=True)]
+            return all(held)
+        if ref is None and got is None:
+            return True
+        if ref is None or got is None or isinstance(ref, (list, tuple)) or isinstance(got, (list, tuple)):
+            self.each, self.worst = False, Difference(np.inf, np.inf, -np.inf, None, False)
+            return False
+        reference = np.asarray(ref)
+        return self._add(reference, _like(np.asarray(got), reference))
+
+    def _add(self, ref: Array, got: Array) -> bool:
         found = measure(ref, got)
-        holds = self.bound.holds(ref, got, step=self.step)
+        holds = self.bound.holds(ref, got, step=self.step) or (self.drawn and same_distribution(ref, got))
         self.each &= holds
         if found.top1 is not None:
             self.agreeing.append((found.top1, ref.size // ref.shape[-1]))
@@ -85,6 +104,13 @@ class Tally:
             top1=self.top1,
             within=self.within,
         )
+
+
+def _like(got: Array, expected: Array) -> Array:
+    """The artifact's answer in the original's type, where the artifact's border type differs."""
+    if got.dtype == expected.dtype or got.dtype.kind in "OUS" or expected.dtype.kind in "OUS":
+        return got
+    return got.astype(expected.dtype)
 
 
 def _finite(value: float) -> float:

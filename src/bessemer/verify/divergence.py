@@ -65,8 +65,8 @@ def _departs(
     mark: Landmark, mine: Mapping[str, Array], theirs: Mapping[str, Array], bound: Closeness
 ) -> Divergence | None:
     ref, got = mine.get(mark.original.name), theirs.get(mark.artifact.name)
-    if ref is None or got is None:
-        return None
+    if not isinstance(ref, np.ndarray) or not isinstance(got, np.ndarray):
+        return None  # absent, or a sequence
     ref, got = from_artifact(ref, mark.original), from_artifact(got, mark.artifact)
     if ref.shape != got.shape or ref.dtype.kind in "OUS" or ref.dtype.kind != got.dtype.kind:
         return None  # not the same kind of value: nothing can be said of it

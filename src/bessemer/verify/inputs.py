@@ -52,18 +52,26 @@ class InputSet:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Integer inputs: allowed values are low..high-1, or one of `choices` where the graph names some."""
+    """Integer inputs: allowed values are low..high-1, or one of `choices` where the graph names some.
+
+    fixed: the only values that make sense; distinct: values do not repeat along this axis.
+    """
 
     low: int
     high: int
     choices: tuple[int, ...] = ()
+    fixed: tuple[int, ...] = ()
+    distinct: int | None = None
 
 
 def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
     """Bounds of integer inputs that index constant tables (Gather with axis 0, through Cast and reshapes).
 
-    An integer that the graph compares with constants (a sampling rate, a mode) takes one of those.
+    An integer that the graph compares with constants (a sampling rate, a mode) takes one of those; for sizes,
+    divisors and indices of updates see `verify.roles`.
     """
+    from bessemer.verify.roles import bounds_of
+
     found: dict[str, Bounds] = {}
     for value in graph.inputs:
         rows = _rows_indexed_by(value)
@@ -72,6 +80,8 @@ def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
             found[value.name] = Bounds(0, min(rows))
         elif choices and value.name:
             found[value.name] = Bounds(0, 2, choices)
+        elif value.name and (bounds := bounds_of(value)) is not None:
+            found[value.name] = bounds
     return found
 
 
@@ -148,8 +158,16 @@ def bind(
         first, other = BATCH_LIMITS if axis == 0 else unbound
         first, other = (limits or {}).get((spec.name, axis), (first, other))
         size = other if second else first
-        shape.append(symbols.setdefault(dim, size) if dim else size)
+        shape.append(_sized(dim, size, symbols) if dim else size)
     return tuple(shape)
+
+
+def _sized(dim: str, size: int, symbols: dict[str, int]) -> int:
+    """The size of a named dim; a sum ('past + current') follows its terms, which get `size` where nobody named them."""
+    terms = [term.strip() for term in dim.split("+")]
+    if len(terms) == 1 or not all(term.isidentifier() or term.isdigit() for term in terms):
+        return symbols.setdefault(dim, size)
+    return sum(int(term) if term.isdigit() else symbols.setdefault(term, size) for term in terms)
 
 
 def ranges(shapes: Mapping[str, Sequence[int | str | tuple[int, int]]]) -> Limits:
@@ -274,10 +292,21 @@ def _integers(
 ) -> Array:
     if bounds and bounds.choices:
         return rng.choice(np.array(bounds.choices), size=shape).astype(dtype)
+    if bounds and len(bounds.fixed) == int(np.prod(shape)):
+        return np.array(bounds.fixed).reshape(shape).astype(dtype)
     low, high = (bounds.low, bounds.high) if bounds else _integer_range(dtype)
+    if bounds and bounds.distinct is not None and shape[bounds.distinct] <= high - low:
+        return _distinct(shape, bounds.distinct, low, high, rng).astype(dtype)
     if kind == "extreme":
         return rng.choice(np.array([low, high - 1]), size=shape).astype(dtype)
     return rng.integers(low, high, size=shape).astype(dtype)
+
+
+def _distinct(shape: tuple[int, ...], axis: int, low: int, high: int, rng: np.random.Generator) -> Array:
+    """Numbers of low..high-1 in random order along `axis`, none twice."""
+    whole = (*shape[:axis], high - low, *shape[axis + 1 :])
+    order: Array = np.argsort(rng.random(whole), axis=axis)
+    return low + np.take(order, np.arange(shape[axis]), axis=axis)
 
 
 def _integer_range(dtype: np.dtype[np.generic]) -> tuple[int, int]:

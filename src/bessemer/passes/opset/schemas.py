@@ -25,6 +25,15 @@ def exists(op: str, version: int) -> bool:
     return any(since <= version for since in history(op))
 
 
+@cache
+def known_attributes(op: str) -> frozenset[str]:
+    """Attributes that the operator had at any opset: another one (a misspelt `epsion`) means nothing to any runtime."""
+    import onnx.defs
+
+    schemas = (onnx.defs.get_schema(op, version) for version in history(op))
+    return frozenset(name for schema in schemas for name in schema.attributes)
+
+
 def illegal(node: onnx_ir.Node, version: int) -> str:
     """Why the schema of `version` does not accept the node as it stands, types aside; '' when it does."""
     import onnx.defs
@@ -33,7 +42,7 @@ def illegal(node: onnx_ir.Node, version: int) -> str:
     for name, attribute in list(node.attributes.items()):
         if name in schema.attributes:
             continue
-        if _is_default(node, name, attribute):
+        if name not in known_attributes(node.op_type) or _is_default(node, name, attribute):
             del node.attributes[name]
             continue
         return f"its attribute '{name}' does not exist at opset {version}"

@@ -19,6 +19,8 @@ MAX_ELEMENTS = 1 << 40
 MAX_INPUT = 1 << 34
 MAX_DENSE = 1 << 27
 MAX_SHARING = 16
+COMPLEX = (14, 15)
+"""TensorProto.COMPLEX64 and COMPLEX128."""
 
 
 def check_wire(data: bytes, path: Path) -> None:
@@ -141,16 +143,19 @@ def _check_tensor(tensor: Any, path: Path) -> None:
         have, need = len(tensor.raw_data), (elements * bits + 7) // 8
         raise refuse(path, where, f"it holds {have} bytes, dims {dims} need {need}")
     elif not tensor.HasField("raw_data") and not _fits_fields(tensor, elements):
-        raise refuse(path, where, f"it holds fewer values than dims {dims} need")
+        raise refuse(path, where, f"it holds other than the {elements} values that dims {dims[:8]} need")
 
 
 def _fits_fields(tensor: Any, elements: int) -> bool:
+    """Whether the typed fields hold as many values as the dims mean: complex ones in two, small integers packed."""
     fields = (
         tensor.float_data, tensor.int32_data, tensor.string_data,
         tensor.int64_data, tensor.double_data, tensor.uint64_data,
     )  # fmt: skip
-    held = sum(map(len, fields))
-    return elements == 0 or held * 8 >= elements
+    bits = _bits(tensor.data_type)
+    packed = 8 // bits if 0 < bits < 8 else 1
+    need = elements * 2 if tensor.data_type in COMPLEX else -(-elements // packed)
+    return sum(map(len, fields)) == need
 
 
 def _bits(data_type: int) -> int:

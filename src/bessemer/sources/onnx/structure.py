@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,48 @@ def refuse(path: Path, where: str, why: str) -> UnreadableInput:
 
 def check_graphs(proto: Any, path: Path) -> None:
     """Raises UnreadableInput for anything that no runtime could execute."""
-    for _ in all_graphs(proto.graph, path):  # bounds the nesting for all that follows
-        pass
+    _check_words((proto.producer_name, proto.producer_version, proto.domain, proto.doc_string), path)
+    _check_words((word for item in proto.metadata_props for word in (item.key, item.value)), path)
+    _check_words((item.domain for item in proto.opset_import), path)
+    for graph in all_graphs(proto.graph, path):  # bounds the nesting for all that follows
+        _check_text(graph, path)
+    for function in proto.functions:
+        _check_words((function.name, function.domain, *function.input, *function.output, *function.attribute), path)
+        for node in function.node:
+            _check_words(_words(node), path)
     _check_functions(proto, path)
     _check_graph(proto.graph, path, frozenset(), 0)
+
+
+def _check_text(graph: Any, path: Path) -> None:
+    values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    _check_words((graph.name, graph.doc_string, *(value.name for value in values)), path)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        _check_words((dim.dim_param for dim in value.type.tensor_type.shape.dim), path)
+    for node in graph.node:
+        _check_words(_words(node), path)
+
+
+def _words(node: Any) -> Iterator[str | bytes]:
+    yield from (node.name, node.op_type, node.domain, node.doc_string, *node.input, *node.output)
+    for attribute in node.attribute:
+        yield attribute.name
+        if node.domain in ("", "ai.onnx"):  # other domains may hold any bytes
+            yield from (_text(item) for item in (attribute.s, *attribute.strings))
+
+
+def _text(item: bytes) -> str | bytes:
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        return item
+
+
+def _check_words(words: Iterable[str | bytes], path: Path) -> None:
+    """Names are text; protobuf hands out bytes where they are not."""
+    for word in words:
+        if isinstance(word, bytes):
+            raise refuse(path, f"the text {word[:40]!r}", "it is not UTF-8")
 
 
 def subgraphs(node: Any) -> Iterator[Any]:

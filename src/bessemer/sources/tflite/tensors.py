@@ -119,8 +119,8 @@ class Constants:
         if record.type == TensorType.BFLOAT16:
             import ml_dtypes
 
-            return np.frombuffer(data, ml_dtypes.bfloat16)
-        return np.frombuffer(data, NUMPY[record.type])
+            return _whole(data, np.dtype(ml_dtypes.bfloat16))
+        return _whole(data, np.dtype(NUMPY[record.type]))
 
     def array(self, subgraph: SubGraph, index: int) -> Array | None:
         """Real values (dequantized), in the tensor's own order."""
@@ -171,6 +171,11 @@ class Constants:
 
         shape = [record.shape[axis] for axis in perm]
         return onnx_ir.LazyTensor(make, dtype=dtype_of(record), shape=onnx_ir.Shape(shape))
+
+
+def _whole(data: memoryview, dtype: np.dtype[Any]) -> Array:
+    """The elements of a buffer; a rest that is no whole one is nobody's."""
+    return np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
 
 
 def _strings(data: bytes, shape: tuple[int, ...]) -> Array | None:

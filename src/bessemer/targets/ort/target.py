@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bessemer.ir.types import Array
     from bessemer.runners.base import Runner
 
+PACKED = ("INT2", "UINT2", "INT4", "UINT4")
 LIMIT = 600
 """Seconds that the runtime may take to optimise a model."""
 
@@ -68,6 +69,7 @@ class OrtTarget:
 
         half = has_half(model.graph.graph) and options.precision == "float32"
         lowered = lower(model, options.model_copy(update={"weights": "float32"}), "ort")
+        _refuse_packed_borders(lowered)
         compiled = _compile(lowered, options)
         prepared = describe(lowered, options, compiled)
         _describe_result(prepared, compiled)
@@ -91,6 +93,12 @@ class OrtTarget:
         """ONNX Runtime without further optimisation."""
         return _runner(artifact)
 
+    def original(self, path: Path) -> Runner:
+        """An ONNX file that nobody converted, as ONNX Runtime's users run it."""
+        from bessemer.runners.onnxruntime import OrtRunner
+
+        return OrtRunner(path, optimize=True)
+
 
 def _runner(artifact: Path) -> Runner:
     from bessemer.runners.onnxruntime import OrtRunner
@@ -105,6 +113,23 @@ def _runner(artifact: Path) -> Runner:
     if artifact.suffix == ".ort":
         return FlatbufferRunner(artifact)
     return OrtRunner(artifact, optimize=wants_integer_kernels(artifact))
+
+
+def _refuse_packed_borders(lowered: Lowered) -> None:
+    """Two and four bits at the border: nobody could feed or read the file from Python, nor verify it."""
+    graph = lowered.graph.graph
+    borders = [(value, "input") for value in graph.inputs] + [(value, "output") for value in graph.outputs]
+    blockers = [
+        Blocker(
+            value.name or "", what, "packed-border",
+            f"ONNX Runtime's Python interface passes no {value.dtype.name}",
+            rewrite="an INT8 or UINT8 border and a Cast",
+        )
+        for value, what in borders
+        if value.dtype is not None and value.dtype.name in PACKED and value.name not in graph.initializers
+    ]  # fmt: skip
+    if blockers:
+        raise Declined("ort", blockers)
 
 
 def _compile(lowered: Lowered, options: OrtOptions) -> Compiled:

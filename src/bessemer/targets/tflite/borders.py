@@ -9,7 +9,7 @@ from bessemer.ir.layout import apply, channels_first, channels_last, identity, i
 from bessemer.ir.types import Perm
 from bessemer.targets.base import Border, Prepared
 from bessemer.targets.tflite.builder import Tensor
-from bessemer.targets.tflite.context import Blocked, Context, Placed, held_by
+from bessemer.targets.tflite.context import Blocked, Context, Placed, held_by, refuse_beyond_float32
 from bessemer.targets.tflite.dtypes import NUMPY, border_dtype
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def _fixed(ctx: Context, value: ir.Value) -> int:
     set up.
     """
     kind = ctx.type(value)
+    if held_by(value).dtype.name == "DOUBLE":
+        refuse_beyond_float32(value, held_by(value).numpy())
     return ctx.constant(held_by(value).numpy().astype(NUMPY[kind], copy=False), f"{value.name}/constant")
 
 

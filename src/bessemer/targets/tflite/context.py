@@ -326,6 +326,9 @@ class Context:
         kind, held = self.type(value), held_by(value)
         shape = apply(order, tuple(int(dim) for dim in held.shape))
 
+        if held.dtype.name == "DOUBLE":
+            refuse_beyond_float32(value, np.asarray(held.numpy()))
+
         def data() -> Array:
             return np.ascontiguousarray(
                 np.asarray(held.numpy()).astype(NUMPY[kind], copy=False).transpose(order)
@@ -375,3 +378,9 @@ def _lazy(integers: Array, offset: int) -> Callable[[], Array]:
     if not offset:
         return lambda: np.ascontiguousarray(integers)
     return lambda: np.ascontiguousarray((integers.astype(np.int16) - offset).astype(np.int8))
+
+
+def refuse_beyond_float32(value: ir.Value, held: Array) -> None:
+    """Raises Blocked for a double that float32 could only call infinite."""
+    if np.any(np.abs(held[np.isfinite(held)]) > np.finfo(np.float32).max):
+        raise Blocked("range", f"'{value.name}' holds numbers beyond float32, which is all that LiteRT computes in")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model
-from bessemer.targets.base import Artifact, Prepared
+from bessemer.targets.base import Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
-        prepared = Prepared(
-            Module(description=options.description), options.precision, CLOSENESS[options.precision]
-        )
+        closeness = source_bound(model.graph, CLOSENESS[options.precision])
+        prepared = Prepared(Module(description=options.description), options.precision, closeness)
         prepared.notes.extend(model.notes)
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)

@@ -14,6 +14,7 @@ import onnx_ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from bessemer.ir.errors import Declined, UnreadableInput
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.onnx import SOURCE
 
@@ -149,3 +150,21 @@ def test_a_subgraph_may_shadow_an_outer_name(tmp_path: Path) -> None:
     ]
     path = written(tmp_path / "m.onnx", nodes, [numpy_helper.from_array(np.array(True), "c")])
     assert len(SOURCE.open(path, OpenOptions()).graph.graph) == 3
+
+
+def test_sparse_inputs_are_declined_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], [])
+    model = onnx.load(path)
+    kind = model.graph.input[0].type
+    kind.Clear()
+    kind.sparse_tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(model, path)
+    with pytest.raises(Declined) as refusal:
+        SOURCE.open(path, OpenOptions())
+    assert [(blocker.rule, blocker.node) for blocker in refusal.value.blockers] == [("no-sparse-values", "x")]
+
+
+def test_an_output_of_a_type_that_its_operator_never_gives_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx", [helper.make_node("Size", ["x"], ["y"])], [])
+    with pytest.raises(UnreadableInput, match="Size gives tensor"):
+        SOURCE.open(path, OpenOptions())

@@ -133,3 +133,23 @@ def test_arg_extremes_rank_nan_as_onnx_runtime_does(tmp_path: Path, code: str, a
     shape[axis] = 1
     out = tensor("y", *shape, kind=TensorProto.INT64)
     agree(save(tmp_path / "m.onnx", nodes, [tensor("x", 4, 5, 6)], [out]), tmp_path, {"x": random(4, 5, 6)})
+
+
+def test_doubles_beyond_float32_are_declined(tmp_path: Path) -> None:
+    held = numpy_helper.from_array(np.array([1.0, 1e300, 2.0]), "w")
+    nodes = [helper.make_node("Identity", ["w"], ["y"]), helper.make_node("Neg", ["x"], ["z"])]
+    outputs = [tensor("y", 3, kind=TensorProto.DOUBLE), tensor("z", 3)]
+    path = save(tmp_path / "d.onnx", nodes, [tensor("x", 3)], outputs, [held])
+    with pytest.raises(Declined) as caught:
+        prepare(path)
+    assert [blocker.rule for blocker in caught.value.blockers] == ["range"]
+
+
+def test_slices_along_an_unknown_number_of_axes_are_declined(tmp_path: Path) -> None:
+    """Bounds that claim to be scalars, as a Loop's body may declare them."""
+    node = helper.make_node("Slice", ["x", "start", "stop"], ["y"])
+    bounds = [tensor(name, kind=TensorProto.INT64) for name in ("start", "stop")]
+    path = save(tmp_path / "s.onnx", [node], [tensor("x", 4, 4), *bounds], [tensor("y", 4, 4)])
+    with pytest.raises(Declined) as caught:
+        prepare(path)
+    assert caught.value.blockers[0].rule == "dynamic-argument"

@@ -125,6 +125,23 @@ def same_shapes(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
     )
 
 
+@expansion(28, "Mod")
+def modulo_of_floats(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """Mod of floats with the divisor's sign: C's remainder, moved by one divisor where its sign is the other one.
+
+    Zeros take the divisor's sign (the standard's rule from opset 28 on; before it, floats had C's remainder only).
+    """
+    dividend, divisor = node.inputs[0], node.inputs[1]
+    kind = numpy_type(divisor)
+    if kind is None or _kind(divisor) != "f" or node.attributes.get_int("fmod", 0) != 0:
+        return None
+    zero, minus = np.zeros((), kind), np.negative(np.zeros((), kind))
+    rest, negative = n("Mod", dividend, divisor, fmod=1), n("Less", divisor, zero)
+    apart = n("Xor", n("Less", rest, zero), negative)
+    moved = n("Where", apart, n("Add", rest, divisor), rest)
+    return [n("Where", n("Equal", rest, zero), n("Where", negative, minus, zero), moved)]
+
+
 @expansion(10, "Mod")
 def mod(n: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
     """Mod of integers: what division leaves, which takes the divisor's sign unless fmod is set."""

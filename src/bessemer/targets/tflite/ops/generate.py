@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.context import Blocked, Context, refuse_beyond_float32
 from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import optional, required_const, same_encoding, static_shape, value
 from bessemer.targets.tflite.registry import lower
@@ -27,6 +27,8 @@ def constant(ctx: Context, node: ir.Node) -> None:
     kind = NUMPY.get(ctx.type(y))
     if kind is None:
         raise Blocked("type", f"LiteRT holds no {ctx.type(y)}")
+    if array.dtype == np.float64:
+        refuse_beyond_float32(y, array)
     ctx.alias(y, ctx.constant(array.astype(kind), y.name or "constant"))
 
 

@@ -69,10 +69,16 @@ def _bounds(size: int | None, start: int, stop: int, step: int) -> tuple[int, in
 def _axes(ctx: Context, node: ir.Node, rank: int) -> list[int]:
     if optional(node, 3) is not None:
         return [int(axis) % rank for axis in required_const(ctx, node, 3)]
-    count = ctx.shape(value(node, 1))[0]
-    if count is None:
-        raise Blocked("dynamic-argument", "the number of sliced axes must be known")
+    count = _count(ctx, node)
     return list(range(count))
+
+
+def _count(ctx: Context, node: ir.Node) -> int:
+    """How many axes are sliced."""
+    dims = ctx.shape(value(node, 1))
+    if len(dims) != 1 or dims[0] is None:
+        raise Blocked("dynamic-argument", "the number of sliced axes must be known")
+    return dims[0]
 
 
 def _emit(ctx: Context, node: ir.Node, perm: Perm, bounds: list[Array], masks: tuple[int, int]) -> None:
@@ -104,9 +110,7 @@ def _scattered(ctx: Context, node: ir.Node) -> None:
     """Axes or steps computed by the graph: bounds scattered over vectors of all axes."""
     source = value(node, 0)
     rank = ctx.rank(source)
-    count = ctx.shape(value(node, 1))[0]
-    if count is None:
-        raise Blocked("dynamic-argument", "the number of sliced axes must be known")
+    count = _count(ctx, node)
     axes = optional(node, 3)
     if axes is None:
         where = ctx.constant(np.arange(count, dtype=np.int32), "axes")
