@@ -42,9 +42,9 @@ def test_one_distribution() -> None:
 
 @pytest.mark.parametrize("drawn", [True, False])
 def test_only_a_drawn_output_may_differ_in_values(drawn: bool) -> None:
-    tally = Tally(drawn=drawn)
+    tally = Tally(Closeness.parse("exact"), drawn=drawn)
     a, b = np.random.default_rng(0).random((2, 500))
-    tally.add(a, b, Closeness.parse("exact"))
+    tally.add(a, b)
     assert tally.within is drawn
 
 
@@ -60,7 +60,7 @@ def test_sequences_and_optionals_are_compared_item_by_item() -> None:
         ([[one]], [[one]], True),
         (one, [one], False),
     ):
-        tally = Tally()
-        tally.add(ref, got, bound)
+        tally = Tally(bound)
+        tally.add(ref, got)
         assert tally.within is within, (ref, got)
         assert tally.record("y").within is within
