@@ -24,13 +24,15 @@ SMALLEST = float(np.finfo(np.float32).tiny) * 2**20
 def activation_encoding(span: Range, dtype: str, *, symmetric: bool) -> Encoding:
     """Per tensor: s = (high - low) / (2^b - 1), z = lowest integer - low / s rounded, so that 0 is exact.
 
-    Jacob et al., arXiv 1712.05877, equation 1 and section 3. symmetric: zero point 0, the lowest integer unused.
+    Jacob et al., arXiv 1712.05877, equation 1 and section 3.
+    symmetric: zero point in the middle (0 of signed types), the lowest integer unused.
     """
     low, high = min(span[0], 0.0), max(span[1], 0.0)
     first, last = integer_range(dtype)
     if symmetric:
-        scale = np.float32(max(max(-low, high) / last, SMALLEST))
-        return Encoding(dtype, np.asarray(scale), np.zeros((), holder(dtype)))
+        middle = (first + last + 1) // 2
+        scale = np.float32(max(max(-low, high) / (last - middle), SMALLEST))
+        return Encoding(dtype, np.asarray(scale), np.asarray(middle, holder(dtype)))
     scale = np.float32(max((high - low) / (last - first), SMALLEST))
     zero = int(np.clip(np.rint(first - low / float(scale)), first, last))
     return Encoding(dtype, np.asarray(scale), np.asarray(zero, holder(dtype)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -71,9 +71,17 @@ class Plan:
         return next((group for group in self.groups if value in group.values), None)
 
 
-def make_plan(graph: onnx_ir.Graph, scheme: Scheme, keep: Sequence[str] = ()) -> Plan:
-    """Plan for the nodes of `graph` (subgraphs stay float). `keep`: globs of node, layer or operator names."""
-    reasons = {node: _why_float(node, scheme, keep) for node in graph}
+def make_plan(
+    graph: onnx_ir.Graph,
+    scheme: Scheme,
+    keep: Sequence[str] = (),
+    excepted: Mapping[onnx_ir.Node, str] | None = None,
+) -> Plan:
+    """Plan for the nodes of `graph` (subgraphs stay float).
+
+    keep: globs of node, layer or operator names that stay float; excepted: nodes that do, with the reason.
+    """
+    reasons = {node: (excepted or {}).get(node) or _why_float(node, scheme, keep) for node in graph}
     integer = _connected([node for node, reason in reasons.items() if not reason])
     floats = [
         StaysFloat(node, reasons[node] or "no neighbour computes in integers")

@@ -277,7 +277,7 @@ def settle(graph: onnx_ir.Graph, plan: Plan, seen: Statistics, how: Quantize) ->
     ranges = group_ranges(plan, seen, how)
     uneven = uneven_concats(graph, plan, ranges)
     if uneven:
-        plan = make_plan(graph, plan.scheme, (*how.keep, *uneven))
+        plan = make_plan(graph, plan.scheme, how.keep, uneven)
         ranges = group_ranges(plan, seen, how)
     return plan, share_concats(graph, plan, ranges)
 
@@ -326,14 +326,14 @@ def width(plan: Plan, ranges: dict[int, Range], place: int) -> float:
     return ranges[place][1] - ranges[place][0]
 
 
-def uneven_concats(graph: onnx_ir.Graph, plan: Plan, ranges: dict[int, Range]) -> list[str]:
-    """Names of Concats that no product follows and whose inputs' ranges differ too much."""
-    names = []
+def uneven_concats(graph: onnx_ir.Graph, plan: Plan, ranges: dict[int, Range]) -> dict[onnx_ir.Node, str]:
+    """Concats that no product follows and whose inputs' ranges differ too much, with the reason to keep them float."""
+    found: dict[onnx_ir.Node, str] = {}
     for node, inputs, _ in _concats(graph, plan):
         widths = [width(plan, ranges, place) for place in inputs]
         if max(widths) > UNEVEN * max(min(widths), 1e-30) and not _feeds_product(node):
-            names.append(node.name or "")
-    return [name for name in names if name]
+            found[node] = f"its inputs span {min(widths):.3g} to {max(widths):.3g}: one scale would drown the smallest"
+    return found
 
 
 def _feeds_product(node: onnx_ir.Node) -> bool:

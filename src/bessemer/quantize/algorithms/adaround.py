@@ -75,16 +75,62 @@ def activation_bounds(node: onnx_ir.Node) -> tuple[float, float]:
 
 
 def adaround(layer: Layer, dtype: str, how: AdaRound) -> Array:
-    """Integers of the weight, (groups, outputs, inputs). Never worse on the sampled positions than nearest rounding."""
+    """Integers of the weight, (groups, outputs, inputs). Never worse on the sampled positions than nearest rounding.
+
+    What the relaxation ends with is a start for `descend`, which it leaves little to do.
+    """
     first, last = integer_range(dtype)
     first = -last if first < 0 else first
     steps = layer.weight / layer.scale
     floor = np.floor(steps)
-    soft = _optimized(layer, floor, steps - floor, (first, last), how)
-    rounded = np.clip(floor + (soft >= 0.5), first, last)
     nearest = np.clip(np.rint(steps), first, last)
-    better = _loss(layer, rounded) < _loss(layer, nearest)
-    return np.where(better[..., None], rounded, nearest)
+    starts = [nearest]
+    if how.iterations:
+        soft = _optimized(layer, floor, steps - floor, (first, last), how)
+        starts.append(np.clip(floor + (soft >= 0.5), first, last))
+    low, high = np.maximum(floor, first), np.minimum(floor + 1, last)
+    found = [*starts, *(descend(layer, start, low, high) for start in starts)]
+    losses = np.stack([_loss(layer, integers) for integers in found])
+    chosen = losses.argmin(0)
+    return np.asarray(np.take_along_axis(np.stack(found), chosen[None, ..., None], 0)[0])
+
+
+PAIRS = 1 << 25
+"""Elements of a table of all pairs of weights up to which `descend` flips pairs as well."""
+
+
+def descend(layer: Layer, start: Array, low: Array, high: Array) -> Array:
+    """Flip roundings as long as the squared error before the activation falls: the best one of every output, else pairs.
+
+    With G = x x^T and p = (w x - y) x^T, moving weight k by d changes the error by 2 d p_k + d^2 G_kk, and p by d G_k.
+    """
+    x, scale = layer.x.astype(np.float64), np.asarray(layer.scale, np.float64)
+    gram = x @ x.swapaxes(-1, -2)
+    integers = start.astype(np.float64)
+    pull = ((integers * scale) @ x + layer.bias - layer.y) @ x.swapaxes(-1, -2)
+    groups, outputs, inputs = integers.shape
+    table = groups * outputs * inputs * inputs <= PAIRS
+    rows = np.arange(groups)[:, None], np.arange(outputs)[None, :]
+    for _ in range(4 * inputs):
+        move = np.where(integers > low, -scale, scale) * (high > low)
+        gain = 2 * move * pull + move**2 * np.diagonal(gram, axis1=-2, axis2=-1)[:, None, :]
+        least = -1e-9 * gain.max((-1), initial=0)
+        first, second = gain.argmin(-1), None
+        worth = gain[(*rows, first)] < least
+        if not worth.any() and table:
+            both = gain[..., :, None] + gain[..., None, :] + 2 * move[..., :, None] * move[..., None, :] * gram[:, None]
+            both[..., np.arange(inputs), np.arange(inputs)] = np.inf
+            flat = both.reshape(groups, outputs, -1)
+            best = flat.argmin(-1)
+            worth = flat[(*rows, best)] < least
+            first, second = np.divmod(best, inputs)
+        if not worth.any():
+            break
+        for chosen in (first, second) if second is not None else (first,):
+            taken = move[(*rows, chosen)] * worth
+            integers[(*rows, chosen)] += np.sign(taken)
+            pull += taken[..., None] * gram[rows[0], chosen]
+    return integers
 
 
 def _loss(layer: Layer, integers: Array) -> Array:

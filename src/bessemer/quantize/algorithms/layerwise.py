@@ -41,13 +41,15 @@ class Layerwise:
 
 def walk_layers(model: Model, teacher: onnx_ir.Model, plan: Plan, samples: Sequence[Sample], how: Layerwise) -> None:
     """Choose integers and correct biases in graph order, in place. `teacher`: the float net, node for node the same."""
-    products = {product.node.name: product for product in plan.products}
-    students = [product.node for product in plan.products]
-    teachers = [node for node in teacher.graph if node.name in products]
+    products = {product.node: product for product in plan.products}
+    students = [node for node in model.graph.graph if node in products]
+    places = [place for place, node in enumerate(model.graph.graph) if node in products]
+    originals = list(teacher.graph)
+    teachers = [originals[place] for place in places]
     for mine, theirs in zip(
         Walk(model.graph, students, samples), Walk(teacher, teachers, samples), strict=True
     ):
-        product, target = products[mine.node.name], theirs.run()
+        product, target = products[mine.node], theirs.run()
         if how.rounding is not None and patches.supported(mine.node):
             _round(product, mine.inputs(), target, how.rounding)
         if how.correct and correctable(product):

@@ -1,0 +1,45 @@
+"""Encodings from ranges: what the TFLite and ONNX specifications ask of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bessemer.passes.qdq import integer_range, quantize
+from bessemer.quantize.assign import activation_encoding, weight_encoding
+
+ENDS = st.floats(0, 1e6).filter(lambda x: x == 0 or x > 1e-9)
+
+
+@given(ENDS, ENDS, st.sampled_from(["INT8", "UINT8", "INT16"]), st.booleans())
+def test_zero_is_exact_and_the_range_is_covered(low: float, high: float, dtype: str, symmetric: bool) -> None:
+    encoding = activation_encoding((-low, high), dtype, symmetric=symmetric)
+    zero = encoding.dequantize(quantize(np.zeros(1, np.float32), encoding))
+    assert zero[0] == 0
+    ends = np.array([-low, high], np.float32)
+    back = encoding.dequantize(quantize(ends, encoding))
+    assert np.all(np.abs(back - ends) <= float(encoding.scale) * (0.51 if not symmetric else 1.01) + 1e-6 * np.abs(ends))
+    if symmetric:
+        assert int(encoding.zero_point) == (128 if dtype == "UINT8" else 0)
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("dtype", ["INT8", "INT4"])
+def test_weights_are_symmetric_and_never_use_the_lowest_integer(axis: int | None, dtype: str) -> None:
+    weight = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(np.float32)
+    encoding = weight_encoding(weight, axis, dtype)
+    integers = quantize(weight, encoding)
+    last = integer_range(dtype)[1]
+    assert not encoding.zero_point.any()
+    assert integers.min() >= -last
+    assert np.abs(integers).max() == last
+    assert encoding.scale.shape == (() if axis is None else (weight.shape[axis],))
+    assert np.abs(encoding.dequantize(integers) - weight).max() <= encoding.scale.max() * 0.501
+
+
+def test_a_channel_of_zeros_has_a_usable_scale() -> None:
+    encoding = weight_encoding(np.zeros((2, 3), np.float32), 0)
+    assert np.all(encoding.scale > 0)
+    assert np.all(np.isfinite(encoding.scale))
