@@ -51,9 +51,8 @@ SOURCES: tuple[SourceEntry, ...] = (
             "several signatures",
         ),
         limits=(
-            "a flatten between convolutions and a dense layer keeps a Transpose",
             "declined: variables assigned while the model runs, hash tables, complex inputs and outputs",
-            "recurrent state starts at zero in every call",
+            "recurrent state starts at zero in every call; only an LSTM written back to TFLite keeps it",
         ),
         runtime="LiteRT",
         extra="tflite",

@@ -33,7 +33,9 @@ CLOSENESS = {
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
 """A quantized TFLite model in another runtime: LiteRT's integer kernels round between layers where Q/DQ does
-not, and its hybrid kernels quantize activations on the fly; both differences add up over depth."""
+not, and its hybrid kernels quantize activations on the fly; both differences add up over depth. Seven of
+ten real models are exact or beyond 40 dB; what asks for 20 dB is depth: yolox_nano_dynamic_range_quantize (20.4 dB,
+hybrid), tf2_mobilenet_v2_1.0_224_ptq (21 dB, 53 integer layers), mobilenet_v1_0.25_128_quant (26 dB)."""
 
 
 class GraphOptions(BaseModel):

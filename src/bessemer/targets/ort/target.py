@@ -74,7 +74,7 @@ class OrtTarget:
         prepared = describe(lowered, options, compiled)
         _describe_result(prepared, compiled)
         if options.precision == "float32":
-            prepared.closeness += " or snr(30)" if lowered.quantized and lowered.origin != "tflite" else ""
+            prepared.closeness += " or snr(40)" if lowered.quantized and lowered.origin != "tflite" else ""
         if half:
             prepared.notes.append("weights that the source stores as float16 are float32: the optimiser folds constants")
         if options.level in ("layout", "all"):

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 CLOSENESS = {"float32": "close(1e-4, 1e-4)", "float16": "snr(50) or close(1e-2, 1e-2)"}
 
-INTEGER = {"tflite": "steps(1) or snr(35)", "": "steps(2) or snr(12)"}
-"""Bounds of integer models. LiteRT's own integers come back as they were; another runtime rounds ties
-and rescales
-differently, one step here and there, which depth multiplies: 15 dB after 53 layers of MobileNetV2 on
-noise."""
-
+INTEGER = {"tflite": "steps(1) or snr(45)", "": "steps(2) or snr(15)"}
+"""Bounds of integer models. LiteRT's own integers come back as they were (every real model measured: exact); what is
+left is for cells emulated in floats. Another runtime's integers come back but for ties: ONNX Runtime scales its sums
+in floats and rounds halves to even, LiteRT in fixed point and upwards. Layer by layer of mobilenet_v2_quant.onnx one
+element in 100,000 is a step off behind the first convolution, one in 600 behind the tenth, two in three behind the
+last: 16.2 dB on noise, all of it ties (a requantization to blame would show as a layer that departs at once)."""
 
 REROUNDED = "snr(20)"
 """A hybrid recurrent layer written in other operators: its kernel rounds the float activations of every step to eight
