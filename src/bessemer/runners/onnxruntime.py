@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,10 @@ _FAILURES = (
 )  # fmt: skip
 
 
+_PLACE = re.compile(r"[\w./]*\.(?:cc|h):\d+ \S.*?\([^()]*\)(?: const)?(?:::<lambda\(\)>)? (?:\[with [^\]]*\] )?")
+"""Where in its own sources the runtime stopped, before it says why."""
+
+
 @contextmanager
 def refusals(path: Path) -> Iterator[None]:
     """The runtime's own exceptions (they share no base) as RuntimeRefused."""
@@ -58,7 +63,7 @@ def refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except (*kinds, RuntimeError, ValueError, TypeError, OverflowError) as error:
-        why = str(error).replace("\n", " ")[:400]
+        why = _PLACE.sub("", str(error).replace("\n", " "))[:400]
         raise RuntimeRefused(f"ONNX Runtime refuses {path.name}", why=why) from None
 
 

@@ -106,3 +106,10 @@ def test_a_child_that_fails_names_the_file(tmp_path: Path) -> None:
     child = IsolatedRunner("os:abort", str(tmp_path / "m.onnx"), OpenOptions())
     with child as runner, pytest.raises(RuntimeDied, match=r"refused m\.onnx"):
         runner.signature  # noqa: B018  # the access is the test
+
+
+def test_the_runtimes_reason_is_said_without_its_source_lines(tmp_path: Path) -> None:
+    path = model(tmp_path / "m.onnx", [helper.make_node("Mod", ["x", "x"], ["y"])])
+    with pytest.raises(RuntimeRefused, match="fmod attribute must be true") as refusal:
+        OrtRunner(path).run({"x": X})
+    assert ".cc:" not in str(refusal.value)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from bessemer.ir.errors import UsageError
+from bessemer.ir.errors import RuntimeRefused, UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array
 from bessemer.targets.base import Border
 from bessemer.verify.closeness import Closeness
+from bessemer.verify.departure import departure
 from bessemer.verify.divergence import Landmark, first_divergence
 from bessemer.verify.inputs import InputSet
 from bessemer.verify.judge import judge, run_original
@@ -144,3 +145,40 @@ def test_unknown_sizes_are_named_with_the_options_that_say_them() -> None:
     assert "k:" not in str(caught.value)
     found = reference_of(original, None, ConvertOptions(shapes={"x": (2, 7)}))
     assert {item.arrays["x"].shape for item in found.sets} == {(2, 7)}
+
+
+def refuse(_values: dict[str, Array]) -> dict[str, Array]:
+    raise RuntimeRefused("The runtime refuses m.onnx", why="no kernel")
+
+
+def test_a_runtime_that_departs_on_the_original_is_at_fault() -> None:
+    reference = run_original(Function(lambda v: {"y": v["x"]}), sets(X))
+    assert departure(Function(lambda v: {"y": v["x"]}), reference, ["y"], BOUND) == ""
+    assert "'y' by up to 1" in departure(Function(lambda v: {"y": v["x"] + 1}), reference, ["y"], BOUND)
+    assert departure(Function(lambda v: {"y": v["x"] + 1}), reference, [], BOUND) == "", "only what failed counts"
+    assert "no kernel" in departure(Function(refuse), reference, ["y"], BOUND)
+
+
+def test_a_runtime_that_cannot_load_the_original_excuses_nothing() -> None:
+    class Unloadable(Function):
+        @property
+        def signature(self) -> Signature:
+            raise RuntimeRefused("The runtime refuses m.onnx", why="opset 99")
+
+        @signature.setter
+        def signature(self, value: Signature) -> None:
+            """The base class sets one."""
+
+    reference = run_original(Function(lambda v: {"y": v["x"]}), sets(X))
+    assert departure(Unloadable(refuse), reference, ["y"], BOUND) == ""
+
+
+def test_the_reference_names_the_runtime_that_really_ran() -> None:
+    class Moving(Function):
+        """Moves to another runtime on its first run, as StandardRunner does."""
+
+        def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            self.runtime = "another"
+            return super().run(inputs)
+
+    assert run_original(Moving(lambda v: {"y": v["x"]}), sets(X)).runtime == "another"
