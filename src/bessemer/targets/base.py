@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bessemer.ir.encoding import Encoding
 from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
 
@@ -33,6 +34,8 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     values: dict[str, Border] = field(default_factory=dict)
     """canonical intermediate value -> where it stands in the artifact (for first-divergence taps)."""
+    encodings: dict[str, Encoding] = field(default_factory=dict)
+    """of those `values` that the artifact holds as integers: what the integers mean there."""
 
 
 @dataclass(frozen=True)
