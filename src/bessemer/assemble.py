@@ -59,8 +59,14 @@ def _border_record(original: str, border: Border) -> ev.Border:
 
 
 def shown_options(validated: Any) -> dict[str, str]:
-    """Options as text, defaults included."""
-    return {key: str(value) for key, value in validated.model_dump().items()}
+    """Options as they would be typed, defaults included; empty where nothing is set."""
+    return {key: _typed(value) for key, value in validated.model_dump().items()}
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ":".join(map(str, value))
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def declined_row(request: TargetRequest, validated: Any, refusal: Declined) -> ev.TargetEvidence:

@@ -11,6 +11,7 @@ from bessemer.archive.manifest import file_record
 from bessemer.assemble import border_records, prepared_row, shown_options
 from bessemer.ir.errors import BessemerError, Blocker, Declined, UsageError
 from bessemer.ir.model import Model
+from bessemer.report.words import first_name
 from bessemer.runners.isolated import IsolatedRunner
 from bessemer.sources.sniff import all_sources
 from bessemer.targets.base import Artifact, Prepared
@@ -185,6 +186,9 @@ class Row:
         if good:
             return f"Executed in {self.runtime} beside the original: every output within {self.bound}."
         bad = [line.name for line in (self.verdict.outputs if self.verdict else []) if not line.within]
-        place = f" The first value that departs is '{self.divergence.value}'" if self.divergence else ""
-        layer = f" of layer '{self.divergence.layer}' ({self.divergence.op})." if self.divergence else ""
-        return f"Out of bounds ({self.bound}): {', '.join(bad)}.{place}{layer}"
+        if self.divergence is None:
+            return f"Out of bounds ({self.bound}): {', '.join(bad)}."
+        first = self.divergence
+        layer = "" if first.layer == first.value else f" of layer '{first_name(first.layer)}'"
+        place = f"The first value that departs is '{first_name(first.value)}'{layer} ({first.op})."
+        return f"Out of bounds ({self.bound}): {', '.join(bad)}. {place}"

@@ -35,6 +35,7 @@ def installed(runtime: str, extra: str) -> str:
 
 def listing(rows: Sequence[Row]) -> Any:
     """name, summary, then its points."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -42,7 +43,9 @@ def listing(rows: Sequence[Row]) -> Any:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for index, (name, summary, points, limits, runtime) in enumerate(rows):
-        lines = [summary, *(f"· {point}" for point in points), *(f"· limit: {limit}" for limit in limits)]
+        listed = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for line in (*points, *(f"limit: {limit}" for limit in limits)):
+            listed.add_row("·", Text(line))
         ending = "\n" if index + 1 < len(rows) else ""
-        table.add_row(Text(name), Text("\n".join([*lines, f"runs in {runtime}"]) + ending))
+        table.add_row(Text(name), Group(Text(summary), listed, Text(f"runs in {runtime}{ending}")))
     return table

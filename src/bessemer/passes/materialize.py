@@ -17,6 +17,9 @@ from bessemer.passes.qdq import BITS, constant, holder, is_standard, node_encodi
 if TYPE_CHECKING:
     import onnx_ir
 
+STANDS_FOR = "bessemer.stands_for"
+"""In `Value.meta` of integers: the name and the encoding of the value that they represent."""
+
 
 @dataclass(frozen=True)
 class MaterializeQdq:
@@ -154,6 +157,7 @@ def _activation(graph: onnx_ir.Graph, value: onnx_ir.Value) -> None:
     name = value.name or ""
     uses = [use for use in value.uses() if use.node not in same]
     quantizer = same[0] if same else _quantizer(graph, value, encoding, name)
+    quantizer.outputs[0].meta[STANDS_FOR] = (name, encoding)
     node = _dequantize(graph, quantizer.outputs[0], encoding, name, signed_zero=True)
     result = node.outputs[0]
     result.type, result.shape = value.type, value.shape

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
@@ -82,34 +83,39 @@ class _Rows:
         self.rows = rows
 
     def __rich_console__(self, console: Console, options: object) -> Iterator[RenderableType]:
-        wide = console.width >= WIDE
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        columns = [column for column in COLUMNS if not column.wide or console.width >= WIDE]
+        columns = [column for column in columns if any(column.of(row) not in ("", "–") for row in self.rows)]
         table.add_column("target", overflow="fold")
         table.add_column("status", no_wrap=True)
-        table.add_column("worst diff", justify="right", no_wrap=True)
-        if wide:
-            table.add_column("bound", overflow="fold")
-        table.add_column("size", justify="right", no_wrap=True)
-        table.add_column("time", justify="right", no_wrap=True)
-        if wide:
-            table.add_column("executed in", overflow="fold")
+        for column in columns:
+            table.add_column(
+                column.title, justify="left" if column.wide else "right", no_wrap=not column.wide, overflow="fold"
+            )
         for row, title in zip(self.rows, words.titles(self.rows), strict=True):
-            table.add_row(Text(title, style="bold"), *_cells(row, wide))
+            tone = words.tone(row)
+            status = Text(f"{MARKS[tone]} {words.status(row)}", style=COLOURS[tone])
+            table.add_row(Text(title, style="bold"), status, *(Text(column.of(row)) for column in columns))
         yield table
 
 
-def _cells(row: TargetEvidence, wide: bool) -> list[RenderableType]:
-    tone = words.tone(row)
-    cells: list[RenderableType] = [
-        Text(f"{MARKS[tone]} {words.status(row)}", style=COLOURS[tone]),
-        words.worst(row),
-    ]
-    if wide:
-        cells.append(Text(row.bound))
-    cells += [words.artifact_size(row), words.elapsed(row)]
-    if wide:
-        cells.append(Text(row.runtime))
-    return cells
+@dataclass(frozen=True)
+class _Column:
+    """A column that is shown where a row has something to say in it; `wide`: on a wide terminal only."""
+
+    title: str
+    of: Callable[[TargetEvidence], str]
+    wide: bool = False
+
+
+COLUMNS = (
+    _Column("worst diff", words.worst),
+    _Column("accuracy", lambda row: units.percent(row.accuracy.artifact) if row.accuracy else "–"),
+    _Column("bound", lambda row: row.bound, wide=True),
+    _Column("size", words.artifact_size),
+    _Column("time", words.elapsed),
+    _Column("executed in", lambda row: row.runtime, wide=True),
+)
 
 
 def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
@@ -123,7 +129,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
             yield "output", Text(f"{output.name}: {said}, bound {row.bound}", style="red")
     if row.divergence:
         first = row.divergence
-        place = f"'{first.value}' ({first.op}, layer '{first.layer}')"
+        layer = "" if first.layer == first.value else f", layer '{words.first_name(first.layer)}'"
+        place = f"'{words.first_name(first.value)}' ({first.op}{layer})"
         yield "departs at", Text(f"{place}: max diff {units.number(first.max_abs)}")
     yield from (("blocker", _blocker(item)) for item in row.blockers[:BLOCKERS_SHOWN])
     if len(row.blockers) > BLOCKERS_SHOWN:

@@ -58,9 +58,15 @@ def elapsed(row: TargetEvidence) -> str:
     return units.seconds(sum(row.seconds.values())) if row.seconds else units.DASH
 
 
+def first_name(name: str) -> str:
+    """Fused layers carry the names of all; the first one, and how many follow."""
+    first, _, rest = name.partition(";")
+    return f"{first};... ({rest.count(';') + 1} more)" if rest else first
+
+
 def operators_line(counts: dict[str, int], most: int = 8) -> str:
-    """'Conv 53, Relu 49, Add 16, 3 more kinds'; largest first."""
+    """'Conv×53, Relu×49, Add×16, 3 more kinds'; largest first, and no name is parted from its number by a line's end."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = [f"{name} {number}" for name, number in ordered[:most]]
+    shown = [f"{name}×{number}" for name, number in ordered[:most]]
     rest = len(ordered) - most
     return ", ".join(shown + ([f"{rest} more kind{'s' * (rest != 1)}"] if rest > 0 else []))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bessemer.ir.encoding import Encoding
 from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
 
@@ -34,6 +35,8 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
     values: dict[str, Border] = field(default_factory=dict)
     """canonical intermediate value -> where it stands in the artifact (for first-divergence taps)."""
+    encodings: dict[str, Encoding] = field(default_factory=dict)
+    """of those `values` that the artifact holds as integers: what the integers mean there."""
 
 
 HALVES = {"FLOAT16": "snr(30) or close(1e-2, 1e-3)", "BFLOAT16": "snr(20) or close(5e-2, 1e-2)"}

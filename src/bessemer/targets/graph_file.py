@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bessemer.ir.canonical import DOMAIN, FUSED_KEY
+from bessemer.ir.encoding import Encoding
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.targets.base import HALVES, Border, Prepared, source_bound
@@ -71,6 +72,7 @@ class Lowered:
     inputs: dict[str, Border] = field(default_factory=dict)
     outputs: dict[str, Border] = field(default_factory=dict)
     values: dict[str, Border] = field(default_factory=dict)
+    encodings: dict[str, Encoding] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     quantized: bool = False
     origin: str = ""
@@ -81,7 +83,7 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     from bessemer.passes.border_order import order_borders
     from bessemer.passes.composites import expand_composites
     from bessemer.passes.half import has_half, store_half
-    from bessemer.passes.materialize import MaterializeQdq, needed_opset
+    from bessemer.passes.materialize import STANDS_FOR, MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
     from bessemer.passes.shapes import InferShapes
     from bessemer.passes.transposes import SettleTransposes
@@ -105,6 +107,12 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     _set_versions(graph, opset)
     after = Model(graph, model.origin).signature
     made = {value.name for node in graph.graph for value in node.outputs}
+    integers = {
+        held[0]: (Border(value.name or "", ""), held[1])
+        for node in graph.graph
+        for value in node.outputs
+        if (held := value.meta.get(STANDS_FOR)) is not None and held[0] not in perms_out
+    }
     return Lowered(
         graph,
         opset,
@@ -116,7 +124,9 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
             spec.name: Border(spec.name, _type_of(after.outputs, i), perms_out.get(spec.name))
             for i, spec in enumerate(signature.outputs)
         },
-        {name: Border(name, "") for name in names if name in made and name not in perms_out},
+        {name: Border(name, "") for name in names if name in made and name not in perms_out}
+        | {name: border for name, (border, _) in integers.items()},
+        {name: encoding for name, (_, encoding) in integers.items()},
         notes,
         quantized,
         model.origin.format,
@@ -267,6 +277,7 @@ def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
         operators=operator_counts(lowered.graph),
         notes=notes,
         values=lowered.values,
+        encodings=lowered.encodings,
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bessemer.ir.encoding import Encoding
 from bessemer.ir.errors import BessemerError
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, named_dtype
 from bessemer.runners.base import Runner
 from bessemer.targets.base import Border
 from bessemer.verify.closeness import Closeness, measure
@@ -24,13 +25,16 @@ CHUNK = 24
 class Landmark:
     """A value that both sides can show.
 
-    original: name and axis order in the original; artifact: where it stands in the artifact.
+    original: name and axis order in the original; artifact: where it stands in the artifact; mine, theirs: what
+    integers mean on either side, for a value with an encoding.
     """
 
     original: Border
     artifact: Border
     layer: str
     op: str
+    mine: Encoding | None = None
+    theirs: Encoding | None = None
 
 
 def first_divergence(
@@ -61,6 +65,12 @@ def _chunks(landmarks: Sequence[Landmark]) -> Iterator[Sequence[Landmark]]:
         yield landmarks[start : start + CHUNK]
 
 
+def real_values(array: Array, encoding: Encoding) -> Array:
+    """What an array of a quantized value means: integers are dequantized, floats rounded as they would be stored."""
+    integers = array if array.dtype == named_dtype(encoding.dtype.lower()) else encoding.quantize(array)
+    return encoding.dequantize(integers)
+
+
 def _departs(
     mark: Landmark, mine: Mapping[str, Array], theirs: Mapping[str, Array], bound: Closeness
 ) -> Divergence | None:
@@ -68,9 +78,12 @@ def _departs(
     if not isinstance(ref, np.ndarray) or not isinstance(got, np.ndarray):
         return None  # absent, or a sequence
     ref, got = from_artifact(ref, mark.original), from_artifact(got, mark.artifact)
+    if mark.mine is not None and mark.theirs is not None:
+        ref, got = real_values(ref, mark.mine), real_values(got, mark.theirs)
     if ref.shape != got.shape or ref.dtype.kind in "OUS" or ref.dtype.kind != got.dtype.kind:
         return None  # not the same kind of value: nothing can be said of it
-    if bound.holds(ref, got.astype(ref.dtype)):
+    step = float(mark.mine.scale) if mark.mine is not None and mark.mine.per_tensor else None
+    if bound.holds(ref, got.astype(ref.dtype), step=step):
         return None
     found = measure(ref, got)
     snr = found.snr if np.isfinite(found.snr) else None

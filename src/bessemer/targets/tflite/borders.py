@@ -136,13 +136,17 @@ def _note(value: ir.Value, kind: str, order: Perm, what: str, prepared: Prepared
 
 
 def landmarks(ctx: Context, graph: ir.Graph, prepared: Prepared) -> None:
-    """Say where the float values of the canonical graph stand, for finding the first one that departs."""
+    """Say where the values of the canonical graph stand, for finding the first one that departs."""
     for node in graph:
         for value in node.outputs:
             place = ctx.placed.get(value)
             if place is None or not value.name:
                 continue
             tensor = ctx.sub.tensors[place.index]
-            if tensor.encoding is None and tensor.type in ("FLOAT32", "INT32", "INT64", "BOOL"):
+            encoding = tensor.encoding
+            plain = encoding is None and tensor.type in ("FLOAT32", "INT32", "INT64", "BOOL")
+            if plain or (encoding is not None and encoding.per_tensor):
                 perm = None if is_identity(place.perm) else inverse(place.perm)
                 prepared.values[value.name] = Border(tensor.name, border_dtype(tensor.type), perm)
+                if encoding is not None:
+                    prepared.encodings[value.name] = encoding
