@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -146,4 +147,8 @@ def _root(
 
 def main() -> None:
     """Entry point of the `bessemer` program."""
+    from bessemer.runners.isolated import SHORT_SPIN
+
+    for name, value in SHORT_SPIN.items():
+        os.environ.setdefault(name, value)
     app()

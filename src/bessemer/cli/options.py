@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.verify.data import Preprocess
 
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file; its format is found by content.")
@@ -95,19 +96,16 @@ class Asked:
         from bessemer.ir.errors import UsageError
         from bessemer.pipeline import ConvertOptions
         from bessemer.script.shapes import parse
-        from bessemer.verify.closeness import Closeness
-        from bessemer.verify.data import Preprocess
 
         if self.data is None and (self.labels or self.preprocess or self.samples):
             raise UsageError("--labels, --preprocess and --samples speak of --data, which was not given")
-        if self.bound is not None:
-            Closeness.parse(self.bound)
+        _check_bound(self.bound)
         return ConvertOptions(
             shapes=parse(self.shape or ()),
             signature=self.signature,
             data=self.data,
             labels=self.labels,
-            preprocess=Preprocess.parse(self.preprocess) if self.preprocess else None,
+            preprocess=_preprocess(self.preprocess),
             samples=self.samples,
             seed=self.seed,
             bound=self.bound,
@@ -126,3 +124,18 @@ class Asked:
             if spec in specs[:index]:
                 raise UsageError(f"--to {self.to[index]} stands twice", fix="Ask for each target once")
         return [TargetRequest(spec.name, spec.options) for spec in specs]
+
+
+def _check_bound(text: str | None) -> None:
+    if text is not None:
+        from bessemer.verify.closeness import Closeness
+
+        Closeness.parse(text)
+
+
+def _preprocess(text: str | None) -> Preprocess | None:
+    if not text:
+        return None
+    from bessemer.verify.data import Preprocess
+
+    return Preprocess.parse(text)
