@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 from importlib import import_module
@@ -151,4 +152,7 @@ def main() -> None:
 
     for name, value in SHORT_SPIN.items():
         os.environ.setdefault(name, value)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # what goes away with the process need not be searched for cycles first

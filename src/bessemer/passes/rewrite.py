@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bessemer.ir.encoding import encoding_of
@@ -31,19 +32,35 @@ def make_constant(graph: onnx_ir.Graph, array: Array, name: str) -> onnx_ir.Valu
     """A new initializer of `graph` holding `array`; its name is made unique."""
     import onnx_ir
 
+    return hold_constant(graph, onnx_ir.tensor(array), name)
+
+
+def hold_constant(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:
+    """A new initializer of `graph` for a tensor of our own; its name is made unique."""
+    import onnx_ir
+
     unique, count = name, 0
     while unique in graph.initializers:
         count += 1
         unique = f"{name}_{count}"
-    tensor = onnx_ir.tensor(array, name=unique)
+    tensor.name = unique
     value = onnx_ir.Value(
         name=unique,
         type=onnx_ir.TensorType(tensor.dtype),
-        shape=onnx_ir.Shape(array.shape),
+        shape=onnx_ir.Shape(tensor.shape.numpy()),
         const_value=tensor,
     )
     graph.register_initializer(value)
     return value
+
+
+def release(tensor: onnx_ir.TensorProtocol) -> None:
+    """Let go of the pages of a memory-mapped tensor that was read through; they come back when it is read again."""
+    import onnx_ir
+
+    if isinstance(tensor, onnx_ir.ExternalTensor):
+        with suppress(BufferError):  # somebody else still looks at them
+            tensor.release()
 
 
 def owner(node: onnx_ir.Node) -> onnx_ir.Graph:
