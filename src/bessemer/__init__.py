@@ -11,16 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bessemer.deferred import defer_sympy
-
 if TYPE_CHECKING:
     from bessemer.api import ConversionManager, compile, convert, load, optimize, verify
 
     __version__: str
 
 __all__ = ["ConversionManager", "__version__", "compile", "convert", "load", "optimize", "verify"]
-
-defer_sympy()
 
 
 def __getattr__(name: str) -> Any:

@@ -63,7 +63,9 @@ class ToCanonicalOpset:
         from bessemer.passes.opset import ConvertOpset, nodes_of, opset_of, refusable
 
         have = opset_of(graph)
-        if have <= OPSET and not any(refusable(node, have, OPSET) for node in nodes_of(graph)):
+        if have in (0, OPSET):
+            return PassResult()
+        if have < OPSET and not any(refusable(node, have, OPSET) for node in nodes_of(graph)):
             return ConvertOpset(OPSET).run(graph)
         trial = ConvertOpset(OPSET).run(graph.clone())
         if trial.declined:
