@@ -20,4 +20,4 @@ def of_target(name: str, path: str) -> Runner:
     """An artifact in its target's runtime. Raises MissingExtra."""
     from bessemer.targets.registry import find
 
-    return find(name).load().runner(Path(path))
+    return find(name).runner(Path(path))

@@ -89,6 +89,8 @@ class TargetEntry:
     limits: tuple[str, ...] = ()
     warm: tuple[str, ...] = ()
     """Modules that running an artifact needs: imported in a child while the artifact is made."""
+    run: str = ""
+    """Module whose `runner(path)` runs an artifact; '' where only the implementation can."""
 
     def load(self) -> Target:
         """The implementation."""
@@ -96,3 +98,10 @@ class TargetEntry:
 
         target: Target = import_module(self.module).TARGET
         return target
+
+    def runner(self, artifact: Path) -> Runner:
+        """An artifact in the target's own runtime, without importing what makes artifacts. Raises MissingExtra."""
+        from importlib import import_module
+
+        runner: Runner = import_module(self.run).runner(artifact) if self.run else self.load().runner(artifact)
+        return runner

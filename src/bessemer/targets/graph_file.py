@@ -299,13 +299,3 @@ def keeps_external(graph: onnx_ir.Model) -> bool:
         for part in graph.graphs()
         for value in part.initializers.values()
     )
-
-
-def wants_integer_kernels(path: Path) -> bool:
-    """Whether the file was made from integer operators (see `passes.qdq.KERNELS_KEY`)."""
-    import onnx
-
-    from bessemer.passes.qdq import KERNELS_KEY
-
-    proto = onnx.load(path, load_external_data=False)
-    return any(item.key == KERNELS_KEY for item in proto.metadata_props)

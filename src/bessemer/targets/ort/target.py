@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,12 +24,10 @@ from bessemer.targets.graph_file import (
     constant_bytes,
     describe,
     lower,
-    wants_integer_kernels,
     write_graph,
 )
 
 if TYPE_CHECKING:
-    from bessemer.ir.types import Array
     from bessemer.runners.base import Runner
 
 LIMIT = 600
@@ -83,23 +80,10 @@ class OrtTarget:
         return Artifact("ort", path, (path, *beside))
 
     def runner(self, artifact: Path) -> Runner:
-        """ONNX Runtime without further optimisation."""
-        return _runner(artifact)
+        """See `run`."""
+        from bessemer.targets.ort.run import runner
 
-
-def _runner(artifact: Path) -> Runner:
-    from bessemer.runners.onnxruntime import OrtRunner
-
-    class FlatbufferRunner(OrtRunner):
-        """A .ort file has no graph that could be given more outputs."""
-
-        def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-            """Nothing can be tapped."""
-            return {}
-
-    if artifact.suffix == ".ort":
-        return FlatbufferRunner(artifact)
-    return OrtRunner(artifact, optimize=wants_integer_kernels(artifact))
+        return runner(artifact)
 
 
 def _compile(lowered: Lowered, options: OrtOptions) -> Compiled:
