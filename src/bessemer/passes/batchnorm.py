@@ -12,6 +12,7 @@ from bessemer.ir.model import layer_of, tag
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
 from bessemer.passes.rewrite import (
+    LARGE,
     dims,
     drop,
     hold_constant,
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 28
 """Elements up to which weights are rewritten."""
-LARGE = 1 << 16
-"""Elements from which on rewritten weights exist only while they are read: the model is not held twice."""
 
 
 @dataclass(frozen=True)

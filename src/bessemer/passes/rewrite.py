@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Elements up to which a constant is looked into (shapes, axes, scalars)."""
+LARGE = 1 << 16
+"""Elements from which on a rewritten constant exists only while it is read: weights are not held twice."""
 
 
 def constant(value: onnx_ir.Value | None, limit: int = SMALL) -> Array | None:

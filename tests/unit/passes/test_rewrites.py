@@ -154,6 +154,32 @@ def test_large_folded_weights_exist_only_while_they_are_read(external: bool, tmp
         np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("external", [False, True])
+def test_large_weights_that_are_only_moved_are_not_held_twice(external: bool, tmp_path: Path) -> None:
+    constants = {"w": noise(512, 256), "k": np.array([0.5], np.float32), "v": noise(512, 256, 1)}
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
+        helper.make_node("Mul", ["t", "k"], ["scaled"]),  # of a recipe, a recipe
+        helper.make_node("Transpose", ["v"], ["u"], perm=[2, 1, 0]),
+        helper.make_node("MatMul", ["x", "scaled"], ["y"]),
+        helper.make_node("MatMul", ["x", "u"], ["z"]),
+    ]
+    proto = model(nodes, {"x": [2, 256]}, ["y", "z"], constants)
+    path, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    fed = {"x": noise(2, 256)}
+    onnx.save(proto, path, save_as_external_data=external, location="m.data")
+    opened = open_model(path, OpenOptions())
+    held = opened.graph.graph.initializers["w"].const_value
+    InferShapes().run(opened.graph)
+    assert FoldConstants().run(opened.graph).changed == 3
+    assert all(isinstance(node.inputs[1].const_value, ir.LazyTensor) for node in opened.graph.graph)
+    write_graph(opened.graph, out, "auto")
+    assert not external or held.raw is None  # nothing of the source stays mapped
+    before, after = OrtRunner(path).run(fed), OrtRunner(out).run(fed)
+    for name, array in before.items():
+        np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-4)
+
+
 def test_folding_is_bounded_and_says_what_it_left() -> None:
     nodes = [
         helper.make_node("Expand", ["one", "shape"], ["big"], name="grow"),
