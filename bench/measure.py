@@ -36,7 +36,13 @@ class Measured:
         return self.code == -9
 
 
-def measure(command: Sequence[str], *, limit: float = 600.0, env: Mapping[str, str] | None = None) -> Measured:
+def measure(
+    command: Sequence[str],
+    *,
+    limit: float = 600.0,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Measured:
     """Run once; after `limit` seconds the whole tree is ended.
 
     Bytecode caches are allowed for everybody: pip compiles what it installs, a checkout is compiled at its first run.
@@ -45,7 +51,7 @@ def measure(command: Sequence[str], *, limit: float = 600.0, env: Mapping[str, s
     whole.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=out, stderr=err, env=whole, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=err, env=whole, cwd=cwd, start_new_session=True)
         peak = 0
         while (code := process.poll()) is None:
             peak = max(peak, sum(map(_resident, _tree(process.pid))))

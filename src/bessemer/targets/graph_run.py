@@ -21,3 +21,9 @@ def wants_integer_kernels(path: Path) -> bool:
     ):
         entries = (entry for number, entry in fields(data) if number == METADATA)
         return KERNELS_KEY.encode() in {bytes(part) for entry in entries for _, part in fields(entry)}
+
+
+def beside(path: Path) -> int:
+    """Bytes of the weights that `write_graph` put beside the graph."""
+    data = path.with_name(f"{path.name}.data")
+    return data.stat().st_size if data.exists() else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bessemer.targets.graph_run import wants_integer_kernels
+from bessemer.targets.graph_run import beside, wants_integer_kernels
 
 if TYPE_CHECKING:
     from bessemer.runners.base import Runner
@@ -18,4 +18,4 @@ def runner(artifact: Path) -> Runner:
     """
     from bessemer.runners.onnx_reference import StandardRunner
 
-    return StandardRunner(artifact, optimize=wants_integer_kernels(artifact))
+    return StandardRunner(artifact, optimize=wants_integer_kernels(artifact), beside=beside(artifact))
