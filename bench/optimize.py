@@ -2,17 +2,17 @@
 
 python bench/optimize.py --peers VENV MODEL...     (VENV holds the four peers; see bench/README.md)
 Ours opens, rewrites and writes the model (`--level 2`) without executing it, as the peers do.
+The tools take turns; prints a Markdown table.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from measure import Measured, measure
+from measure import Measured, load, measure, median, peak, ratio
 
 OURS = """
 import sys
@@ -45,40 +45,50 @@ print(nodes(m.graph) + sum(len(f.node) for f in m.functions))
 """
 
 
-def run(python: str, program: str, model: Path, runs: int) -> tuple[list[Measured], str, int]:
-    """Measured runs, nodes left and bytes written."""
+def once(python: str, program: str, model: Path) -> tuple[Measured, str, int]:
+    """One measured run, nodes left and bytes written."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.onnx"
-        found = []
-        for _ in range(runs):
-            for old in Path(folder).iterdir():
-                old.unlink()
-            found.append(measure([python, "-c", program, str(model), str(out)]))
+        found = measure([python, "-c", program, str(model), str(out)])
         if not out.exists():
             return found, "-", 0
         left = measure([sys.executable, "-c", COUNT, str(out)]).out.strip()
         return found, left, sum(file.stat().st_size for file in Path(folder).iterdir())
 
 
+def stored(model: Path) -> int:
+    """Bytes of a model and of the weights beside it."""
+    beside = model.with_name(f"{model.name}.data")
+    return model.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--peers", type=Path, required=True)
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     peer = str(arguments.peers / "bin" / "python")
-    tools = [("bessemer", sys.executable, OURS), *((name, peer, SAVE + code) for name, code in PEERS.items())]
+    tools = {"bessemer": (sys.executable, OURS)} | {name: (peer, SAVE + code) for name, code in PEERS.items()}
+    print(f"{load()}\n")
+    print("| model | tool | nodes left | s | times ours | MB | times the model | MB written |")
+    print("| --- |" + " --- |" * 7)
     for model in arguments.models:
-        print(f"\n{model.name}", flush=True)
-        ours = 0.0
-        for name, python, program in tools:
-            found, left, size = run(python, program, model, arguments.runs)
-            seconds = statistics.median(item.seconds for item in found)
-            ours = ours or seconds
-            peak = max(item.peak for item in found) / 1e6
+        size = stored(model)
+        measure([sys.executable, "-c", "import bessemer.pipeline"])  # a checkout is compiled at its first run
+        results: dict[str, list[Measured]] = {name: [] for name in tools}
+        left: dict[str, tuple[str, int]] = {}
+        for _ in range(arguments.rounds):
+            for name, (python, program) in tools.items():
+                found, nodes, written = once(python, program, model)
+                results[name].append(found)
+                left[name] = nodes, written
+        for name, runs in results.items():
+            nodes, written = left[name]
+            code = "" if runs[0].code == 0 else f" (exit {runs[0].code})"
             print(
-                f"{name:14s} {left:>5s} nodes  {seconds:7.2f} s ({seconds / ours:4.1f}x)  {peak:6.0f} MB  "
-                f"{size / 1e6:7.1f} MB written  exit {found[0].code}",
+                f"| {model.stem} | {name} | {nodes}{code} | {median(runs):.2f} | {ratio(runs, results['bessemer']):.1f} "
+                f"| {peak(runs) / 1e6:.0f} | {peak(runs) / size:.1f} | {written / 1e6:.0f} |",
                 flush=True,
             )
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Wall time and peak resident memory of this process and its children since construction."""
+    """Wall time since `start` (of `time.perf_counter`), and peak resident memory of this process."""
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
+    def __init__(self, start: float) -> None:
+        self._start = start
 
     @property
     def seconds(self) -> float:

@@ -21,7 +21,7 @@ def of_target(name: str, path: str) -> Runner:
     """An artifact in its target's runtime. Raises MissingExtra."""
     from bessemer.targets.registry import find
 
-    return find(name).load().runner(Path(path))
+    return find(name).runner(Path(path))
 
 
 def of_file(path: str, options: OpenOptions) -> Runner:
@@ -34,7 +34,7 @@ def of_file(path: str, options: OpenOptions) -> Runner:
 
     entry = target_of(Path(path))
     if entry is not None:
-        return entry.load().runner(Path(path))
+        return entry.runner(Path(path))
     return of_graph(path, options) if identify(Path(path)).name == "bsm" else of_source(path, options)
 
 

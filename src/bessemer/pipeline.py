@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,22 +173,27 @@ def convert(
     Verified artifacts are moved into `out` at the end of their row. Raises UnreadableInput, UsageError,
     MissingExtra; what a target declines or fails is a row, not an exception.
     """
-    from bessemer.assemble import Meter, assemble, refused
-    from bessemer.passes.stats import operator_counts
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.sources.sniff import identify
+    from bessemer.targets.registry import find
 
     if not targets:
         raise UsageError("No target is named", fix="Say --to onnx, for instance")
     watch = progress or Silent()
-    meter = Meter()
+    start = time.perf_counter()
     watch.stage("open")
-    requests = [(request, *_resolve(request)) for request in targets]
-    with (
+    for request in targets:
+        find(request.name)
+    with (  # both children import their runtime while this process imports what it needs itself
         IsolatedRunner(warm=identify(path).warm) as original,  # the file itself only after it was checked
         spare_runner(targets[0].name) as spare,
         Workspace(out) as work,
     ):
+        requests = [(request, *_resolve(request)) for request in targets]
+        from bessemer.assemble import Meter, assemble, refused
+        from bessemer.passes.stats import operator_counts
+
+        meter = Meter(start)
         try:
             raw = open_model(path, options.opening)
         except Declined as refusal:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import os
 import signal
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -146,4 +148,11 @@ def _root(
 
 def main() -> None:
     """Entry point of the `bessemer` program."""
-    app()
+    from bessemer.runners.isolated import SHORT_SPIN
+
+    for name, value in SHORT_SPIN.items():
+        os.environ.setdefault(name, value)
+    try:
+        app()
+    finally:
+        gc.freeze()  # what goes away with the process need not be searched for cycles first

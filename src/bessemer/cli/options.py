@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.verify.preprocess import Preprocess
 
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL", help="Model file; its format is found by content.")
@@ -114,22 +115,19 @@ class Asked:
         from bessemer.ir.errors import UsageError
         from bessemer.pipeline import ConvertOptions
         from bessemer.script.shapes import parse
-        from bessemer.verify.closeness import Closeness
-        from bessemer.verify.preprocess import Preprocess
 
         if self.data is None and (self.labels or self.label_offset or self.preprocess or self.samples):
             raise UsageError(
                 "--labels, --label-offset, --preprocess and --samples speak of --data, which was not given"
             )
-        if self.bound is not None:
-            Closeness.parse(self.bound)
+        _check_bound(self.bound)
         return ConvertOptions(
             shapes=parse(self.shape or ()),
             signature=self.signature,
             data=self.data,
             labels=self.labels,
             label_offset=self.label_offset,
-            preprocess=Preprocess.parse(self.preprocess) if self.preprocess else None,
+            preprocess=_preprocess(self.preprocess),
             samples=self.samples,
             seed=self.seed,
             bound=self.bound,
@@ -194,3 +192,18 @@ def asks(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         return command
 
     return wrap
+
+
+def _check_bound(text: str | None) -> None:
+    if text is not None:
+        from bessemer.verify.closeness import Closeness
+
+        Closeness.parse(text)
+
+
+def _preprocess(text: str | None) -> Preprocess | None:
+    if not text:
+        return None
+    from bessemer.verify.preprocess import Preprocess
+
+    return Preprocess.parse(text)

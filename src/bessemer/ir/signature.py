@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bessemer.ir.types import Shape
 
 if TYPE_CHECKING:
@@ -45,6 +43,7 @@ class Signature:
 
 def spec_of(value: onnx_ir.Value) -> TensorSpec:
     """The border description of an IR value; a sequence or optional has dtype 'sequence' or 'optional'."""
+    import numpy as np
     import onnx_ir
 
     kind = "float32"

@@ -11,7 +11,17 @@ from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.model import layer_of, tag
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
-from bessemer.passes.rewrite import dims, drop, is_constant, make_constant, owner, replace_value
+from bessemer.passes.rewrite import (
+    LARGE,
+    dims,
+    drop,
+    hold_constant,
+    is_constant,
+    make_constant,
+    owner,
+    release,
+    replace_value,
+)
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -83,36 +93,54 @@ def _affine(norm: onnx_ir.Node) -> tuple[Array, Array]:
     return scale, beta - mean * scale
 
 
-def _array(value: onnx_ir.Value | None) -> Array:
+def _tensor(value: onnx_ir.Value | None) -> onnx_ir.TensorProtocol:
     if value is None or value.const_value is None:
         raise ValueError("a constant was expected")
-    return value.const_value.numpy()
+    return value.const_value
+
+
+def _array(value: onnx_ir.Value | None) -> Array:
+    return _tensor(value).numpy()
 
 
 def _absorb(layer: onnx_ir.Node, scale: Array, shift: Array) -> None:
     """Scale the weights' output channels and move the bias."""
-    weight = _array(layer.inputs[1])
+    weight = _tensor(layer.inputs[1])
     bias = _array(layer.inputs[2]) if len(layer.inputs) > 2 and layer.inputs[2] is not None else np.zeros(1)
     graph, name = owner(layer), (layer.inputs[1].name if layer.inputs[1] else None) or layer.name or "weight"
-    scaled = (weight * _along_outputs(layer, weight, scale)).astype(weight.dtype)
-    moved = (bias.astype(np.float64) * scale + shift).astype(weight.dtype)
-    layer.replace_input_with(1, make_constant(graph, scaled, f"{name}.folded"))
+    factor = _along_outputs(layer, tuple(weight.shape.numpy()), scale)
+    moved = (bias.astype(np.float64) * scale + shift).astype(weight.dtype.numpy())
+    layer.replace_input_with(1, hold_constant(graph, _scaled(weight, factor), f"{name}.folded"))
     if len(layer.inputs) < 3:
         layer.resize_inputs(3)
     layer.replace_input_with(2, make_constant(graph, moved, f"{name}.bias"))
 
 
-def _along_outputs(layer: onnx_ir.Node, weight: Array, scale: Array) -> Array:
+def _scaled(weight: onnx_ir.TensorProtocol, factor: Array) -> onnx_ir.TensorProtocol:
+    """The product, rounded once to the weight's type; of large weights it is made when it is read, and not kept."""
+    import onnx_ir
+
+    def product() -> onnx_ir.TensorProtocol:
+        array = weight.numpy()
+        result = (array * factor).astype(array.dtype)
+        del array
+        release(weight)
+        return onnx_ir.tensor(result, dtype=weight.dtype)
+
+    if weight.size <= LARGE:
+        return product()
+    return onnx_ir.LazyTensor(product, weight.dtype, onnx_ir.Shape(weight.shape.numpy()))
+
+
+def _along_outputs(layer: onnx_ir.Node, shape: tuple[int, ...], scale: Array) -> Array:
     if layer.op_type == "Gemm":
         return scale[:, None] if layer.attributes.get_int("transB", 0) else scale[None, :]
-    rest = (1,) * (weight.ndim - 2)
+    rest = (1,) * (len(shape) - 2)
     if layer.op_type == "Conv":
         return scale.reshape(-1, 1, *rest)
     groups = layer.attributes.get_int("group", 1) or 1
     per_group = scale.reshape(groups, 1, -1, *rest)  # weight: (in, out / groups, ...)
-    return np.broadcast_to(per_group, (groups, weight.shape[0] // groups, weight.shape[1], *rest)).reshape(
-        weight.shape[0], weight.shape[1], *rest
-    )
+    return np.broadcast_to(per_group, (groups, shape[0] // groups, shape[1], *rest)).reshape(*shape[:2], *rest)
 
 
 @dataclass(frozen=True)

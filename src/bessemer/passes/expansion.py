@@ -10,7 +10,7 @@ import numpy as np
 from bessemer.ir.canonical import OPSET
 from bessemer.ir.model import layer_of, tag
 from bessemer.ir.types import Array
-from bessemer.passes.rewrite import make_constant, owner, register
+from bessemer.passes.rewrite import hold_constant, make_constant, owner
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -70,7 +70,7 @@ class Nodes:
         tensor = value.const_value
         if tensor is None:
             raise ValueError(f"{value.name} is no constant")
-        made = register(owner(self.node), tensor, f"{self.node.outputs[0].name}/{name}")
+        made = hold_constant(owner(self.node), tensor, f"{self.node.outputs[0].name}/{name}")
         made.meta.update(value.meta)
         return made
 

@@ -11,7 +11,7 @@ from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
 from bessemer.passes.half import note_half, widened
-from bessemer.passes.rewrite import constant, drop, is_constant, make_constant, owner, register
+from bessemer.passes.rewrite import LARGE, constant, drop, hold_constant, is_constant, owner, release
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -77,7 +77,7 @@ class _Folder:
         lazy = widened(source) if wanted and source is not None and not result.is_graph_output() else None
         if lazy is None:
             return False
-        result.replace_all_uses_with(register(owner(node), lazy, result.name or f"{node.name}_wide"))
+        result.replace_all_uses_with(hold_constant(owner(node), lazy, result.name or f"{node.name}_wide"))
         drop(node)
         note_half(self.root)
         self.changed += 1
@@ -108,10 +108,47 @@ class _Folder:
             return  # the border's name belongs to a node
         self.budget -= max(added, 0)
         graph = owner(node)
-        for value, array in zip(node.outputs, results, strict=True):
-            value.replace_all_uses_with(make_constant(graph, array, value.name or f"{node.name}_folded"))
+        for place, (value, array) in enumerate(zip(node.outputs, results, strict=True)):
+            tensor = _held(node, place, array, self.opset)
+            value.replace_all_uses_with(hold_constant(graph, tensor, value.name or f"{node.name}_folded"))
         drop(node)
         self.changed += 1
+
+
+def _held(node: onnx_ir.Node, place: int, array: Array, opset: int) -> onnx_ir.TensorProtocol:
+    """The result, or for a large one the recipe: weights that were only moved are not held a second time."""
+    import onnx_ir
+
+    known = onnx_ir.tensor(array)
+    if array.size <= LARGE or not array.shape:
+        return known
+    call = Call.of(node, opset)
+
+    def again() -> onnx_ir.TensorProtocol:
+        found = call.results()
+        if found is None:
+            raise ValueError(f"{node.op_type} gave a result once and now gives none")
+        result = _copied(found[place])  # no view: the source is let go
+        del found
+        call.release()
+        return onnx_ir.tensor(result)
+
+    call.release()
+    return onnx_ir.LazyTensor(again, known.dtype, onnx_ir.Shape(array.shape))
+
+
+BAND = 16
+"""Columns that are written at a time where a matrix is turned over: its rows stay in the cache."""
+
+
+def _copied(array: Array) -> Array:
+    """A copy in C order."""
+    if array.ndim != 2 or array.flags.c_contiguous or not array.flags.f_contiguous:
+        return np.array(array, order="C")
+    result = np.empty(array.shape, array.dtype)
+    for start in range(0, array.shape[1], BAND):
+        result[:, start : start + BAND] = array[:, start : start + BAND]
+    return result
 
 
 def _graph_type() -> type:
@@ -184,30 +221,53 @@ def evaluate(node: onnx_ir.Node, opset: int) -> list[Array] | None:
 
     opset: the model's; subgraphs do not carry it.
     """
-    import onnx
-    import onnx_ir
-    from onnx.reference import ReferenceEvaluator
+    arrays = Call.of(node, opset).results()
+    if arrays is None or len(arrays) != len(node.outputs) or not _types_agree(node, arrays):
+        return None
+    return arrays
 
-    fed = {
-        value.name: value.const_value.numpy()
-        for value in node.inputs
-        if value is not None and value.const_value
-    }
-    if any(array.dtype.kind in "OV" for array in fed.values()):
-        return None
-    proto = onnx.GraphProto(name="fold")
-    proto.node.append(onnx_ir.serde.serialize_node(node))
-    for name in fed:
-        proto.input.append(onnx.ValueInfoProto(name=name))
-    proto.output.extend(onnx.ValueInfoProto(name=value.name) for value in node.outputs if value.name)
-    model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    try:
-        with np.errstate(all="ignore"):
-            found = ReferenceEvaluator(model).run(None, {name or "": array for name, array in fed.items()})
-    except Exception:  # noqa: BLE001  # numpy code of 200 operators raises anything; an unfolded node is right too
-        return None
-    arrays = [np.asarray(item) for item in found]
-    return arrays if len(arrays) == len(node.outputs) and _types_agree(node, arrays) else None
+
+@dataclass(frozen=True)
+class Call:
+    """A node with what it reads, free of the graph that it stood in."""
+
+    proto: Any
+    opset: int
+    fed: dict[str, onnx_ir.TensorProtocol]
+
+    @classmethod
+    def of(cls, node: onnx_ir.Node, opset: int) -> Call:
+        """All inputs must be constant."""
+        import onnx_ir
+
+        values = [value for value in node.inputs if value is not None]
+        fed = {value.name or "": value.const_value for value in values if value.const_value is not None}
+        return cls(onnx_ir.serde.serialize_node(node), opset, fed)
+
+    def results(self) -> list[Array] | None:
+        """One array for each output; they may be views of the inputs. None where there is no evaluator."""
+        import onnx
+        from onnx.reference import ReferenceEvaluator
+
+        fed = {name: tensor.numpy() for name, tensor in self.fed.items()}
+        if any(array.dtype.kind in "OV" for array in fed.values()):
+            return None
+        proto = onnx.GraphProto(name="fold")
+        proto.node.append(self.proto)
+        proto.input.extend(onnx.ValueInfoProto(name=name) for name in fed)
+        proto.output.extend(onnx.ValueInfoProto(name=name) for name in self.proto.output if name)
+        model = onnx.helper.make_model(proto, opset_imports=[onnx.helper.make_opsetid("", self.opset)])
+        try:
+            with np.errstate(all="ignore"):
+                found = ReferenceEvaluator(model).run(None, fed)
+        except Exception:  # noqa: BLE001  # numpy code of 200 operators raises anything; an unfolded node is right too
+            return None
+        return [np.asarray(item) for item in found]
+
+    def release(self) -> None:
+        """Let go of memory-mapped inputs."""
+        for tensor in self.fed.values():
+            release(tensor)
 
 
 def _types_agree(node: onnx_ir.Node, arrays: list[Array]) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.ir.encoding import encoding_of
-from bessemer.passes.rewrite import register
+from bessemer.passes.rewrite import hold_constant
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -94,7 +94,7 @@ def _store(graph: onnx_ir.Graph, value: onnx_ir.Value) -> None:
         shape=onnx_ir.Shape(wide.shape.numpy()),
         cache=False,
     )
-    held = register(graph, half, f"{name}_float16")
+    held = hold_constant(graph, half, f"{name}_float16")
     node = onnx_ir.node("Cast", [held], {"to": int(onnx_ir.DataType.FLOAT)}, name=f"{name}_widen")
     result = node.outputs[0]
     result.type, result.shape = value.type, value.shape

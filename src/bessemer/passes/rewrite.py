@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bessemer.ir.encoding import encoding_of
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Elements up to which a constant is looked into (shapes, axes, scalars)."""
+LARGE = 1 << 16
+"""Elements from which on a rewritten constant exists only while it is read: weights are not held twice."""
 
 
 def constant(value: onnx_ir.Value | None, limit: int = SMALL) -> Array | None:
@@ -31,11 +34,11 @@ def make_constant(graph: onnx_ir.Graph, array: Array, name: str) -> onnx_ir.Valu
     """A new initializer of `graph` holding `array`; its name is made unique."""
     import onnx_ir
 
-    return register(graph, onnx_ir.tensor(array), name)
+    return hold_constant(graph, onnx_ir.tensor(array), name)
 
 
-def register(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:
-    """A new initializer of `graph` holding `tensor`, however lazy; its name is made unique."""
+def hold_constant(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:
+    """A new initializer of `graph` for a tensor of our own; its name is made unique."""
     import onnx_ir
 
     unique, count = name, 0
@@ -51,6 +54,15 @@ def register(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) ->
     )
     graph.register_initializer(value)
     return value
+
+
+def release(tensor: onnx_ir.TensorProtocol) -> None:
+    """Let go of the pages of a memory-mapped tensor that was read through; they come back when it is read again."""
+    import onnx_ir
+
+    if isinstance(tensor, onnx_ir.ExternalTensor):
+        with suppress(BufferError):  # somebody else still looks at them
+            tensor.release()
 
 
 def owner(node: onnx_ir.Node) -> onnx_ir.Graph:

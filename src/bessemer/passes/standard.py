@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bessemer.passes.base import PassResult
+from bessemer.passes.base import PassResult, Repeat
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from bessemer.passes.base import Pass
 
 Dims = tuple[int | str | tuple[int, int], ...]
-ROUNDS = 4
-"""Rewrites are repeated until nothing changes, at most so often."""
-
 
 def standard_passes(shapes: Mapping[str, Dims], level: int = 2) -> list[Pass]:
     """level 0: canonical form only; 1: folding and removal; 2: layers join their neighbours."""
@@ -53,7 +50,7 @@ def rewriting_passes(level: int = 2) -> list[Pass]:
     steps: list[Pass] = []
     if level >= 1:
         steps.append(
-            Repeat((FoldConstants(), TakeBranches(), Eliminate(), UnpackSequences(), InferShapes(), Canonicalize()))
+            Repeat((FoldConstants(), TakeBranches(), Eliminate(), UnpackSequences(), Canonicalize(), InferShapes()))
         )
     if level >= 2:
         steps += [
@@ -62,7 +59,7 @@ def rewriting_passes(level: int = 2) -> list[Pass]:
             Deduplicate(),
             Fuse(),
             FoldAffine(),  # what follows a product that only now is a Gemm
-            Repeat((Eliminate(), InferShapes(), Canonicalize())),
+            Repeat((Eliminate(), Canonicalize(), InferShapes())),
         ]
     return steps
 
@@ -76,33 +73,17 @@ class ToCanonicalOpset:
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """In place, on a copy first where something could be declined half-way."""
         from bessemer.ir.canonical import OPSET
-        from bessemer.passes.opset import ConvertOpset
+        from bessemer.passes.opset import ConvertOpset, nodes_of, opset_of, refusable
 
+        have = opset_of(graph)
+        if have in (0, OPSET):
+            return PassResult()
+        if have < OPSET and not any(refusable(node, have, OPSET) for node in nodes_of(graph)):
+            return ConvertOpset(OPSET).run(graph)
         trial = ConvertOpset(OPSET).run(graph.clone())
         if trial.declined:
             return PassResult(0, trial.declined)
         return ConvertOpset(OPSET).run(graph)
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """Run `steps` until a whole round changes nothing; shapes count only when something else did."""
-
-    name: ClassVar[str] = "repeat"
-    steps: Sequence[Pass] = field(default_factory=tuple)
-
-    def run(self, graph: onnx_ir.Model) -> PassResult:
-        """At most ROUNDS rounds."""
-        changed = 0
-        declined: tuple[str, ...] = ()
-        for _ in range(ROUNDS):
-            results = [(step.name, step.run(graph)) for step in self.steps]
-            declined = tuple(reason for _, result in results for reason in result.declined)
-            new = sum(result.changed for name, result in results if name != "infer-shapes")
-            changed += new
-            if not new:
-                break
-        return PassResult(changed, declined)
 
 
 @dataclass(frozen=True)

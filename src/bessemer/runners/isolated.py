@@ -24,6 +24,8 @@ from bessemer.ir.types import Array
 HEADER = 8
 RUN_LIMIT = 600.0
 """Seconds that one run may take."""
+SHORT_SPIN = {"OPENBLAS_THREAD_TIMEOUT": "12"}
+"""numpy's BLAS threads wait 2**12 cycles for work and then sleep; by default each burns a tenth of a second."""
 
 
 class RuntimeDied(BessemerError):
@@ -66,7 +68,11 @@ class IsolatedRunner:
         self._what = call
         command = [sys.executable, "-m", "bessemer.runners.worker"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**SHORT_SPIN, **os.environ},
         )
         self._ready: tuple[str, Signature] | None = None
         send(self._process.stdin, tuple(warm))

@@ -77,13 +77,16 @@ def of_file(path: str) -> ReferenceRunner:
 class StandardRunner:
     """ONNX Runtime where it can execute a file, else the standard's reference evaluator; `runtime` says which."""
 
-    def __init__(self, path: Path, *, optimize: bool = False) -> None:
-        from bessemer.runners.onnxruntime import OrtRunner
+    def __init__(self, path: Path, *, optimize: bool = False, beside: int = 0) -> None:
+        """beside: bytes of weights in files of their own."""
+        from bessemer.runners.onnxruntime import LARGE, OrtRunner
 
         self._path = path
         self._reference: ReferenceRunner | None = None
         try:
-            self._runner: OrtRunner | ReferenceRunner = OrtRunner(path, optimize=optimize)
+            self._runner: OrtRunner | ReferenceRunner = OrtRunner(
+                path, optimize=optimize, large=beside >= LARGE
+            )
         except RuntimeRefused as refusal:
             with _both_refuse(refusal):
                 self._runner = self.reference()

@@ -67,14 +67,22 @@ def refusals(path: Path) -> Iterator[None]:
         raise RuntimeRefused(f"ONNX Runtime refuses {path.name}", why=why) from None
 
 
+LARGE = 1 << 28
+"""Bytes of weights beside the graph from which on they are not copied for the kernels."""
+
+
 class OrtRunner:
     """A session on the CPU.
 
     optimize: let the runtime optimise the graph (off by default: the file is executed as it is written);
-    threads: 0 leaves the choice to the runtime.
+    threads: 0 leaves the choice to the runtime;
+    large: weights beside the graph stay memory-mapped: no kernel gets a copy of its own in the order it likes best,
+    which would hold the model in memory once more and take longer than a run.
     """
 
-    def __init__(self, path: Path, *, optimize: bool = False, threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, *, optimize: bool = False, threads: int = 0, large: bool = False
+    ) -> None:
         self._ort = load_runtime()
         self._path = path
         self._options = self._ort.SessionOptions()
@@ -82,6 +90,8 @@ class OrtRunner:
         self._options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 4
+        if large:
+            self._options.add_session_config_entry("session.disable_prepacking", "1")
         with refusals(path):
             self._session = self._open(str(path))
         borders = (*self._session.get_inputs(), *self._session.get_outputs())

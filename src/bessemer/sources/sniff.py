@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from bessemer.ir.errors import UnreadableInput, UsageError
@@ -15,6 +14,8 @@ HEAD = 4096
 
 def all_sources() -> tuple[SourceEntry, ...]:
     """Built-in formats, then plugins of the entry point group `bessemer.sources`."""
+    from importlib.metadata import entry_points
+
     return (*SOURCES, *(point.load() for point in entry_points(group="bessemer.sources")))
 
 
@@ -25,8 +26,11 @@ def identify(path: Path) -> SourceEntry:
     that can be read.
     """
     head = _head(path)
+    ours = next((entry for entry in SOURCES if entry.sniff(head)), None)
+    if ours is not None:
+        return ours
     entries = all_sources()
-    for entry in entries:
+    for entry in entries[len(SOURCES) :]:
         if entry.sniff(head):
             return entry
     kind = _foreign(path, head)

@@ -19,7 +19,8 @@ TARGETS: tuple[TargetEntry, ...] = (
         suffix=".onnx",
         runtime="ONNX Runtime (the standard's reference evaluator where it has no kernel)",
         extra="ort",
-        warm=("bessemer.executors", "bessemer.targets.onnx.target", "onnx", "onnxruntime"),
+        run="bessemer.targets.onnx.run",
+        warm=("bessemer.executors", "bessemer.targets.onnx.run", "bessemer.runners.onnx_reference", "onnxruntime"),
     ),
     TargetEntry(
         name="ort",
@@ -30,7 +31,8 @@ TARGETS: tuple[TargetEntry, ...] = (
         suffix=".onnx",
         runtime="ONNX Runtime",
         extra="ort",
-        warm=("bessemer.executors", "bessemer.targets.ort.target", "onnxruntime"),
+        run="bessemer.targets.ort.run",
+        warm=("bessemer.executors", "bessemer.targets.ort.run", "onnxruntime"),
         sniff=_is_ort_flatbuffer,
         runs="onnx",
     ),
@@ -43,6 +45,7 @@ TARGETS: tuple[TargetEntry, ...] = (
         suffix=".tflite",
         runtime="LiteRT",
         extra="tflite",
-        warm=("bessemer.executors", "bessemer.targets.tflite.target", "ai_edge_litert.interpreter"),
+        run="bessemer.targets.tflite.run",
+        warm=("bessemer.executors", "bessemer.targets.tflite.run", "ai_edge_litert.interpreter"),
     ),
 )

@@ -123,6 +123,8 @@ class TargetEntry:
     runs: str = ""
     """Source format that the runtime executes as it is (see `NativeTarget`): where it departs on the original too, the
     target declines."""
+    run: str = ""
+    """Module whose `runner(path)` runs an artifact; '' where only the implementation can."""
 
     def load(self) -> Target:
         """The implementation."""
@@ -130,3 +132,10 @@ class TargetEntry:
 
         target: Target = import_module(self.module).TARGET
         return target
+
+    def runner(self, artifact: Path) -> Runner:
+        """An artifact in the target's own runtime, without importing what makes artifacts. Raises MissingExtra."""
+        from importlib import import_module
+
+        runner: Runner = import_module(self.run).runner(artifact) if self.run else self.load().runner(artifact)
+        return runner

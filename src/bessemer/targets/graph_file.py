@@ -206,18 +206,14 @@ def _native_opset(graph: onnx_ir.Model) -> int:
     """The lowest opset that has every operator of the source itself: a decomposition is only for those who ask for
     less. What a pass fused does not count: it never makes a file newer than its source.
     """
-    import onnx
+    from bessemer.passes.opset.schemas import history
 
-    first: dict[str, int] = {}
-    for schema in onnx.defs.get_all_schemas_with_history():
-        if schema.domain == "":
-            first[schema.name] = min(first.get(schema.name, schema.since_version), schema.since_version)
     used = (
         node.op_type
         for node in graph.graph.all_nodes()
         if node.domain in ("", "ai.onnx") and FUSED_KEY not in node.meta
     )
-    return max((first.get(op, 0) for op in used), default=0)
+    return max((history(op)[0] for op in set(used) if history(op)), default=0)
 
 
 def convert_opset(graph: onnx_ir.Model, opset: int) -> list[Blocker]:
@@ -326,13 +322,3 @@ def keeps_external(graph: onnx_ir.Model) -> bool:
         for part in graph.graphs()
         for value in part.initializers.values()
     )
-
-
-def wants_integer_kernels(path: Path) -> bool:
-    """Whether the file was made from integer operators (see `passes.qdq.KERNELS_KEY`)."""
-    import onnx
-
-    from bessemer.passes.qdq import KERNELS_KEY
-
-    proto = onnx.load(path, load_external_data=False)
-    return any(item.key == KERNELS_KEY for item in proto.metadata_props)

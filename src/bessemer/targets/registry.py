@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -17,12 +16,17 @@ HEAD = 16
 
 def all_targets() -> tuple[TargetEntry, ...]:
     """Built-in targets, then plugins."""
+    from importlib.metadata import entry_points
+
     plugins = (point.load() for point in entry_points(group="bessemer.targets"))
     return (*TARGETS, *plugins)
 
 
 def find(name: str) -> TargetEntry:
     """The declaration called `name`; raises UsageError naming the known ones."""
+    known = next((entry for entry in TARGETS if entry.name == name), None)
+    if known is not None:  # built-in names are ours; looking for plugins reads every installed package
+        return known
     entries = {entry.name: entry for entry in all_targets()}
     if name in entries:
         return entries[name]

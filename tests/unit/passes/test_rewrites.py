@@ -16,7 +16,10 @@ from bessemer.passes.opset import ConvertOpset
 from bessemer.passes.shapes import InferShapes
 from bessemer.passes.standard import standard_passes
 from bessemer.passes.stats import model_stats, operator_counts
+from bessemer.pipeline import open_model
 from bessemer.runners.onnxruntime import OrtRunner
+from bessemer.sources.base import OpenOptions
+from bessemer.targets.graph_file import write_graph
 
 RNG = np.random.default_rng(0)
 
@@ -122,6 +125,59 @@ def test_per_channel_constants_join_a_convolution(tmp_path: Path) -> None:
     proto = model(nodes, {"x": [1, 3, 6, 6]}, ["y"], constants)
     graph = same_after(proto, [FoldAffine(), FoldAffine()], tmp_path, {"x": noise(1, 3, 6, 6)})
     assert operator_counts(graph) == {"Conv": 1}
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_large_folded_weights_exist_only_while_they_are_read(external: bool, tmp_path: Path) -> None:
+    first, constants = norm("c", "y", 512)
+    second, more = norm("d", "z", 512)
+    constants |= more | {"w": noise(512, 256, 1, 1), "s": noise(1, 512, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="one"), first,
+        helper.make_node("Mul", ["y", "s"], ["y2"]),
+        helper.make_node("Conv", ["x", "w"], ["d"], name="two"), second,
+    ]  # fmt: skip
+    proto = model(nodes, {"x": [1, 256, 2, 2]}, ["y2", "z"], constants)
+    path, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    fed = {"x": noise(1, 256, 2, 2)}
+    onnx.save(proto, path, save_as_external_data=external, location="m.data")
+    opened = open_model(path, OpenOptions())
+    held = opened.graph.graph.initializers["w"].const_value
+    for step in (InferShapes(), FoldBatchNorm(), FoldAffine()):
+        step.run(opened.graph)
+    weights = [node.inputs[1].const_value for node in opened.graph.graph]
+    assert all(isinstance(weight, ir.LazyTensor) for weight in weights)
+    write_graph(opened.graph, out, "auto")
+    assert not external or held.raw is None  # nothing of the source stays mapped
+    before, after = OrtRunner(path).run(fed), OrtRunner(out).run(fed)
+    for name, array in before.items():
+        np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_large_weights_that_are_only_moved_are_not_held_twice(external: bool, tmp_path: Path) -> None:
+    constants = {"w": noise(512, 256), "k": np.array([0.5], np.float32), "v": noise(512, 256, 1)}
+    nodes = [
+        helper.make_node("Transpose", ["w"], ["t"], perm=[1, 0]),
+        helper.make_node("Mul", ["t", "k"], ["scaled"]),  # of a recipe, a recipe
+        helper.make_node("Transpose", ["v"], ["u"], perm=[2, 1, 0]),
+        helper.make_node("MatMul", ["x", "scaled"], ["y"]),
+        helper.make_node("MatMul", ["x", "u"], ["z"]),
+    ]
+    proto = model(nodes, {"x": [2, 256]}, ["y", "z"], constants)
+    path, out = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    fed = {"x": noise(2, 256)}
+    onnx.save(proto, path, save_as_external_data=external, location="m.data")
+    opened = open_model(path, OpenOptions())
+    held = opened.graph.graph.initializers["w"].const_value
+    InferShapes().run(opened.graph)
+    assert FoldConstants().run(opened.graph).changed == 3
+    assert all(isinstance(node.inputs[1].const_value, ir.LazyTensor) for node in opened.graph.graph)
+    write_graph(opened.graph, out, "auto")
+    assert not external or held.raw is None  # nothing of the source stays mapped
+    before, after = OrtRunner(path).run(fed), OrtRunner(out).run(fed)
+    for name, array in before.items():
+        np.testing.assert_allclose(after[name], array, rtol=1e-4, atol=1e-4)
 
 
 def test_folding_is_bounded_and_says_what_it_left() -> None:

@@ -27,10 +27,9 @@ class ConvertOpset:
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """In place; the import is set only when nothing was declined."""
         from bessemer.ir.canonical import OPSET
-        from bessemer.passes.opset import downgrades, upgrades  # noqa: F401  # registers the adapters
         from bessemer.passes.opset.expand import expand
 
-        have = graph.graph.opset_imports.get("", graph.graph.opset_imports.get("ai.onnx", 0))
+        have = opset_of(graph)
         if not have or have == self.version:
             return PassResult()
         changed = 0
@@ -41,6 +40,11 @@ class ConvertOpset:
         if not declined:
             _stamp(graph, self.version)
         return PassResult(changed + result.changed + int(not declined), tuple(dict.fromkeys(declined)))
+
+
+def opset_of(graph: onnx_ir.Model) -> int:
+    """The opset of ai.onnx that the graph is written in; 0 where it uses none."""
+    return graph.graph.opset_imports.get("", graph.graph.opset_imports.get("ai.onnx", 0))
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def _convert(node: onnx_ir.Node, have: int, want: int) -> _Outcome:
 
 
 def _raise(node: onnx_ir.Node, have: int, want: int) -> _Outcome:
-    from bessemer.passes.opset.registry import UPGRADES
+    from bessemer.passes.opset.adapters import UPGRADES
     from bessemer.passes.opset.schemas import exists
 
     changed = 0
@@ -122,7 +126,7 @@ def _raise(node: onnx_ir.Node, have: int, want: int) -> _Outcome:
 
 
 def _lower(node: onnx_ir.Node, have: int, want: int) -> _Outcome:
-    from bessemer.passes.opset.registry import DOWNGRADES
+    from bessemer.passes.opset.adapters import DOWNGRADES
     from bessemer.passes.opset.schemas import exists, illegal
     from bessemer.passes.opset.widen import widen
 
@@ -137,6 +141,20 @@ def _lower(node: onnx_ir.Node, have: int, want: int) -> _Outcome:
     if not exists(node.op_type, want):
         return _inline(node, have, changed)
     return _Outcome(changed, illegal(node, want) or widen(node, want))
+
+
+def refusable(node: onnx_ir.Node, have: int, want: int) -> bool:
+    """Whether `convert_nodes` could refuse the node: quick, and never wrong when it says no.
+
+    Attributes that say only what their absence would are removed.
+    """
+    from bessemer.passes.opset.adapters import DOWNGRADES, UPGRADES
+    from bessemer.passes.opset.schemas import exists, illegal, wrong_type
+
+    table, steps = (UPGRADES, range(have + 1, want + 1)) if want > have else (DOWNGRADES, range(want + 1, have + 1))
+    if any((node.op_type, version) in table for version in steps) or not exists(node.op_type, want):
+        return True
+    return want < have and bool(illegal(node, want) or wrong_type(node, want))
 
 
 def _inline(node: onnx_ir.Node, have: int, changed: int) -> _Outcome:

@@ -44,8 +44,10 @@ def _expand(node: onnx_ir.Node, have: int, want: int) -> bool:
 def _inline_refused(graph: onnx_ir.Model, have: int, want: int) -> int:
     """Nodes that exist at the old opset but not in this form or type may still have a body there: tried on a copy."""
     from bessemer.passes.decompose import inline_function_body
-    from bessemer.passes.opset import convert_nodes, nodes_of
+    from bessemer.passes.opset import convert_nodes, nodes_of, refusable
 
+    if not any(refusable(node, have, want) for node in list(nodes_of(graph))):
+        return 0
     trial = graph.clone()
     places = {node: place for place, node in enumerate(nodes_of(trial))}
     refused = {places[node] for node, _ in convert_nodes(trial, have, want).refused if node in places}
@@ -55,10 +57,10 @@ def _inline_refused(graph: onnx_ir.Model, have: int, want: int) -> int:
 
 def _settle(graph: onnx_ir.Model) -> None:
     """Bodies compute shapes and types at run time that are known here."""
+    from bessemer.passes.base import Repeat
     from bessemer.passes.canonicalize import Canonicalize
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
     from bessemer.passes.shapes import InferShapes
-    from bessemer.passes.standard import Repeat
 
     Repeat((Canonicalize(), InferShapes(), FoldConstants(), Eliminate())).run(graph)

@@ -10,14 +10,19 @@ if TYPE_CHECKING:
 
 
 @cache
-def history(op: str) -> tuple[int, ...]:
-    """Opsets at which the operator came or changed, rising."""
+def _histories() -> dict[str, tuple[int, ...]]:
     import onnx.defs
 
-    versions = {
-        s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.domain == "" and s.name == op
-    }
-    return tuple(sorted(versions))
+    found: dict[str, set[int]] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            found.setdefault(schema.name, set()).add(schema.since_version)
+    return {op: tuple(sorted(versions)) for op, versions in found.items()}
+
+
+def history(op: str) -> tuple[int, ...]:
+    """Opsets at which the operator came or changed, rising; empty where the standard has none such."""
+    return _histories().get(op, ())
 
 
 def exists(op: str, version: int) -> bool:

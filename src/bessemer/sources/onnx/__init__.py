@@ -48,8 +48,8 @@ class OnnxSource:
         """The file in ONNX Runtime, unoptimised; in the reference evaluator where that has no kernel."""
         from bessemer.runners.onnx_reference import StandardRunner
 
-        load_proto(path)
-        return StandardRunner(path)
+        proto = load_proto(path)
+        return StandardRunner(path, beside=beside(proto))
 
 
 def load_proto(path: Path) -> Any:
@@ -73,6 +73,12 @@ def load_proto(path: Path) -> Any:
         ) from None
     check_proto(proto, path)
     return proto
+
+
+def beside(proto: Any) -> int:
+    """Bytes of the main graph's weights in files of their own, as it declares them."""
+    lengths = (entry for tensor in proto.graph.initializer for entry in tensor.external_data if entry.key == "length")
+    return sum(int(entry.value) for entry in lengths if entry.value.isdecimal())
 
 
 def _refuse_foreign_values(proto: Any) -> None:

@@ -25,41 +25,14 @@ COMPLEX = (14, 15)
 
 def check_wire(data: bytes, path: Path) -> None:
     """The top level must be a sequence of well-formed fields that end where the file ends."""
-    position, size = 0, len(data)
-    while position < size:
-        start = position
-        key, position = _varint(data, position, path)
-        kind = key & 7
-        if kind == 0:
-            _, position = _varint(data, position, path)
-        elif kind == 1:
-            position += 8
-        elif kind == 5:
-            position += 4
-        elif kind == 2:
-            length, position = _varint(data, position, path)
-            position += length
-        else:
-            raise refuse(path, f"byte {start}", f"wire type {kind} does not exist in a ModelProto")
-        if position > size:
-            raise refuse(
-                path,
-                f"byte {start}",
-                f"field {key >> 3} ends {position - size} bytes after the file: truncated?",
-            )
+    from bessemer.wire.errors import WireError
+    from bessemer.wire.protobuf import fields
 
-
-def _varint(data: bytes, position: int, path: Path) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if position >= len(data):
-            raise refuse(path, f"byte {position}", "the file ends inside a number: truncated?")
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise refuse(path, f"byte {position}", "a number of more than ten bytes")
+    try:
+        for _ in fields(memoryview(data)):
+            pass
+    except WireError as error:
+        raise refuse(path, f"byte {error.offset} of the ModelProto", error.what) from None
 
 
 def check_proto(proto: Any, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.model import Model
 from bessemer.targets.base import Artifact, Prepared
-from bessemer.targets.graph_file import GraphOptions, describe, lower, wants_integer_kernels, write_graph
+from bessemer.targets.graph_file import GraphOptions, describe, lower, write_graph
 
 if TYPE_CHECKING:
     from bessemer.runners.base import Runner
@@ -34,13 +34,10 @@ class OnnxTarget:
         return Artifact("onnx", path, write_graph(graph, path, external))
 
     def runner(self, artifact: Path) -> Runner:
-        """ONNX Runtime, the file as it is written; the reference evaluator where it has no kernel.
+        """See `run`."""
+        from bessemer.targets.onnx.run import runner
 
-        A file made from integer operators runs optimised: that joins Q/DQ pairs into integer kernels.
-        """
-        from bessemer.runners.onnx_reference import StandardRunner
-
-        return StandardRunner(artifact, optimize=wants_integer_kernels(artifact))
+        return runner(artifact)
 
 
 TARGET = OnnxTarget()

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,12 +24,10 @@ from bessemer.targets.graph_file import (
     constant_bytes,
     describe,
     lower,
-    wants_integer_kernels,
     write_graph,
 )
 
 if TYPE_CHECKING:
-    from bessemer.ir.types import Array
     from bessemer.runners.base import Runner
 
 PACKED = ("INT2", "UINT2", "INT4", "UINT4")
@@ -90,29 +87,16 @@ class OrtTarget:
         return Artifact("ort", path, (path, *beside))
 
     def runner(self, artifact: Path) -> Runner:
-        """ONNX Runtime without further optimisation."""
-        return _runner(artifact)
+        """See `run`."""
+        from bessemer.targets.ort.run import runner
+
+        return runner(artifact)
 
     def original(self, path: Path) -> Runner:
         """An ONNX file that nobody converted, as ONNX Runtime's users run it."""
         from bessemer.runners.onnxruntime import OrtRunner
 
         return OrtRunner(path, optimize=True)
-
-
-def _runner(artifact: Path) -> Runner:
-    from bessemer.runners.onnxruntime import OrtRunner
-
-    class FlatbufferRunner(OrtRunner):
-        """A .ort file has no graph that could be given more outputs."""
-
-        def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-            """Nothing can be tapped."""
-            return {}
-
-    if artifact.suffix == ".ort":
-        return FlatbufferRunner(artifact)
-    return OrtRunner(artifact, optimize=wants_integer_kernels(artifact))
 
 
 def _refuse_packed_borders(lowered: Lowered) -> None:

@@ -40,11 +40,11 @@ def _wants_rewrite(node: ir.Node) -> bool:
 
 def tidy(graph: ir.Model) -> None:
     """Function bodies compute shapes and types at run time that are known here."""
+    from bessemer.passes.base import Repeat
     from bessemer.passes.branches import TakeBranches
     from bessemer.passes.canonicalize import Canonicalize
     from bessemer.passes.eliminate import Eliminate
     from bessemer.passes.fold import FoldConstants
     from bessemer.passes.shapes import InferShapes
-    from bessemer.passes.standard import Repeat
 
     Repeat((Canonicalize(), InferShapes(), FoldConstants(), TakeBranches(), Eliminate())).run(graph)

@@ -81,10 +81,10 @@ class TFLiteTarget:
         return Artifact("tflite", path, (path,))
 
     def runner(self, artifact: Path) -> Runner:
-        """The file in LiteRT. Raises MissingExtra."""
-        from bessemer.runners.litert import LiteRTRunner
+        """See `run`."""
+        from bessemer.targets.tflite.run import runner
 
-        return LiteRTRunner(artifact)
+        return runner(artifact)
 
 
 def value_encoded(ctx: Any, value: ir.Value) -> bool:
