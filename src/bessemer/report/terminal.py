@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 COLOURS = {"good": "green", "bad": "bold red", "warn": "yellow"}
 MARKS = {"good": "✓", "bad": "✗", "warn": "–"}
-WIDE = 100
 BLOCKERS_SHOWN = 40
 
 
@@ -84,13 +83,13 @@ class _Rows:
 
     def __rich_console__(self, console: Console, options: object) -> Iterator[RenderableType]:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        columns = [column for column in COLUMNS if not column.wide or console.width >= WIDE]
+        columns = [column for column in COLUMNS if console.width >= column.least]
         columns = [column for column in columns if any(column.of(row) not in ("", "–") for row in self.rows)]
         table.add_column("target", overflow="fold")
         table.add_column("status", no_wrap=True)
         for column in columns:
             table.add_column(
-                column.title, justify="left" if column.wide else "right", no_wrap=not column.wide, overflow="fold"
+                column.title, justify="left" if column.least else "right", no_wrap=not column.least, overflow="fold"
             )
         for row, title in zip(self.rows, words.titles(self.rows), strict=True):
             tone = words.tone(row)
@@ -101,20 +100,20 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column that is shown where a row has something to say in it; `wide`: on a wide terminal only."""
+    """A column that is shown where a row has something to say in it, on terminals of at least so many columns."""
 
     title: str
     of: Callable[[TargetEvidence], str]
-    wide: bool = False
+    least: int = 0
 
 
 COLUMNS = (
     _Column("worst diff", words.worst),
     _Column("accuracy", lambda row: units.percent(row.accuracy.artifact) if row.accuracy else "–"),
-    _Column("bound", lambda row: row.bound, wide=True),
+    _Column("bound", lambda row: row.bound, 132),
     _Column("size", words.artifact_size),
     _Column("time", words.elapsed),
-    _Column("executed in", lambda row: row.runtime, wide=True),
+    _Column("executed in", lambda row: row.runtime, 96),
 )
 
 
