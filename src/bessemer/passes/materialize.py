@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, weight_of
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_encoding, weight_of
 from bessemer.ir.errors import Blocker
 from bessemer.ir.model import layer_of
+from bessemer.ir.numbers import BITS, holder
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
-from bessemer.passes.qdq import BITS, constant, holder, is_standard, node_encoding, quantize
+from bessemer.passes.qdq import constant, is_standard, node_encoding
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -7,6 +7,7 @@
     plan.py        which values get encodings, and which of them must share one
     assign.py      ranges -> encodings on values, weights and biases
     stepwise.py    run a graph piece by piece over many samples (what layer-wise algorithms stand on)
+    encodings/     number formats: how to choose scales, encode, decode
     algorithms/    what moves scale between layers or chooses integers better than rounding
     stage.py       the whole stage on one screen
 """
