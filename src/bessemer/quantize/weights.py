@@ -23,10 +23,16 @@ from bessemer.quantize.encodings.base import Format, Grain
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import output_axis
 from bessemer.quantize.scheme import WEIGHTS
+from bessemer.quantize.stage import clone, spread
 
 if TYPE_CHECKING:
     import onnx_ir
 
+    from bessemer.quantize.algorithms.channel_scales import Site
+    from bessemer.quantize.algorithms.gptq import Hessian
+
+CALIBRATED = 128
+"""Samples, spread over the data, that AWQ, GPTQ and SmoothQuant look at."""
 SLAB = 1 << 22
 """Elements of a weight that are encoded at once."""
 
@@ -48,7 +54,7 @@ class Asked(Protocol):
 
     @property
     def algorithm(self) -> str:
-        """'rtn' | 'gptq' | 'awq'."""
+        """'rtn' | 'gptq' | 'awq' | 'awq+gptq'."""
 
     @property
     def smooth(self) -> float:
@@ -103,8 +109,6 @@ def quantize_weights(model: Model, options: Asked, samples: Sequence[Sample] | N
 
     Raises UsageError for an algorithm without its data, and where there is nothing to quantize.
     """
-    from bessemer.quantize.stage import clone
-
     if options.precision not in WEIGHTS:
         raise UsageError(f"'{options.precision}' is no weight scheme", fix=f"Choose one of {', '.join(WEIGHTS)}")
     _check_data(options, samples)
@@ -116,8 +120,77 @@ def quantize_weights(model: Model, options: Asked, samples: Sequence[Sample] | N
             "There is nothing to quantize: no matrix product (or convolution) has a constant float32 weight",
             why="; ".join(f"{name}: {reason}" for name, reason in record.floats[:3]),
         )
-    nearest(layers, record)
+    _choose(made, layers, options, samples or (), record)
     return made, record
+
+
+def _choose(
+    model: Model, layers: list[Layer], options: Asked, samples: Sequence[Sample], record: WeightsRecord
+) -> None:
+    """Codes for every layer, by the algorithm that was asked for."""
+    if "awq" in options.algorithm:
+        _scale_channels(model, layers, samples, record)
+    if "gptq" in options.algorithm:
+        _by_error(model, layers, samples, record)
+    else:
+        nearest(layers, record)
+
+
+def _scale_channels(model: Model, layers: list[Layer], samples: Sequence[Sample], record: WeightsRecord) -> None:
+    from bessemer.quantize.algorithms.awq import Awq, awq
+    from bessemer.quantize.algorithms.channel_scales import input_axis
+
+    by_node = {layer.node: layer for layer in layers}
+
+    def rounded(node: onnx_ir.Node, matrix: Array) -> Array:
+        layer, turned = by_node[node], input_axis(node)
+        weight = encode(matrix.T if turned else matrix, layer.form, layer.grain)
+        real = weight.encoding.dequantize(weight.integers)
+        return real.T if turned else real
+
+    found = _sites(layers)
+    chosen = awq(model, found, spread(samples, CALIBRATED), rounded, Awq())
+    moved = sum(1 for exponent in chosen.values() if exponent)
+    reached = sum(len(site.readers) for site in found)
+    record.notes.append(
+        f"AWQ scaled {moved} inputs; {len(layers) - reached} of {len(layers)} layers read what no factor folds into"
+    )
+
+
+def _sites(layers: Sequence[Layer]) -> list[Site]:
+    """Where factors per channel fold; a weight that several products read stays as it is."""
+    from bessemer.quantize.algorithms.channel_scales import sites
+
+    products = [layer.node for layer in layers if layer.node.op_type != "Conv" and len(layer.weight.uses()) == 1]
+    return sites(products)
+
+
+def _by_error(model: Model, layers: list[Layer], samples: Sequence[Sample], record: WeightsRecord) -> None:
+    """GPTQ in graph order: each layer sees the inputs that the rounded ones before it make."""
+    from bessemer.quantize.algorithms.channel_scales import input_axis
+    from bessemer.quantize.algorithms.gptq import Gptq, Hessian, gptq
+    from bessemer.quantize.stepwise import Walk
+
+    by_node = {layer.node: layer for layer in layers if layer.node.op_type != "Conv"}
+    nearest([layer for layer in layers if layer.node not in by_node], record)
+    last: tuple[onnx_ir.Value | None, Hessian] = (None, Hessian(0))
+    for stop in Walk(model.graph, list(by_node), spread(samples, CALIBRATED)):
+        layer, source = by_node[stop.node], stop.node.inputs[0]
+        if source is not last[0]:
+            last = source, _hessian(stop.inputs())
+        real, turned = held(layer.weight), bool(input_axis(stop.node))
+        rows = real if turned else real.T
+        weight = gptq(rows, last[1].matrix, layer.form, layer.grain.block, Gptq())
+        store(layer, real, weight if turned else weight.transposed((1, 0)), record)
+
+
+def _hessian(inputs: Sequence[Array]) -> Hessian:
+    from bessemer.quantize.algorithms.gptq import Hessian
+
+    found = Hessian(inputs[0].shape[-1])
+    for array in inputs:
+        found.add(array)
+    return found
 
 
 def _check_data(options: Asked, samples: Sequence[Sample] | None) -> None:

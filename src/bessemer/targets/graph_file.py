@@ -62,8 +62,8 @@ class GraphOptions(BaseModel):
         32, ge=0, description="int4, int8-weights: weights in a row that share a scale; 0: each output channel has one"
     )
     symmetric: bool = Field(False, description="int4, int8-weights: no zero points")
-    algorithm: Literal["rtn", "gptq", "awq"] = Field(
-        "rtn", description="how int4 and int8-weights are rounded: to nearest, or by calibration data"
+    algorithm: Literal["rtn", "gptq", "awq", "awq+gptq"] = Field(
+        "rtn", description="how int4 and int8-weights are rounded: to nearest, or better by calibration data"
     )
     smooth: float = Field(
         0.0, ge=0, le=1, description="int8-dynamic: SmoothQuant's strength (0.5 is usual); needs calibration data"
