@@ -128,12 +128,37 @@ def _choose(
     model: Model, layers: list[Layer], options: Asked, samples: Sequence[Sample], record: WeightsRecord
 ) -> None:
     """Codes for every layer, by the algorithm that was asked for."""
+    if options.precision == "int8-dynamic":
+        _dynamic(model, layers, options, samples, record)
+        return
     if "awq" in options.algorithm:
         _scale_channels(model, layers, samples, record)
     if "gptq" in options.algorithm:
         _by_error(model, layers, samples, record)
     else:
         nearest(layers, record)
+
+
+def _dynamic(
+    model: Model, layers: list[Layer], options: Asked, samples: Sequence[Sample], record: WeightsRecord
+) -> None:
+    """Weights rounded, nodes marked: they quantize their activations as they run."""
+    from bessemer.ir.canonical import HYBRID_KEY
+    from bessemer.quantize.algorithms.smoothquant import smooth
+
+    record.algorithm = "rtn"
+    if options.smooth:
+        found = _sites(layers)
+        count = smooth(model, found, spread(samples, CALIBRATED), options.smooth)
+        reached = sum(len(site.readers) for site in found)
+        record.notes.append(
+            f"SmoothQuant ({options.smooth:g}) scaled {count} inputs, read by {reached} of {len(layers)} layers"
+        )
+    nearest(layers, record)
+    weights = {layer.weight for layer in layers}
+    for node in model.graph.graph:
+        if len(node.inputs) > 1 and node.inputs[1] in weights:
+            node.metadata_props[HYBRID_KEY] = "asymmetric"
 
 
 def _scale_channels(model: Model, layers: list[Layer], samples: Sequence[Sample], record: WeightsRecord) -> None:
@@ -279,6 +304,8 @@ def _why_float(node: onnx_ir.Node, weight: onnx_ir.Value, options: Asked) -> str
 def _form(node: onnx_ir.Node, options: Asked) -> tuple[Format, Grain]:
     """Blocks lie along the axis that is summed; convolutions have a scale per output channel."""
     outputs = output_axis(node)
+    if options.precision == "int8-dynamic":
+        return integer_format("INT8", symmetric=True), Grain(outputs)
     per_output = node.op_type == "Conv" or not options.block
     grain = Grain(outputs) if per_output else Grain(1 - outputs, options.block)
     bits = "INT4" if options.precision == "int4" else "INT8"

@@ -107,6 +107,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     """
     from bessemer.passes.border_order import order_borders
     from bessemer.passes.composites import expand_composites
+    from bessemer.passes.dynamic import DynamicInt8
     from bessemer.passes.half import has_half, store_half
     from bessemer.passes.materialize import STANDS_FOR, MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
@@ -124,7 +125,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     perms_in, perms_out = order_borders(graph.graph, options.io)
     SettleTransposes().run(graph)
     notes += _narrow(graph, options)
-    for step in spelling:
+    for step in (*spelling, *([DynamicInt8()] if options.precision == "int8-dynamic" else [])):
         step.run(graph)
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)

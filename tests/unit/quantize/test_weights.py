@@ -13,10 +13,12 @@ from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.quantize.stage import Judge, emulated
 from bessemer.quantize.weights import quantize_weights
+from bessemer.runners.graph import GraphRunner
 from bessemer.targets.registry import find, validate
 
-from .nets import model_of
+from .nets import conv_net, images, model_of, tokens, transformer
 
 DENSE = """
 net (float[2,5,72] x) => (float[10,24] y) {
@@ -150,3 +152,52 @@ def test_nothing_to_quantize_is_said() -> None:
     model = model_of("net (float[2,2] x) => (float[2,2] y) { y = MatMul(x, x) }", {})
     with pytest.raises(UsageError, match="nothing to quantize"):
         quantize_weights(model, validate("onnx", find("onnx").load(), {"precision": "int4"}), [])
+
+
+def dynamic_by_hand(x: np.ndarray) -> np.ndarray:
+    """An activation as DynamicQuantizeLinear's definition rounds it."""
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    scale = np.float32((high - low) / 255)
+    zero = np.clip(np.rint(-low / scale), 0, 255)
+    return ((np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale).astype(np.float32)
+
+
+@pytest.mark.parametrize("target", ["onnx", "ort"])
+def test_dynamic_products_compute_as_their_definition_says(target: str, tmp_path: Path) -> None:
+    made, record, path, prepared = artifact(dense(), target, {"precision": "int8-dynamic"}, tmp_path)
+    feed = data(1)[0]
+    weights = [weight_of(node.inputs[1]) for node in made.graph.graph if node.op_type in ("MatMul", "Gemm")]
+    real = [held.encoding.dequantize(held.integers) for held in weights if held is not None]
+    bias = {name: made.graph.graph.initializers[name].const_value.numpy() for name in ("b2", "b3")}
+    a = np.maximum(dynamic_by_hand(feed["x"]) @ real[0], 0).reshape(10, 40)
+    b = np.maximum(dynamic_by_hand(a) @ real[1].T + bias["b2"], 0)
+    want = dynamic_by_hand(b) @ real[2] + bias["b3"]
+    np.testing.assert_allclose(run(path, feed), want, rtol=1e-4, atol=1e-3)
+    assert len(record.layers) == 3
+    if target == "onnx":
+        assert prepared.operators["MatMulInteger"] == prepared.operators["DynamicQuantizeLinear"] == 3
+    else:
+        assert prepared.operators["com.microsoft.DynamicQuantizeMatMul"] == 3, "the optimiser did not join them"
+
+
+@pytest.mark.parametrize("target", ["onnx", "ort"])
+def test_dynamic_convolutions_run_and_agree_with_the_emulation(target: str, tmp_path: Path) -> None:
+    model = conv_net()
+    made, record, path, prepared = artifact(model, target, {"precision": "int8-dynamic"}, tmp_path)
+    feed = images(1)[0]
+    want = next(iter(GraphRunner(emulated(made.graph), optimize=False).run(feed).values()))
+    np.testing.assert_allclose(run(path, feed), want, rtol=1e-3, atol=1e-3)
+    float_ = next(iter(GraphRunner(model.graph).run(feed).values()))
+    assert 10 * np.log10(np.sum(float_**2) / np.sum((want - float_) ** 2)) > 25
+    assert len(record.layers) == 5 and prepared.operators["ConvInteger"] == 4
+
+
+def test_smoothing_raises_what_dynamic_int8_keeps_of_outliers() -> None:
+    for seed in range(3):
+        model = transformer(seed)
+        judge = Judge(model, tokens(16, seed=99))
+        plain, _ = quantize_weights(model, validate("ort", find("ort").load(), {"precision": "int8-dynamic"}), None)
+        asked = validate("ort", find("ort").load(), {"precision": "int8-dynamic", "smooth": "0.5"})
+        better, record = quantize_weights(model, asked, tokens(32))
+        assert judge(better) > judge(plain) + 3
+        assert "SmoothQuant (0.5) scaled 3 inputs" in record.notes[0]
