@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.quantize.algorithms.channel_scales import Site
-    from bessemer.quantize.algorithms.gptq import Hessian
+    from bessemer.quantize.algorithms.gptq import Reach
 
 CALIBRATED = 128
 """Samples, spread over the data, that AWQ, GPTQ and SmoothQuant look at."""
@@ -193,29 +193,30 @@ def _sites(layers: Sequence[Layer]) -> list[Site]:
 def _by_error(model: Model, layers: list[Layer], samples: Sequence[Sample], record: WeightsRecord) -> None:
     """GPTQ in graph order: each layer sees the inputs that the rounded ones before it make."""
     from bessemer.quantize.algorithms.channel_scales import input_axis
-    from bessemer.quantize.algorithms.gptq import Gptq, Hessian, gptq
+    from bessemer.quantize.algorithms.gptq import gptq
     from bessemer.quantize.stepwise import Walk
 
     by_node = {layer.node: layer for layer in layers if layer.node.op_type != "Conv"}
     nearest([layer for layer in layers if layer.node not in by_node], record)
-    last: tuple[onnx_ir.Value | None, Hessian] = (None, Hessian(0))
+    source: onnx_ir.Value | None = None
+    reach: Reach | None = None
     for stop in Walk(model.graph, list(by_node), spread(samples, CALIBRATED)):
-        layer, source = by_node[stop.node], stop.node.inputs[0]
-        if source is not last[0]:
-            last = source, _hessian(stop.inputs())
+        layer = by_node[stop.node]
+        if reach is None or stop.node.inputs[0] is not source:
+            source, reach = stop.node.inputs[0], _reach(stop.inputs())
         real, turned = held(layer.weight), bool(input_axis(stop.node))
         rows = real if turned else real.T
-        weight = gptq(rows, last[1].matrix, layer.form, layer.grain.block, Gptq())
+        weight = gptq(rows, reach, layer.form, layer.grain.block)
         store(layer, real, weight if turned else weight.transposed((1, 0)), record)
 
 
-def _hessian(inputs: Sequence[Array]) -> Hessian:
-    from bessemer.quantize.algorithms.gptq import Hessian
+def _reach(inputs: Sequence[Array]) -> Reach:
+    from bessemer.quantize.algorithms.gptq import Gptq, Hessian, Reach
 
     found = Hessian(inputs[0].shape[-1])
     for array in inputs:
         found.add(array)
-    return found
+    return Reach.of(found.matrix, Gptq())
 
 
 def _check_data(options: Asked, samples: Sequence[Sample] | None) -> None:
