@@ -314,7 +314,7 @@ def _settled(graph: onnx_ir.Graph, node: onnx_ir.Node) -> onnx_ir.Value:
     tensor = None if source is None or not is_constant(source) else source.const_value
     if maker is None or source is None or tensor is None or source.shape is None or len(source.shape) != 2:
         return weight
-    if maker.attributes.get_ints("perm", [1, 0]) != [1, 0] or source.dtype != onnx_ir.DataType.FLOAT:
+    if tuple(maker.attributes.get_ints("perm", (1, 0)) or (1, 0)) != (1, 0) or source.dtype != onnx_ir.DataType.FLOAT:
         return weight
     turned = onnx_ir.LazyTensor(
         lambda: onnx_ir.tensor(tensor.numpy().T),
