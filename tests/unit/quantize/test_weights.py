@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from bessemer.archive.bsm import save
 from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
@@ -230,3 +231,17 @@ def test_float8_leaves_the_residual_stream_alone() -> None:
     assert adds and all(encoding_of(value) is None for node in adds for value in node.inputs)
     makers = [value.producer() for node in adds for value in node.inputs]
     assert not any(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
+
+
+@pytest.mark.parametrize("precision", ["int4", "int8-weights", "int8-dynamic", "fp8"])
+def test_an_archive_keeps_every_encoding(precision: str, tmp_path: Path) -> None:
+    """Saved between stages and read back, the model computes the same to the bit."""
+    original = tmp_path / "net.onnx"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), original)
+    made, _ = quantize_weights(dense(), validate("onnx", find("onnx").load(), {"precision": precision}), data(4))
+    place = tmp_path / "net.bsm"
+    save(made, "rewrite", place, original=original, home=tmp_path, signature=None, operators={}, passes=[])
+    again = open_model(place, ConvertOptions().opening)
+    feed = data(1)[0]
+    want, got = (GraphRunner(emulated(model.graph), optimize=False).run(feed)["y"] for model in (made, again))
+    np.testing.assert_array_equal(got, want)
