@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -37,6 +37,16 @@ class TargetRequest:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What integer targets are calibrated on (path None: the user's data), and how: see quantize.stage.Quantize."""
+
+    path: Path | None = None
+    samples: int = 0
+    ranges: str = "auto"
+    level: int | None = None
+
+
+@dataclass(frozen=True)
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
@@ -44,7 +54,8 @@ class ConvertOptions:
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
     keep_failed: place artifacts that failed verification too, as `NAME.failed`;
-    execute: False stops after `write`, and the rows say compiled-only.
+    execute: False stops after `write`, and the rows say compiled-only;
+    calibration: for targets in integers.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -59,6 +70,7 @@ class ConvertOptions:
     level: int = 2
     keep_failed: bool = False
     execute: bool = True
+    calibration: Calibration = field(default_factory=Calibration)
 
     @property
     def opening(self) -> OpenOptions:
@@ -283,6 +295,16 @@ def _prepare(model: Model, target: Target, options: Any) -> Prepared:
         return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
 
 
+VERIFIED = 64
+"""Calibration samples that are verified on where the user gave no other data."""
+
+
+def _verified_on(options: ConvertOptions) -> ConvertOptions:
+    """Generated inputs say little about integers: the calibration data takes their place."""
+    path = options.calibration.path
+    return options if options.data or path is None else replace(options, data=path, samples=VERIFIED)
+
+
 class _Rows:
     """Makes one row of evidence per target; the original runs once for all of them."""
 
@@ -298,6 +320,9 @@ class _Rows:
         self.path, self.model, self.original = path, model, original
         self.work, self.options, self.watch = work, options, watch
         self._reference: Reference | None = None
+        from bessemer.integers import Integers
+
+        self._integers = Integers(model, options, watch)
 
     @property
     def reference(self) -> Reference:
@@ -305,7 +330,7 @@ class _Rows:
         from bessemer.verify.reference import reference_of
 
         if self._reference is None:
-            self._reference = reference_of(self.original, self.model, self.options)
+            self._reference = reference_of(self.original, self.model, _verified_on(self.options))
         return self._reference
 
     def make(
@@ -319,8 +344,11 @@ class _Rows:
             request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}")
         )
         try:
+            if self._integers.wants(validated):
+                row.timed("quantize", lambda: self._integers.of(validated))
+            row.source = source = self._integers.of(validated)
             self.watch.stage("prepare", request.name)
-            prepared = row.timed("prepare", lambda: _prepare(self.model, target, validated))
+            prepared = row.timed("prepare", lambda: _prepare(source.model, target, validated))
             self.watch.stage("write", request.name)
             stem = artifact_stem(self.path, prepared.precision)
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
@@ -333,7 +361,7 @@ class _Rows:
         try:
             row.timed(
                 "verify",
-                lambda: row.verify(self.model, self.original, spare, reference, prepared, self.options),
+                lambda: row.verify(source.model, self.original, spare, reference, prepared, self.options),
             )
         except BessemerError as error:
             if error.exit_code == 6:

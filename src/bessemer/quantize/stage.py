@@ -110,6 +110,7 @@ class Quantized:
     values: int
     weights: int
     snr: float
+    float_macs: float | None = None
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -201,7 +202,7 @@ class _Bench:
             walk_layers(made, self.model.graph, plan, spread(self.samples, count), steps)
         snr = self.judge(made)
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr))
-        return made, _record(plan, self.how, method, self.seen.samples, snr)
+        return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
 
 
 AUTO = ("minmax", "mse", "percentile")
@@ -211,10 +212,24 @@ CORRECTED = 64
 """Samples for bias correction."""
 
 
-def _record(plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
+def _record(graph: onnx_ir.Graph, plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
     floats = [(layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in plan.floats]
     values = sum(len(group.values) for group in plan.groups)
-    return Quantized(how.precision, method, 0, "", samples, values, len(plan.products), snr, floats=floats)
+    return Quantized(
+        how.precision, method, 0, "", samples, values, len(plan.products), snr, float_share(graph, plan), floats=floats
+    )
+
+
+def float_share(graph: onnx_ir.Graph, plan: Plan) -> float | None:
+    """Share of the multiply-accumulates that nodes do which stay float; None where sizes are unbound."""
+    from bessemer.passes.stats import node_macs
+
+    stays = {item.node for item in plan.floats}
+    macs = {node: node_macs(node) for node in graph}
+    if any(count is None for count in macs.values()):
+        return None
+    total = sum(count or 0 for count in macs.values())
+    return sum(macs[node] or 0 for node in stays) / total if total else None
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:

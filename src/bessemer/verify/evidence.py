@@ -109,6 +109,42 @@ class Accuracy(Record):
     artifact: float
 
 
+class TrialRecord(Record):
+    """One way to quantize that was tried, and the SNR of its outputs in dB on calibration samples."""
+
+    method: str
+    steps: str
+    snr: float
+
+
+class FloatNode(Record):
+    """A node that computes in float in a quantized model, and why."""
+
+    node: str
+    reason: str
+
+
+class Quantization(Record):
+    """How integers were chosen, and both baselines in dB over the verification inputs.
+
+    emulation: the original against its encodings acting in float arithmetic (what quantization loses);
+    artifact: the original against the artifact; runtime: the emulation against the artifact (what the runtime adds).
+    """
+
+    method: str = Field(description="how activation ranges were chosen")
+    level: int
+    why: str = Field(description="why this level")
+    samples: int
+    values: int = Field(description="activations with an encoding")
+    weights: int = Field(description="weights in integers")
+    trials: list[TrialRecord] = Field(default_factory=list)
+    floats: list[FloatNode] = Field(default_factory=list)
+    float_macs: float | None = Field(default=None, description="share of multiply-accumulates that stay float")
+    emulation: float | None = None
+    artifact: float | None = None
+    runtime: float | None = None
+
+
 class FileRecord(Record):
     """A file that was written; `path` is relative to the output directory."""
 
@@ -132,6 +168,7 @@ class TargetEvidence(Record):
     input_sets: list[str] = Field(default_factory=list, description="one line per set that was run")
     outputs: list[OutputCloseness] = Field(default_factory=list)
     accuracy: Accuracy | None = None
+    quantization: Quantization | None = None
     divergence: Divergence | None = None
     blockers: list[BlockerRecord] = Field(default_factory=list)
     borders: list[Border] = Field(default_factory=list)

@@ -12,9 +12,12 @@ class TFLiteOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    precision: Literal["float32", "float16"] = Field(
-        "float32", description="float16 stores float weights in half precision; arithmetic stays float32"
+    precision: Literal["float32", "float16", "int8"] = Field(
+        "float32",
+        description="float16 stores float weights in half precision, arithmetic stays float32; int8: weights and "
+        "activations in integers, from calibration data",
     )
+    keep: tuple[str, ...] = Field((), description="globs of node, layer or operator names that stay float32")
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, or become float32"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model
-from bessemer.targets.base import Artifact, Prepared, source_bound
+from bessemer.targets.base import INTEGERS, Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from bessemer.runners.base import Runner
 
-CLOSENESS = {"float32": "close(1e-4, 1e-4)", "float16": "snr(50) or close(1e-2, 1e-2)"}
+CLOSENESS = {
+    "float32": "close(1e-4, 1e-4)",
+    "float16": "snr(50) or close(1e-2, 1e-2)",
+    "int8": INTEGERS,
+}
 
 INTEGER = {"tflite": "steps(1) or snr(45)", "": "steps(2) or snr(15)"}
 """Bounds of integer models. LiteRT's own integers come back as they were (every real model measured: exact); what is
@@ -59,7 +63,9 @@ class TFLiteTarget:
         if blockers:
             raise Declined("tflite", blockers)
         landmarks(ctx, graph, prepared)
-        if any(value_encoded(ctx, value) for node in graph for value in node.outputs):
+        if options.precision == "int8":
+            prepared.closeness = CLOSENESS["int8"]
+        elif any(value_encoded(ctx, value) for node in graph for value in node.outputs):
             prepared.closeness = INTEGER["tflite" if model.origin.format == "tflite" else ""]
         elif any(rerounded(node) for node in model.graph.graph.all_nodes()):
             prepared.closeness = REROUNDED
