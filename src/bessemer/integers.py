@@ -60,6 +60,29 @@ class Integers:
         done.notes += samples.notes
         return Source(made, done)
 
+    def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
+        """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
+        from dataclasses import asdict
+
+        from bessemer.quantize.analysis import analyze
+        from bessemer.quantize.stage import Quantize
+
+        _refuse_quantized(self.model)
+        asked, samples = self.options.calibration, self.samples
+        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        found = analyze(self.model, how, samples, self.watch.stage)
+        return ev.Analysis(
+            path=str(self.model.origin.path),
+            precision=precision,
+            method=found.method,
+            level=found.level,
+            samples=found.samples,
+            snr=found.snr,
+            layers=[ev.LayerNoise(**asdict(item)) for item in found.layers],
+            remedies=[ev.Remedy(**asdict(item)) for item in found.remedies],
+            notes=samples.notes,
+        )
+
     @property
     def samples(self) -> Samples:
         """The calibration data. Raises UsageError where none was given."""

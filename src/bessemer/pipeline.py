@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bessemer.ir.types import Array
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
+    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, TargetEvidence
     from bessemer.verify.judge import Reference
 
 
@@ -127,6 +127,22 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
     model = open_model(path, options.opening)
     normalise(model, ConvertOptions(shapes=options.shapes, level=0))
     return model_record(path, model)
+
+
+def analyze(
+    path: Path, options: ConvertOptions, precision: str, keep: tuple[str, ...], progress: Progress | None = None
+) -> Analysis:
+    """What each layer of a float model costs in integers, and what would mend the worst ones.
+
+    Raises UsageError for data that cannot serve, UnreadableInput, Declined.
+    """
+    from bessemer.integers import Integers
+
+    watch = progress or Silent()
+    watch.stage("open")
+    model = open_model(path, options.opening)
+    watch.stage("optimise")
+    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep)
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bessemer.verify.evidence import Evidence
+from bessemer.verify.evidence import Analysis, Evidence
 
 from .conftest import Run
 
@@ -97,3 +97,33 @@ def test_a_quantized_model_is_not_quantized_again(bessemer: Run, calibration: Pa
     done = bessemer("convert", file, "--to", "onnx:int8", "--calibration", calibration)
     assert done.returncode == 2
     assert "quantized already" in " ".join(done.stderr.split())
+
+
+def test_analyze_names_the_worst_layers_and_what_helps(bessemer: Run, calibration: Path) -> None:
+    done = bessemer("analyze", MODEL, "--calibration", calibration, "--json")
+    assert done.returncode == 0, done.stderr
+    found = Analysis.model_validate_json(done.stdout)
+    assert len(found.layers) == 5
+    assert found.snr > 30
+    assert all(found.snr - 1 < item.alone for item in found.layers), "one layer alone costs no more than all together"
+    assert {item.layer for item in found.remedies} <= {item.layer for item in found.layers}
+    gains = [item.gain for item in found.remedies]
+    assert gains == sorted(gains, reverse=True)
+    shown = bessemer("analyze", MODEL, "--calibration", calibration)
+    assert "remedy" in shown.stdout
+    best = next(item for item in found.remedies if item.option)
+    kept = bessemer("convert", MODEL, "--to", f"onnx:int8,{best.option}", "--calibration", calibration, "--json")
+    (row,) = Evidence.model_validate_json(kept.stdout).targets
+    assert row.quantization is not None
+    assert len(row.quantization.floats) == 1
+
+
+def test_labels_that_are_names_are_left_out_and_said(bessemer: Run, tmp_path: Path) -> None:
+    with np.load(IMAGES) as archive:
+        images = next(archive[name] for name in archive.files if archive[name].ndim > 1)
+    np.savez(tmp_path / "named.npz", images=images[:20], labels=np.array(["seven"] * 20))
+    done = bessemer("convert", MODEL, "--to", "onnx", "--data", tmp_path / "named.npz", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = Evidence.model_validate_json(done.stdout).targets
+    assert row.accuracy is None
+    assert any("no class numbers" in note for note in row.notes)

@@ -13,6 +13,7 @@ from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.ir.types import Array
 from bessemer.quantize.assign import assign
+from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.observe import Sample, Statistics, observe
 from bessemer.quantize.plan import Group, Plan, data_inputs, make_plan
 from bessemer.quantize.ranges import METHODS, Range, RangeMethod, choose
@@ -114,6 +115,9 @@ class Quantized:
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    teacher: Model | None = None
+    """The float model that the trials were held against, node for node like the result."""
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
 
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
@@ -179,6 +183,7 @@ class _Bench:
         refined = [self._try(record.method, steps) for _, record in plain[:2]] if steps is not None else []
         chosen = max((*plain, *refined), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
+        chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
         return chosen
 
     def _layerwise(self) -> Layerwise | None:

@@ -14,6 +14,7 @@ from bessemer.report import units, words
 
 if TYPE_CHECKING:
     from bessemer.verify.evidence import (
+        Analysis,
         BlockerRecord,
         Evidence,
         ModelRecord,
@@ -192,6 +193,46 @@ def _operators(counts: dict[str, int]) -> Table:
     for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(Text("  " + name), str(number), "━" * max(1, round(24 * number / most)))
     return table
+
+
+def analysis(record: Analysis, rows: int) -> RenderableType:
+    """What integers cost, the worst layers first, and the remedies that helped."""
+    said = f"{record.precision}, ranges by {record.method}, level {record.level}, {record.samples} calibration samples"
+    heading = Text.assemble((record.path, "bold"), f"\n{said}: outputs at {units.decibel(record.snr)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    table.add_column("op", no_wrap=True)
+    for title in ("alone", "so far", "weight", "clipped"):
+        table.add_column(title, justify="right", no_wrap=True)
+    worst = sorted(record.layers, key=lambda item: item.alone)
+    for item in worst[:rows]:
+        numbers = [units.decibel(number) for number in (item.alone, item.cumulative, item.weight)]
+        table.add_row(Text(words.first_name(item.layer)), item.op, *numbers, units.percent(item.saturated))
+    parts: list[RenderableType] = [heading, Text(), table]
+    if len(worst) > rows:
+        parts.append(Text(f"and {len(worst) - rows} more layers (--rows)", style="dim"))
+    return Group(*parts, Text(), *_remedies(record))
+
+
+LEAST_GAIN = 0.2
+"""Decibels below which a remedy is noise."""
+
+
+def _remedies(record: Analysis) -> Iterator[RenderableType]:
+    helped = [item for item in record.remedies if item.gain >= LEAST_GAIN]
+    if not helped:
+        yield Text("No remedy that was tried at the worst layers helps.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("tried at", overflow="fold")
+    table.add_column("remedy")
+    table.add_column("gain", justify="right", no_wrap=True)
+    for item in helped:
+        table.add_row(Text(words.first_name(item.layer)), item.action, f"+{units.decibel(item.gain)}")
+    yield table
+    option = next((item.option for item in helped if item.option), "")
+    if option:
+        yield Text.assemble("\nThe best one that is an option: ", (f"--to TARGET:{record.precision},{option}", "bold"))
 
 
 def comparison(row: TargetEvidence) -> RenderableType:

@@ -145,6 +145,46 @@ class Quantization(Record):
     runtime: float | None = None
 
 
+class LayerNoise(Record):
+    """What one product costs, as signal-to-noise ratios in dB.
+
+    alone: at the model's outputs with only this layer in integers; cumulative: at the layer with everything in
+    integers; weight: of its weight; saturated: share of its output's calibration values beyond the range.
+    """
+
+    layer: str
+    op: str
+    macs: int | None
+    alone: float
+    cumulative: float
+    weight: float
+    saturated: float
+
+
+class Remedy(Record):
+    """Something tried at one layer, and what the outputs gained in dB."""
+
+    layer: str
+    action: str
+    gain: float
+    option: str = Field(default="", description="how it is asked for after TARGET:int8,")
+
+
+class Analysis(Record):
+    """What quantization costs layer by layer, and what would mend it."""
+
+    schema_version: int = SCHEMA_VERSION
+    path: str
+    precision: str
+    method: str
+    level: int
+    samples: int
+    snr: float = Field(description="of the outputs with everything in integers, dB")
+    layers: list[LayerNoise]
+    remedies: list[Remedy] = Field(description="largest gain first")
+    notes: list[str] = Field(default_factory=list)
+
+
 class FileRecord(Record):
     """A file that was written; `path` is relative to the output directory."""
 
