@@ -38,15 +38,15 @@ PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """They accumulate in int32; their weights may have a scale for each output channel."""
 
 FREE = frozenset({
-    "Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Gelu", "ReduceMean", "ReduceSum",
-    "GlobalAveragePool", "Concat",
+    "Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Gelu", "Elu", "Abs", "ReduceMean",
+    "ReduceSum", "GlobalAveragePool", "Concat",
 })  # fmt: skip
 """Integer kernels rescale between any two encodings."""
 
 SAME = frozenset({
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Slice", "Split", "Gather", "Pad",
     "Resize", "MaxPool", "GlobalMaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth", "Tile", "Expand", "ReduceMax",
-    "ReduceMin",
+    "ReduceMin", "Max", "Min",
 })  # fmt: skip
 """Kernels that move integers: input and output share one encoding."""
 

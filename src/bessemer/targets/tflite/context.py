@@ -267,6 +267,17 @@ class Context:
             self._views[key] = self.emit("DEQUANTIZE", [index], [out])
         return self._views[key]
 
+    def requantized(self, index: int, encoding: Encoding) -> int:
+        """The tensor in another encoding of its own integer type (itself when it has it); cached."""
+        tensor = self.sub.tensors[index]
+        if tensor.encoding == encoding:
+            return index
+        key = (f"quantize:{encoding.dtype}:{float(encoding.scale)}:{int(encoding.zero_point)}", index)
+        if key not in self._views:
+            out = self.temp(encoding.dtype, tensor.shape, f"{tensor.name}/rescaled", encoding)
+            self._views[key] = self.emit("QUANTIZE", [index], [out])
+        return self._views[key]
+
     # Internals
 
     def _place(self, value: ir.Value) -> Placed:
