@@ -24,5 +24,9 @@ class TFLiteOptions(BaseModel):
     io: Literal["original", "nhwc"] = Field(
         "original", description="axis order of image inputs and outputs: the source's, or channels last"
     )
+    io_type: Literal["float32", "int8", "uint8", "int16"] = Field(
+        "float32", description="type of the real inputs and outputs of a quantized model; integers have the scale and "
+        "the zero point that the file states"
+    )
     int64: Literal["keep", "int32"] = Field("keep", description="type of int64 inputs and outputs")
     description: str = Field("", description="free text stored in the file")

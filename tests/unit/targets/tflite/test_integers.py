@@ -16,6 +16,7 @@ import onnx_ir as ir
 import pytest
 
 from bessemer.ir.encoding import encoding_of
+from bessemer.ir.errors import Declined
 from bessemer.ir.model import Model, Origin
 from bessemer.passes.base import run_passes
 from bessemer.passes.standard import standard_passes
@@ -213,3 +214,53 @@ def test_an_operator_runs_in_integers_within_one_step(name: str, tmp_path: Path)
 def test_what_has_no_kernel_stays_float_and_says_why(body: str, inputs: dict[str, tuple[int, ...]], reason: str) -> None:
     _, record = quantized(Net(body, inputs, {"w": (6, 1, 2, 2)} if "w" in body else {}))
     assert any(reason in why for _, why in record.floats), record.floats
+
+
+def convnet() -> tuple[Model, list[Sample]]:
+    net = Net("a = Conv<pads=[1,1,1,1]>(x, w, b)\n r = Relu(a)\n o = MaxPool<kernel_shape=[2,2]>(r)",
+              weights={"w": (6, 6, 3, 3), "b": (6,)})  # fmt: skip
+    return quantized(net)[0], samples_of(net)
+
+
+@pytest.mark.parametrize("io_type", ["int8", "uint8"])
+@pytest.mark.parametrize("io", ["original", "nhwc"])
+def test_borders_are_integers_with_the_encodings_of_their_values(io_type: str, io: str, tmp_path: Path) -> None:
+    model, samples = convnet()
+    real, whole = lowered(model, io=io), lowered(model, io=io, io_type=io_type)
+    assert "DEQUANTIZE" not in whole.operators
+    assert whole.operators.get("QUANTIZE", 0) == (3 if io_type == "uint8" else 0)
+    runner = TARGET.runner(TARGET.write(whole, tmp_path, "borders").path)
+    borders = (*runner.signature.inputs, *runner.signature.outputs)
+    assert {spec.dtype for spec in borders} == {io_type}
+    wanted, got = answers(real, tmp_path, samples), answers(whole, tmp_path, samples)
+    encoding = whole.inputs["x"].encoding
+    assert encoding is not None
+    for one, other in zip(wanted, got, strict=True):
+        for name in ("o", "y"):
+            scale = whole.outputs[name].encoding.scale  # type: ignore[union-attr]
+            assert np.abs(one[name] - other[name]).max() <= scale * 1.001
+
+
+def test_the_file_states_the_scale_and_the_zero_point_of_its_borders(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, _ = convnet()
+    prepared = lowered(model, io_type="uint8")
+    file = Interpreter(str(TARGET.write(prepared, tmp_path, "net").path))
+    for detail, border in zip(file.get_input_details(), prepared.inputs.values(), strict=True):
+        encoding = border.encoding
+        assert encoding is not None
+        assert detail["quantization"] == (float(encoding.scale), int(encoding.zero_point))
+    inside = next(encoding_of(value) for value in model.graph.graph.inputs)
+    assert inside is not None and encoding is not None
+    assert float(inside.scale) == float(encoding.scale)
+    assert int(inside.zero_point) + 128 == int(encoding.zero_point)
+    assert any("uint8 in the file" in note for note in prepared.notes)
+
+
+def test_an_output_that_stays_float_cannot_be_integers() -> None:
+    net = Net("o = MatMul(x, w)", weights={"w": (10, 6)})
+    model, _ = quantize(build(net), Quantize(method="minmax", level=-100, keep=("Conv",)), samples_of(net))
+    with pytest.raises(Declined) as caught:
+        lowered(model, io_type="int8")
+    assert [(blocker.node, blocker.rule) for blocker in caught.value.blockers] == [("y", "io-type")]
