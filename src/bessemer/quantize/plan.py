@@ -11,7 +11,7 @@ from bessemer.ir.encoding import encoding_of
 from bessemer.ir.model import layer_of
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant, is_constant
-from bessemer.quantize.scheme import ACTIVATED, DATA_ONLY, FIXED, INTEGER, PRODUCTS, SAME, Scheme
+from bessemer.quantize.scheme import ACTIVATED, DATA_ONLY, EIGHT_BITS, FIXED, INTEGER, PRODUCTS, SAME, Scheme
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -114,6 +114,8 @@ def _why_float(node: onnx_ir.Node, scheme: Scheme, keep: Sequence[str]) -> str:
 def _odd_form(node: onnx_ir.Node, scheme: Scheme) -> str:
     attributes = node.attributes
     if node.op_type in FIXED and scheme.activations not in FIXED[node.op_type]:
+        return f"no integer kernel for {node.op_type} with {scheme.activations} activations"
+    if node.op_type in EIGHT_BITS and scheme.activations != "INT8":
         return f"no integer kernel for {node.op_type} with {scheme.activations} activations"
     if node.op_type == "Clip" and any(bound is not None and constant(bound) is None for bound in node.inputs[1:]):
         return "a clip at computed bounds has no integer kernel"

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-def spell(graph: onnx_ir.Model) -> int:
-    """Rewrite in place; the number of nodes that were replaced."""
+def spell(graph: onnx_ir.Model, activations: str = "INT8") -> int:
+    """Rewrite in place for kernels of these activations; the number of nodes that were replaced."""
     from bessemer.passes.shapes import InferShapes
 
-    found = [node for node in graph.graph if node.domain in ("", "ai.onnx") and node.op_type in WORDS]
-    count = sum(expand_node(node, WORDS[node.op_type]) for node in found)
+    words = WORDS if activations == "INT8" else WORDS | WIDER
+    found = [node for node in graph.graph if node.domain in ("", "ai.onnx") and node.op_type in words]
+    count = sum(expand_node(node, words[node.op_type]) for node in found)
     if count:
         InferShapes().run(graph)
     return count
@@ -45,8 +46,18 @@ def hard_sigmoid(nodes: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | 
     x, alpha, beta = _float32(node), node.attributes.get_float("alpha", 0.2), node.attributes.get_float("beta", 0.5)
     if x is None or not math.isclose(alpha, 1 / 6, rel_tol=1e-6) or beta != 0.5:
         return None
+    return [_share(nodes, x)]
+
+
+def _share(nodes: Nodes, x: onnx_ir.Value) -> onnx_ir.Value:
     three, low, high, sixth = (np.asarray(number, np.float32) for number in (3, 0, 6, 1 / 6))
-    return [nodes("Mul", nodes("Clip", nodes("Add", x, three), low, high), sixth)]
+    return nodes("Mul", nodes("Clip", nodes("Add", x, three), low, high), sixth)
+
+
+def hard_swish(nodes: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+    """x clip(x + 3, 0, 6) / 6."""
+    x = _float32(node)
+    return None if x is None else [nodes("Mul", x, _share(nodes, x))]
 
 
 def divided(nodes: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
@@ -60,3 +71,6 @@ def divided(nodes: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
 
 
 WORDS: dict[str, Expansion] = {"Swish": swish, "HardSigmoid": hard_sigmoid, "Div": divided}
+
+WIDER: dict[str, Expansion] = {"HardSwish": hard_swish}
+"""What only 8-bit activations have a kernel for."""

@@ -91,7 +91,13 @@ def simple(ctx: Context, node: ir.Node) -> None:
     _one(ctx, node, SIMPLE[node.op_type])
 
 
-@lower("HardSwish", integer=both_encoded)
+def _eight_bits(ctx: Context, node: ir.Node) -> bool:
+    """Kernels that rescale between any two encodings of eight bits, and have none for sixteen."""
+    source = ctx.encoding(node.inputs[0])
+    return both_encoded(ctx, node) and source is not None and source.dtype in ("INT8", "UINT8")
+
+
+@lower("HardSwish", integer=_eight_bits)
 def hard_swish(ctx: Context, node: ir.Node) -> None:
     """HARD_SWISH."""
     _one(ctx, node, "HARD_SWISH")
@@ -184,7 +190,7 @@ def leaky_relu(ctx: Context, node: ir.Node) -> None:
 
 
 @lower(
-    "PRelu", integer=lambda ctx, node: both_encoded(ctx, node) and ctx.encoding(node.inputs[1]) is not None
+    "PRelu", integer=lambda ctx, node: _eight_bits(ctx, node) and ctx.encoding(node.inputs[1]) is not None
 )
 def prelu(ctx: Context, node: ir.Node) -> None:
     """PRELU; integers (no kernel) as MAXIMUM and MINIMUM parts."""
@@ -326,13 +332,7 @@ def swish(ctx: Context, node: ir.Node) -> None:
     chain.end("MUL", chain.x, chain.op("LOGISTIC", inner))
 
 
-def _by_table(ctx: Context, node: ir.Node) -> bool:
-    """Kernels that look 8-bit results up, whatever the encodings."""
-    source = ctx.encoding(node.inputs[0])
-    return both_encoded(ctx, node) and source is not None and source.dtype in ("INT8", "UINT8")
-
-
-@lower("Gelu", integer=_by_table)
+@lower("Gelu", integer=_eight_bits)
 def gelu(ctx: Context, node: ir.Node) -> None:
     """GELU, exact or by tanh."""
     _one(ctx, node, "GELU", approximate=node.attributes.get_string("approximate", "none") == "tanh")

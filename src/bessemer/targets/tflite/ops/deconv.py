@@ -14,7 +14,7 @@ from bessemer.ir.types import Array
 from bessemer.targets.tflite.builder import Tensor
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import final_value, fused, need_type, optional, static_shape, value
-from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, integer_product
+from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, held_type, integer_product
 from bessemer.targets.tflite.ops.window import pad_spatial, spatial_input
 from bessemer.targets.tflite.registry import lower
 
@@ -64,7 +64,7 @@ def _integer(ctx: Context, node: ir.Node) -> bool:
     """One group, and no output padding beyond the full extent (there the bias would be missing)."""
     if ctx.rank(value(node, 0)) not in (3, 4) or node.attributes.get_int("group", 1) != 1:
         return False
-    if not integer_product(ctx, node, final_value(ctx, node), 1):
+    if not integer_product(ctx, node, final_value(ctx, node), 1) or held_type(value(node, 1)) != "INT8":
         return False
     geometry = Geometry(ctx, node)
     ends = zip(geometry.before, geometry.outs, geometry.full, strict=True)
@@ -116,7 +116,7 @@ def _in_integers(ctx: Context, node: ir.Node) -> None:
     source, weight = value(node, 0), value(node, 1)
     geometry, index = Geometry(ctx, node), spatial_input(ctx, source)
     count = static_shape(ctx, weight)[1]
-    bias = bias_tensor(ctx, optional(node, 2), count, accumulator_scale(ctx, source, weight))
+    bias = bias_tensor(ctx, optional(node, 2), source, accumulator_scale(ctx, source, weight))
     result, activation = fused(ctx, node)
     encoding = ctx.encoding(result)
     dims = (ctx.sub.tensors[index].shape[0], *geometry.full, count)

@@ -89,8 +89,7 @@ def _scaled(ctx: Context, index: int, factor: float) -> int:
 def _connected(ctx: Context, node: ir.Node, last: ir.Node, a: int, b: int, bias: ir.Value | None) -> None:
     """FULLY_CONNECTED; `last` is a bias addition merged into `node`, or `node` itself."""
     scale = accumulator_scale(ctx, value(node, 0), value(node, 1)) if ctx.integer else None
-    columns = ctx.shape(node.outputs[0])[-1]
-    addend = bias_tensor(ctx, bias, columns, scale)
+    addend = bias_tensor(ctx, bias, value(node, 0), scale)
     if addend >= 0 and len(ctx.sub.tensors[addend].shape) > 1:
         addend = ctx.constant(np.asarray(ctx.const(bias)).reshape(-1).astype(np.float32), "bias")
     result, activation = fused(ctx, node, last)

@@ -248,7 +248,13 @@ def _split_sizes(ctx: Context, node: ir.Node, axis: int) -> list[int]:
     return [min(each, total - each * index) for index in range(count)]
 
 
-@lower("DepthToSpace", "SpaceToDepth", integer=same_encoding)
+def _blocks_integer(ctx: Context, node: ir.Node) -> bool:
+    """The kernels move 8-bit integers; what reshapes around a transpose does moves any."""
+    encoding, mode = ctx.encoding(node.inputs[0]), node.attributes.get_string("mode", "DCR")
+    return same_encoding(ctx, node) and encoding is not None and (mode == "CRD" or encoding.dtype != "INT16")
+
+
+@lower("DepthToSpace", "SpaceToDepth", integer=_blocks_integer)
 def depth_space(ctx: Context, node: ir.Node) -> None:
     """The kernel where the channel order is TFLite's (DCR), else reshapes around a transpose."""
     source, result = value(node, 0), node.outputs[0]
