@@ -12,9 +12,9 @@ from bessemer.quantize.scheme import SCHEMES
 from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions, Progress
     from bessemer.quantize.data import Samples
     from bessemer.quantize.stage import Quantized
+    from bessemer.request import ConvertOptions, Progress
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from bessemer.verify.landmarks import landmarks, quantization_steps
 from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.request import ConvertOptions, TargetRequest
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.request import ConvertOptions, TargetRequest
     from bessemer.verify.preprocess import Preprocess
 
 ModelPath = Annotated[
@@ -147,7 +147,7 @@ class Asked:
     def options(self) -> ConvertOptions:
         """Validated; raises UsageError before any work is done."""
         from bessemer.ir.errors import UsageError
-        from bessemer.pipeline import Calibration, ConvertOptions
+        from bessemer.request import Calibration, ConvertOptions
         from bessemer.script.shapes import parse
 
         if self.data is None and (self.labels or self.label_offset or self.samples):
@@ -173,7 +173,7 @@ class Asked:
     def requests(self) -> list[TargetRequest]:
         """The targets of `--to`, in order; the same one twice is a mistake."""
         from bessemer.ir.errors import UsageError
-        from bessemer.pipeline import TargetRequest
+        from bessemer.request import TargetRequest
         from bessemer.script.target_spec import parse
 
         if not self.to:

@@ -13,7 +13,14 @@ from rich.text import Text
 from bessemer.report import units, words
 
 if TYPE_CHECKING:
-    from bessemer.verify.evidence import BlockerRecord, Evidence, ModelRecord, TargetEvidence, TensorRecord
+    from bessemer.verify.evidence import (
+        BlockerRecord,
+        Evidence,
+        ModelRecord,
+        Quantization,
+        TargetEvidence,
+        TensorRecord,
+    )
 
 COLOURS = {"good": "green", "bad": "bold red", "warn": "yellow"}
 MARKS = {"good": "✓", "bad": "✗", "warn": "–"}
@@ -122,6 +129,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     if row.accuracy:
         said = f"{units.percent(row.accuracy.artifact)} (original {units.percent(row.accuracy.original)}"
         yield "accuracy", Text(f"{said}, {row.accuracy.samples} samples)")
+    if row.quantization:
+        yield from _quantization(row.quantization)
     for output in row.outputs:
         if not output.within:
             said = f"max diff {units.number(output.max_abs)}, SNR {units.decibel(output.snr)}"
@@ -140,6 +149,14 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     if row.operators:
         yield "operators", Text(words.operators_line(row.operators))
     yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)
+
+
+def _quantization(done: Quantization) -> Iterator[tuple[str, Text]]:
+    yield "integers", Text(f"{words.chosen(done)}; {done.weights} weights, {done.values} activations")
+    if done.artifact is not None:
+        yield "loss", Text(words.losses(done))
+    if done.floats:
+        yield "in float", Text(words.floats(done))
 
 
 def _blocker(item: BlockerRecord) -> Text:

@@ -142,7 +142,7 @@ def test_an_snr_over_many_sets_is_that_of_all_of_them(count: int, within: bool) 
 
 def test_unknown_sizes_are_named_with_the_options_that_say_them() -> None:
     """A model that takes 7 columns only: no generated size fits, and the error says what to type."""
-    from bessemer.pipeline import ConvertOptions
+    from bessemer.request import ConvertOptions
     from bessemer.verify.reference import reference_of
 
     def picky(values: dict[str, Array]) -> dict[str, Array]:

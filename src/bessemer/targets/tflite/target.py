@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model
-from bessemer.targets.base import INTEGERS, Artifact, Prepared, source_bound
+from bessemer.targets.base import HALVES, INTEGERS, Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLOSENESS = {
     "float32": "close(1e-4, 1e-4)",
-    "float16": "snr(50) or close(1e-2, 1e-2)",
+    "float16": HALVES["FLOAT16"],
     "int8": INTEGERS,
 }
 
