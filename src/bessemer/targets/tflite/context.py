@@ -62,6 +62,8 @@ class Context:
         self.blockers: list[Blocker] = []
         self.integer = False
         """Whether the current node runs on integers: set by the driver, read by `tensor` and `out`."""
+        self.floated: list[ir.Node] = []
+        """Nodes between integers that computed in float."""
         self.narrow: bool = False if parent is None else parent.narrow
         """Whether UINT8 encodings are written as INT8 (the newer kernels), zero points shifted by 128."""
         self.half: bool = False if parent is None else parent.half

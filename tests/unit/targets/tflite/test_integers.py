@@ -27,6 +27,7 @@ from bessemer.targets.base import Prepared
 from bessemer.targets.tflite.options import TFLiteOptions
 from bessemer.targets.tflite.target import TARGET
 from bessemer.verify.compare import from_artifact, to_artifact
+from tests.unit.quantize.nets import conv_net, images
 
 IMAGE = (1, 6, 8, 10)
 ROWS = ("MatMul", (10, 4))
@@ -199,6 +200,76 @@ def test_an_operator_runs_in_integers_within_one_step(name: str, tmp_path: Path)
     assert steps_off(model, got, samples) <= 1.001
     spread = max(one["o"].max() - one["o"].min() for one in got)
     assert spread > 0
+
+
+EIGHT_BITS = ("prelu", "gelu", "gelu-tanh", "elu", "log-softmax", "corners")
+"""Without a kernel for 16 bits; RESIZE_BILINEAR has one that rounds the shares of corners to ten bits."""
+
+KERNELS16 = {"hard-swish": "MUL"}
+LOOSE = {"tanh": 2, "softmax": 3}
+"""Steps of 2^-15 that these kernels' tables are off."""
+
+
+@pytest.mark.parametrize("name", [name for name in NETS if name not in EIGHT_BITS])
+def test_activations_of_sixteen_bits_run_in_integers(name: str, tmp_path: Path) -> None:
+    net = NETS[name]
+    model, record = quantized(net, "int16x8")
+    prepared = lowered(model)
+    assert not record.floats
+    assert prepared.operators["DEQUANTIZE"] == 2, prepared.operators
+    assert KERNELS16.get(name, net.kernel) in prepared.operators
+    samples = samples_of(net)
+    assert steps_off(model, answers(prepared, tmp_path, samples), samples) <= LOOSE.get(name, 1) + 0.01
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS[:-1])
+def test_no_kernel_of_sixteen_bits_is_said(name: str) -> None:
+    _, record = quantized(NETS[name], "int16x8")
+    assert any("INT16" in why for _, why in record.floats)
+
+
+def test_a_resize_beyond_the_precision_of_its_kernel_computes_in_float(tmp_path: Path) -> None:
+    model, _ = quantized(NETS["corners"], "int16x8")
+    prepared, samples = lowered(model, precision="int16x8"), samples_of(NETS["corners"])
+    assert prepared.operators["DEQUANTIZE"] == 3
+    assert any("Resize" in note for note in prepared.notes)
+    assert steps_off(model, answers(prepared, tmp_path, samples), samples) <= 1.01
+
+
+@pytest.mark.parametrize("name", ["conv", "grouped", "depthwise", "matmul", "matmul-bias-relu"])
+def test_weights_of_four_bits_run_in_integers(name: str, tmp_path: Path) -> None:
+    net = NETS[name]
+    model, _ = quantized(net, "int8x4")
+    prepared, samples = lowered(model), samples_of(net)
+    assert prepared.operators["DEQUANTIZE"] == 2
+    assert {tensor.type for tensor in prepared.payload.subgraphs[0].tensors if tensor.data} >= {"INT4"}
+    assert steps_off(model, answers(prepared, tmp_path, samples), samples) <= 1.01
+
+
+def test_four_bits_without_a_kernel_compute_in_float_and_say_so(tmp_path: Path) -> None:
+    model, _ = quantized(NETS["deconv"], "int8x4")
+    prepared, samples = lowered(model, precision="int8x4"), samples_of(NETS["deconv"])
+    assert any("ConvTranspose" in note for note in prepared.notes)
+    assert steps_off(model, answers(prepared, tmp_path, samples), samples) <= 1.01
+
+
+def noise(want: list[np.ndarray], got: list[np.ndarray]) -> float:
+    """Signal-to-noise ratio in dB."""
+    signal, off = np.stack(want), np.stack(want) - np.stack(got)
+    return float(10 * np.log10((signal**2).sum() / (off**2).sum()))
+
+
+def test_sixteen_bits_add_next_to_nothing_to_what_the_weights_lose(tmp_path: Path) -> None:
+    """Against a model with the same weights and float activations, int16x8 is far above int8."""
+    samples, found = images(8), {}
+    for precision in ("int8", "int16x8"):
+        model, _ = quantize(conv_net(), Quantize(precision, method="minmax", level=-100), samples)
+        artifact = TARGET.runner(TARGET.write(lowered(model), tmp_path, precision).path)
+        runner = GraphRunner(model.graph)  # the float view: integer weights, real activations
+        want = [runner.run(sample)["y"] for sample in samples]
+        found[precision] = noise(want, [artifact.run(sample)["y"] for sample in samples])
+    assert found["int16x8"] > 60
+    assert found["int16x8"] > found["int8"] + 25
 
 
 @pytest.mark.parametrize(
