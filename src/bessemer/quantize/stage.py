@@ -140,9 +140,13 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
     from threadpoolctl import threadpool_limits
 
+    from bessemer.quantize.spell import spell
+
     if not samples:
         raise UsageError("The calibration data holds no sample")
     number, why = choose_level(how, len(samples))
+    model = clone(model)
+    spell(model.graph, SCHEMES[how.precision].activations)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         bench = _Bench.of(model, how, LEVELS[number], samples)
         best = bench.best()

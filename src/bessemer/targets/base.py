@@ -62,12 +62,14 @@ def source_bound(graph: onnx_ir.Model, own: str) -> str:
 class Border:
     """A tensor of the artifact: its name there, the axis order (None: as in the original) and its dtype.
 
-    artifact_tensor = transpose(original_tensor, perm).astype(dtype)
+    artifact_tensor = transpose(original_tensor, perm).astype(dtype), or where the artifact takes integers for real
+    numbers, their integers in `encoding` (one scale).
     """
 
     name: str
     dtype: str
     perm: tuple[int, ...] | None = None
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)

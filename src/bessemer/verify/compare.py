@@ -17,7 +17,7 @@ from bessemer.verify.evidence import OutputCloseness
 
 
 def to_artifact(arrays: Mapping[str, Array], borders: Mapping[str, Border]) -> dict[str, Array]:
-    """Inputs as the artifact wants them (renamed, transposed, cast)."""
+    """Inputs as the artifact wants them (renamed, transposed, cast, quantized)."""
     fed: dict[str, Array] = {}
     for name, array in arrays.items():
         border = borders.get(name)
@@ -27,6 +27,9 @@ def to_artifact(arrays: Mapping[str, Array], borders: Mapping[str, Border]) -> d
             fed[border.name] = array  # sequences and optionals cross as they are
             continue
         moved = array if border.perm is None else array.transpose(border.perm)
+        if border.encoding is not None:
+            fed[border.name] = border.encoding.quantize(moved)
+            continue
         fed[border.name] = (
             moved
             if border.dtype in ("", "str", "sequence", "optional")
@@ -36,8 +39,9 @@ def to_artifact(arrays: Mapping[str, Array], borders: Mapping[str, Border]) -> d
 
 
 def from_artifact(array: Array, border: Border) -> Array:
-    """An artifact's tensor in the original's axis order; sequences and optionals as they are."""
-    return array if border.perm is None else array.transpose(inverse(border.perm))
+    """An artifact's tensor in the original's axis order and in real numbers; sequences and optionals as they are."""
+    real = array if border.encoding is None else border.encoding.dequantize(array)
+    return real if border.perm is None else real.transpose(inverse(border.perm))
 
 
 MANY = 16
