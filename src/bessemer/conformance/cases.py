@@ -66,7 +66,8 @@ def run_case(name: str, target: str) -> Outcome:
 
 
 def _judge(case: Any, target: str, folder: Path) -> Outcome:
-    from bessemer.pipeline import ConvertOptions, normalise, open_model
+    from bessemer.opening import normalise, open_model
+    from bessemer.request import ConvertOptions
     from bessemer.runners.onnx_reference import StandardRunner
     from bessemer.targets.registry import find, validate
 

@@ -13,6 +13,7 @@ from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.ir.types import Array
 from bessemer.quantize.assign import assign
+from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.observe import Sample, Statistics, observe
 from bessemer.quantize.plan import Group, Plan, data_inputs, make_plan
 from bessemer.quantize.ranges import METHODS, Range, RangeMethod, choose
@@ -110,9 +111,13 @@ class Quantized:
     values: int
     weights: int
     snr: float
+    float_macs: float | None = None
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    teacher: Model | None = None
+    """The float model that the trials were held against, node for node like the result."""
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
 
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
@@ -135,9 +140,13 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
     from threadpoolctl import threadpool_limits
 
+    from bessemer.quantize.spell import spell
+
     if not samples:
         raise UsageError("The calibration data holds no sample")
     number, why = choose_level(how, len(samples))
+    model = clone(model)
+    spell(model.graph, SCHEMES[how.precision].activations)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         bench = _Bench.of(model, how, LEVELS[number], samples)
         best = bench.best()
@@ -178,6 +187,7 @@ class _Bench:
         refined = [self._try(record.method, steps) for _, record in plain[:2]] if steps is not None else []
         chosen = max((*plain, *refined), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
+        chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
         return chosen
 
     def _layerwise(self) -> Layerwise | None:
@@ -201,7 +211,7 @@ class _Bench:
             walk_layers(made, self.model.graph, plan, spread(self.samples, count), steps)
         snr = self.judge(made)
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr))
-        return made, _record(plan, self.how, method, self.seen.samples, snr)
+        return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
 
 
 AUTO = ("minmax", "mse", "percentile")
@@ -211,10 +221,24 @@ CORRECTED = 64
 """Samples for bias correction."""
 
 
-def _record(plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
+def _record(graph: onnx_ir.Graph, plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
     floats = [(layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in plan.floats]
     values = sum(len(group.values) for group in plan.groups)
-    return Quantized(how.precision, method, 0, "", samples, values, len(plan.products), snr, floats=floats)
+    return Quantized(
+        how.precision, method, 0, "", samples, values, len(plan.products), snr, float_share(graph, plan), floats=floats
+    )
+
+
+def float_share(graph: onnx_ir.Graph, plan: Plan) -> float | None:
+    """Share of the multiply-accumulates that nodes do which stay float; None where sizes are unbound."""
+    from bessemer.passes.stats import node_macs
+
+    stays = {item.node for item in plan.floats}
+    macs = {node: node_macs(node) for node in graph}
+    if any(count is None for count in macs.values()):
+        return None
+    total = sum(count or 0 for count in macs.values())
+    return sum(macs[node] or 0 for node in stays) / total if total else None
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -13,7 +13,7 @@ from bessemer.ir.canonical import DOMAIN, FUSED_KEY
 from bessemer.ir.encoding import Encoding
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
-from bessemer.targets.base import HALVES, Border, Prepared, source_bound
+from bessemer.targets.base import HALVES, INTEGERS, Border, Prepared, source_bound
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -30,6 +30,7 @@ CLOSENESS = {
     "float16": HALVES["FLOAT16"],
     "mixed": HALVES["FLOAT16"],
     "bfloat16": HALVES["BFLOAT16"],
+    "int8": INTEGERS,
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
@@ -44,13 +45,15 @@ class GraphOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    precision: Literal["float32", "float16", "bfloat16", "mixed"] = Field(
-        "float32", description="mixed: float16, with sums, powers and normalisations in float32"
+    precision: Literal["float32", "float16", "bfloat16", "mixed", "int8"] = Field(
+        "float32",
+        description="mixed: float16, with sums, powers and normalisations in float32; int8: weights and activations, "
+        "from calibration data",
     )
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
     )
-    keep: tuple[str, ...] = Field((), description="globs of node or layer names that stay float32")
+    keep: tuple[str, ...] = Field((), description="globs of node, layer or operator names that stay float32")
     opset: int | None = Field(
         None,
         ge=7,
@@ -155,7 +158,7 @@ def _foreign_nodes(graph: onnx_ir.Model) -> list[Blocker]:
 def _narrow(graph: onnx_ir.Model, options: GraphOptions) -> list[str]:
     from bessemer.passes.narrow import NarrowFloats
 
-    if options.precision == "float32":
+    if options.precision in ("float32", "int8"):
         return []
     step = NarrowFloats(
         dtype="bfloat16" if options.precision == "bfloat16" else "float16",
@@ -255,7 +258,7 @@ def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
     from bessemer.passes.stats import operator_counts
 
     notes = list(lowered.notes)
-    if lowered.graph.metadata_props.get(KERNELS_KEY):
+    if lowered.graph.metadata_props.get(KERNELS_KEY) and options.precision == "float32":
         notes.append(
             "the source's integer operators became Q/DQ pairs, which ONNX Runtime joins into integer kernels"
         )

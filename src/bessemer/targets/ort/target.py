@@ -38,7 +38,7 @@ LIMIT = 600
 class OrtOptions(GraphOptions):
     """Options of the `ort` target."""
 
-    precision: Literal["float32", "float16"] = "float32"
+    precision: Literal["float32", "float16", "int8"] = "float32"
     level: Literal["basic", "extended", "layout", "all"] = Field(
         "extended",
         description="ONNX Runtime's optimisation level; layout and all fit the file to this machine's CPU",

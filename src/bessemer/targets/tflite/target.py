@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model
-from bessemer.targets.base import Artifact, Prepared, source_bound
+from bessemer.targets.base import HALVES, INTEGERS, Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from bessemer.runners.base import Runner
 
-CLOSENESS = {"float32": "close(1e-4, 1e-4)", "float16": "snr(50) or close(1e-2, 1e-2)"}
+CLOSENESS = {
+    "float32": "close(1e-4, 1e-4)",
+    "float16": HALVES["FLOAT16"],
+    "int8": INTEGERS,
+    "int16x8": "snr(20) or top1(0.95)",
+    "int8x4": INTEGERS,
+    "int8-dynamic": "snr(20) or top1(0.95)",
+}
 
 INTEGER = {"tflite": "steps(1) or snr(45)", "": "steps(2) or snr(15)"}
 """Bounds of integer models. LiteRT's own integers come back as they were (every real model measured: exact); what is
@@ -45,9 +52,10 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
+        notes = _weights_only(model, options) if options.precision == "int8-dynamic" else []
         closeness = source_bound(model.graph, CLOSENESS[options.precision])
         prepared = Prepared(Module(description=options.description), options.precision, closeness)
-        prepared.notes.extend(model.notes)
+        prepared.notes.extend([*model.notes, *notes])
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)
         ctx.half = has_half(graph) and options.weights == "stored"
@@ -59,7 +67,10 @@ class TFLiteTarget:
         if blockers:
             raise Declined("tflite", blockers)
         landmarks(ctx, graph, prepared)
-        if any(value_encoded(ctx, value) for node in graph for value in node.outputs):
+        if options.precision.startswith("int"):
+            prepared.closeness = CLOSENESS[options.precision]
+            prepared.notes.extend(_in_float(ctx))
+        elif any(value_encoded(ctx, value) for node in graph for value in node.outputs):
             prepared.closeness = INTEGER["tflite" if model.origin.format == "tflite" else ""]
         elif any(rerounded(node) for node in model.graph.graph.all_nodes()):
             prepared.closeness = REROUNDED
@@ -85,6 +96,24 @@ class TFLiteTarget:
         from bessemer.targets.tflite.run import runner
 
         return runner(artifact)
+
+
+def _weights_only(model: Model, options: TFLiteOptions) -> list[str]:
+    """Make the weights integers; what stays float, and why, as notes."""
+    from bessemer.quantize.hybrid import make_hybrid
+
+    done = make_hybrid(model, options.keep)
+    said = [f"{done.weights} weights are int8; their kernels quantize the activations while the model runs."]
+    return said + [f"'{layer}' stays float: {reason}." for layer, reason in done.floats]
+
+
+def _in_float(ctx: Any) -> list[str]:
+    """A note on operators between integers that compute in float."""
+    if not ctx.floated:
+        return []
+    names = ", ".join(f"{node.op_type} '{node.name or node.outputs[0].name}'" for node in ctx.floated[:5])
+    more = f" and {len(ctx.floated) - 5} more" if len(ctx.floated) > 5 else ""
+    return [f"LiteRT has no integer kernel for {names}{more}: computed in float between DEQUANTIZE and QUANTIZE."]
 
 
 def value_encoded(ctx: Any, value: ir.Value) -> bool:
