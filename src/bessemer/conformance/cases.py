@@ -99,8 +99,9 @@ def _judge(case: Any, target: str, folder: Path) -> Outcome:
 
 def _judge_executor(case: Any, target: str, folder: Path) -> Outcome:
     """The canonical graph executed in torch; operators that it lacks are spelled out by their function bodies."""
+    from bessemer.opening import normalise, open_model
     from bessemer.passes.decompose import inline_until
-    from bessemer.pipeline import ConvertOptions, normalise, open_model
+    from bessemer.request import ConvertOptions
     from bessemer.runners.torch.runner import TorchRunner, lacks
 
     path = folder / "case.onnx"

@@ -23,6 +23,7 @@ from bessemer.runners.graph import GraphRunner
 if TYPE_CHECKING:
     import onnx_ir
 
+    from bessemer.quantize.algorithms.finetune import FineTune
     from bessemer.quantize.algorithms.layerwise import Layerwise
 
 SIMILAR = 1.5
@@ -72,16 +73,18 @@ class Level:
     rounding: bool
     samples: int
     title: str
+    train: bool = False
 
 
 LEVELS = {
     -100: Level(False, False, False, 1, "nothing but ranges"),
     0: Level(True, False, False, 1, "equalization"),
     1: Level(True, True, False, 16, "equalization, bias correction"),
+    2: Level(True, False, False, 1024, "equalization, fine-tuning", train=True),
     3: Level(True, True, True, 256, "equalization, AdaRound on 256 samples, bias correction"),
     4: Level(True, True, True, 1024, "equalization, AdaRound on 1,024 samples, bias correction"),
 }
-"""Optimisation levels; 2 is fine-tuning, which trains."""
+"""Optimisation levels; 2 trains (extra `train`), takes long, and is only chosen where it is asked for."""
 
 FEW = 16
 """Below so many samples ranges are a guess: said in the report."""
@@ -123,8 +126,9 @@ class Quantized:
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
     """The level and the reason. Raises UsageError for one that asks for more samples than there are."""
     if how.level is None:
-        best = max(number for number, level in LEVELS.items() if level.samples <= samples)
-        above = [level.samples for number, level in LEVELS.items() if number > best]
+        open_to = {number: level for number, level in LEVELS.items() if not level.train}
+        best = max(number for number, level in open_to.items() if level.samples <= samples)
+        above = [level.samples for number, level in open_to.items() if number > best]
         more = f"; {min(above)} samples would allow more" if above else ""
         return best, f"the highest that {samples} samples allow{more}"
     need = LEVELS[how.level].samples
@@ -141,10 +145,13 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     from threadpoolctl import threadpool_limits
 
     from bessemer.quantize.spell import spell
+    from bessemer.runners.torch.runner import load_torch
 
     if not samples:
         raise UsageError("The calibration data holds no sample")
     number, why = choose_level(how, len(samples))
+    if LEVELS[number].train:
+        load_torch(f"Optimisation level {number}")
     model = clone(model)
     spell(model.graph, SCHEMES[how.precision].activations)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
@@ -183,22 +190,27 @@ class _Bench:
         """The best of all trials."""
         methods = AUTO if self.how.method == "auto" else (self.how.method,)
         plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
-        steps = self._layerwise()
-        refined = [self._try(record.method, steps) for _, record in plain[:2]] if steps is not None else []
+        steps = self._steps()
+        starts = plain[: 1 if self.level.train else 2]
+        refined = [self._try(record.method, steps) for _, record in starts] if steps is not None else []
         chosen = max((*plain, *refined), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
         chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
         return chosen
 
-    def _layerwise(self) -> Layerwise | None:
+    def _steps(self) -> Layerwise | FineTune | None:
         from bessemer.quantize.algorithms.adaround import AdaRound
+        from bessemer.quantize.algorithms.finetune import FineTune
         from bessemer.quantize.algorithms.layerwise import Layerwise
 
+        if self.level.train:
+            return FineTune(seed=self.how.seed)
         if not self.level.correct:
             return None
         return Layerwise(AdaRound(seed=self.how.seed) if self.level.rounding else None)
 
-    def _try(self, method: str, steps: Layerwise | None) -> tuple[Model, Quantized]:
+    def _try(self, method: str, steps: Layerwise | FineTune | None) -> tuple[Model, Quantized]:
+        from bessemer.quantize.algorithms.finetune import FineTune, finetune
         from bessemer.quantize.algorithms.layerwise import walk_layers
 
         made = clone(self.model)
@@ -206,7 +218,9 @@ class _Bench:
         plan = make_plan(graph, SCHEMES[self.how.precision], self.how.keep)
         plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
         assign(graph, plan, ranges)
-        if steps is not None:
+        if isinstance(steps, FineTune):
+            finetune(made, self.model.graph, plan, spread(self.samples, steps.samples), steps)
+        elif steps is not None:
             count = self.level.samples if steps.rounding is not None else CORRECTED
             walk_layers(made, self.model.graph, plan, spread(self.samples, count), steps)
         snr = self.judge(made)
