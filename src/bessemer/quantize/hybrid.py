@@ -16,7 +16,6 @@ import numpy as np
 from bessemer.ir.canonical import HYBRID_KEY
 from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight
 from bessemer.ir.model import Model, layer_of
-from bessemer.passes.qdq import quantize
 from bessemer.passes.rewrite import is_constant
 from bessemer.quantize.assign import held, weight_encoding
 from bessemer.quantize.plan import output_axis
@@ -61,7 +60,7 @@ def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
 def _quantize_weight(weight: onnx_ir.Value, axis: int) -> None:
     real = held(weight)
     encoding = weight_encoding(real, axis)
-    set_weight(weight, QuantizedWeight(quantize(real, encoding), encoding))
+    set_weight(weight, QuantizedWeight(encoding.quantize(real), encoding))
 
 
 def _why_shared(node: onnx_ir.Node, taken: dict[object, int]) -> str:
@@ -90,7 +89,7 @@ def _why_float(node: onnx_ir.Node, keep: Sequence[str]) -> str:
         return "its weight is computed"
     if x.dtype != onnx_ir.DataType.FLOAT or weight.dtype != onnx_ir.DataType.FLOAT:
         return "its data is not float32"
-    if int(np.prod([int(dim) for dim in weight.shape])) < LEAST:
+    if int(np.prod(weight.shape.numpy())) < LEAST:
         return f"its weight has fewer than {LEAST} elements"
     return _odd_form(node, len(weight.shape))
 
@@ -102,6 +101,6 @@ def _odd_form(node: onnx_ir.Node, rank: int) -> str:
     if node.op_type == "MatMul" and rank != 2:
         return "no hybrid kernel for a batch of weights"
     plain = attributes.get_float("alpha", 1.0) == 1 and attributes.get_float("beta", 1.0) == 1
-    if node.op_type == "Gemm" and (attributes.get_int("transA", 0) or not plain):
+    if node.op_type == "Gemm" and (attributes.get_int("transA", 0) == 1 or not plain):
         return "a Gemm with transA, alpha or beta has no hybrid kernel"
     return ""

@@ -52,10 +52,9 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
-        notes = _weights_only(model, options) if options.precision == "int8-dynamic" else []
         closeness = source_bound(model.graph, CLOSENESS[options.precision])
         prepared = Prepared(Module(description=options.description), options.precision, closeness)
-        prepared.notes.extend([*model.notes, *notes])
+        prepared.notes.extend(model.notes)
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)
         ctx.half = has_half(graph) and options.weights == "stored"
@@ -96,15 +95,6 @@ class TFLiteTarget:
         from bessemer.targets.tflite.run import runner
 
         return runner(artifact)
-
-
-def _weights_only(model: Model, options: TFLiteOptions) -> list[str]:
-    """Make the weights integers; what stays float, and why, as notes."""
-    from bessemer.quantize.hybrid import make_hybrid
-
-    done = make_hybrid(model, options.keep)
-    said = [f"{done.weights} weights are int8; their kernels quantize the activations while the model runs."]
-    return said + [f"'{layer}' stays float: {reason}." for layer, reason in done.floats]
 
 
 def _in_float(ctx: Any) -> list[str]:

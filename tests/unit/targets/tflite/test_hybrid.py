@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.quantize.nets import model_of
 
 from bessemer.ir.errors import Declined
 from bessemer.runners.graph import GraphRunner
 from bessemer.targets.tflite.options import TFLiteOptions
 from bessemer.targets.tflite.target import TARGET
-from tests.unit.quantize.nets import model_of
 
 NETS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
     "conv": ("y = Conv<pads=[1,1,1,1]>(x, w, b)", (1, 16, 8, 10), (32, 16, 3, 3)),
@@ -68,7 +68,7 @@ def test_what_stays_float_is_said(body: str, weight: tuple[int, ...], keep: tupl
     shape = "64,16,64,16" if "Add" in body else "1,16,8,10"
     text = f"net (float[{'1,16,1,16' if 'Add' in body else shape}] x) => (float[a,b,c,d] y) {{ {body} }}"
     if "Add" in body:
-        text = f"net (float[1,16,1,1] x) => (float[a,b,c,d] y) {{ a = Conv(x, w)\n y = Add(a, w) }}"
+        text = "net (float[1,16,1,1] x) => (float[a,b,c,d] y) { a = Conv(x, w)\n y = Add(a, w) }"
     model = model_of(text, {"w": rng.standard_normal(weight).astype(np.float32)})
     prepared = TARGET.prepare(model, TFLiteOptions(precision="int8-dynamic", keep=keep))
     assert any(reason in note for note in prepared.notes), prepared.notes
