@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, set_weight
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.ir.types import Array
-from bessemer.passes.rewrite import drop, hold_constant, is_constant, release
+from bessemer.passes.rewrite import drop, hold_constant, is_constant, make_constant, release
 from bessemer.quantize.assign import held, own
-from bessemer.quantize.encodings import integer_format
+from bessemer.quantize.encodings import float8_format, integer_format
 from bessemer.quantize.encodings.base import Format, Grain
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import output_axis
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.quantize.algorithms.channel_scales import Site
-    from bessemer.quantize.algorithms.gptq import Hessian
+    from bessemer.quantize.algorithms.gptq import Reach
 
 CALIBRATED = 128
 """Samples, spread over the data, that AWQ, GPTQ and SmoothQuant look at."""
@@ -131,6 +131,9 @@ def _choose(
     if options.precision == "int8-dynamic":
         _dynamic(model, layers, options, samples, record)
         return
+    if options.precision == "fp8":
+        _float8(model, layers, options, samples, record)
+        return
     if "awq" in options.algorithm:
         _scale_channels(model, layers, samples, record)
     if "gptq" in options.algorithm:
@@ -159,6 +162,54 @@ def _dynamic(
     for node in model.graph.graph:
         if len(node.inputs) > 1 and node.inputs[1] in weights:
             node.metadata_props[HYBRID_KEY] = "asymmetric"
+
+
+def _float8(
+    model: Model, layers: list[Layer], options: Asked, samples: Sequence[Sample], record: WeightsRecord
+) -> None:
+    """Weights with a scale per output channel, the products' inputs with one each, by the largest magnitude seen."""
+    from bessemer.quantize.observe import observe
+
+    record.algorithm = "amax"
+    weights = {layer.weight for layer in layers}
+    readers = [node for node in model.graph.graph if len(node.inputs) > 1 and node.inputs[1] in weights]
+    sources = {node.inputs[0]: None for node in readers if node.inputs[0] is not None}
+    seen = observe(model.graph, [value.name or "" for value in sources], samples)
+    form = float8_format(options.float8)
+    for value in sources:
+        span = seen.histograms[value.name or ""]
+        encoding = form.reaching(np.asarray(max(-span.lowest, span.highest), np.float32))
+        if all(use.node in readers and use.idx == 0 for use in value.uses()) and not value.is_graph_output():
+            set_encoding(value, encoding)
+        else:
+            quantize_for(model.graph.graph, value, encoding, readers)
+    nearest(layers, record)
+    record.notes.append(
+        "ONNX Runtime runs float8 without its extended optimisations only (session.disable_quant_qdq=1, or level basic)"
+    )
+
+
+def quantize_for(
+    graph: onnx_ir.Graph, value: onnx_ir.Value, encoding: Encoding, readers: Sequence[onnx_ir.Node]
+) -> None:
+    """A Q/DQ pair for some readers of `value`; the others see it as it is."""
+    import onnx_ir
+
+    scale = make_constant(graph, encoding.scale, f"{value.name}_scale")
+    zero = make_constant(graph, encoding.zero_point, f"{value.name}_zero_point")
+    narrow = onnx_ir.node("QuantizeLinear", [value, scale, zero], name=f"{value.name}_quantize")
+    wide = onnx_ir.node("DequantizeLinear", [narrow.outputs[0], scale, zero], name=f"{value.name}_dequantize")
+    for node, tail, kind in ((narrow, "quantized", encoding.dtype), (wide, "dequantized", "FLOAT")):
+        node.outputs[0].name = f"{value.name}_{tail}"
+        node.outputs[0].type, node.outputs[0].shape = onnx_ir.TensorType(onnx_ir.DataType[kind]), value.shape
+    for use in list(value.uses()):
+        if use.node in readers and use.idx == 0:
+            use.node.replace_input_with(0, wide.outputs[0])
+    maker = value.producer()
+    if maker is None:
+        graph.insert_before(next(iter(graph)), [narrow, wide])
+    else:
+        graph.insert_after(maker, [narrow, wide])
 
 
 def _scale_channels(model: Model, layers: list[Layer], samples: Sequence[Sample], record: WeightsRecord) -> None:
@@ -193,29 +244,30 @@ def _sites(layers: Sequence[Layer]) -> list[Site]:
 def _by_error(model: Model, layers: list[Layer], samples: Sequence[Sample], record: WeightsRecord) -> None:
     """GPTQ in graph order: each layer sees the inputs that the rounded ones before it make."""
     from bessemer.quantize.algorithms.channel_scales import input_axis
-    from bessemer.quantize.algorithms.gptq import Gptq, Hessian, gptq
+    from bessemer.quantize.algorithms.gptq import gptq
     from bessemer.quantize.stepwise import Walk
 
     by_node = {layer.node: layer for layer in layers if layer.node.op_type != "Conv"}
     nearest([layer for layer in layers if layer.node not in by_node], record)
-    last: tuple[onnx_ir.Value | None, Hessian] = (None, Hessian(0))
+    source: onnx_ir.Value | None = None
+    reach: Reach | None = None
     for stop in Walk(model.graph, list(by_node), spread(samples, CALIBRATED)):
-        layer, source = by_node[stop.node], stop.node.inputs[0]
-        if source is not last[0]:
-            last = source, _hessian(stop.inputs())
+        layer = by_node[stop.node]
+        if reach is None or stop.node.inputs[0] is not source:
+            source, reach = stop.node.inputs[0], _reach(stop.inputs())
         real, turned = held(layer.weight), bool(input_axis(stop.node))
         rows = real if turned else real.T
-        weight = gptq(rows, last[1].matrix, layer.form, layer.grain.block, Gptq())
+        weight = gptq(rows, reach, layer.form, layer.grain.block)
         store(layer, real, weight if turned else weight.transposed((1, 0)), record)
 
 
-def _hessian(inputs: Sequence[Array]) -> Hessian:
-    from bessemer.quantize.algorithms.gptq import Hessian
+def _reach(inputs: Sequence[Array]) -> Reach:
+    from bessemer.quantize.algorithms.gptq import Gptq, Hessian, Reach
 
     found = Hessian(inputs[0].shape[-1])
     for array in inputs:
         found.add(array)
-    return found
+    return Reach.of(found.matrix, Gptq())
 
 
 def _check_data(options: Asked, samples: Sequence[Sample] | None) -> None:
@@ -306,6 +358,8 @@ def _form(node: onnx_ir.Node, options: Asked) -> tuple[Format, Grain]:
     outputs = output_axis(node)
     if options.precision == "int8-dynamic":
         return integer_format("INT8", symmetric=True), Grain(outputs)
+    if options.precision == "fp8":
+        return float8_format(options.float8), Grain(outputs)
     per_output = node.op_type == "Conv" or not options.block
     grain = Grain(outputs) if per_output else Grain(1 - outputs, options.block)
     bits = "INT4" if options.precision == "int4" else "INT8"

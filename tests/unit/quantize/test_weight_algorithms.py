@@ -10,7 +10,7 @@ import pytest
 from bessemer.ir.encoding import weight_of
 from bessemer.ir.model import Model
 from bessemer.quantize.algorithms.channel_scales import fold, sites
-from bessemer.quantize.algorithms.gptq import Gptq, Hessian, gptq
+from bessemer.quantize.algorithms.gptq import Gptq, Hessian, Reach, gptq, inverse_upper
 from bessemer.quantize.algorithms.smoothquant import factors_of, smooth
 from bessemer.quantize.encodings import integer_format
 from bessemer.quantize.encodings.base import Grain
@@ -43,7 +43,7 @@ def result(model: Model, sample: dict) -> np.ndarray:
 def test_gptq_of_an_identity_hessian_is_rounding_to_nearest(block: int, symmetric: bool, order: bool) -> None:
     rows = np.random.default_rng(0).standard_normal((24, 200)).astype(np.float32)
     form = integer_format("INT4" if symmetric else "UINT4", symmetric=symmetric)
-    mine = gptq(rows, np.eye(200), form, block, Gptq(act_order=order))
+    mine = gptq(rows, Reach.of(np.eye(200), Gptq(act_order=order)), form, block)
     want = encode(rows, form, Grain(1, block) if block else Grain(0))
     np.testing.assert_array_equal(mine.integers, want.integers)
     np.testing.assert_allclose(mine.encoding.scale, want.encoding.scale, rtol=1e-6)
@@ -57,7 +57,7 @@ def test_gptq_comes_near_the_best_integers_of_a_small_problem(seed: int) -> None
     hessian = Hessian(8)
     hessian.add(x)
     form = integer_format("INT4", symmetric=True)
-    made = gptq(rows, hessian.matrix, form, 0, Gptq())
+    made = gptq(rows, Reach.of(hessian.matrix, Gptq()), form, 0)
     nearest = encode(rows, form, Grain(0))
     scale = float(nearest.encoding.scale[0])
 
@@ -70,6 +70,17 @@ def test_gptq_comes_near_the_best_integers_of_a_small_problem(seed: int) -> None
     assert error(made.integers) < 3 * best or error(made.integers) < 0.5 * error(nearest.integers)
 
 
+def test_the_factor_is_that_of_the_inverse() -> None:
+    x = np.random.default_rng(0).standard_normal((400, 150))
+    hessian = Hessian(150)
+    hessian.add(x)
+    reach = Reach.of(hessian.matrix, Gptq(damping=0.01))
+    damped = hessian.matrix + 0.01 * np.diag(hessian.matrix).mean() * np.eye(150)
+    np.testing.assert_allclose(reach.factor, np.linalg.cholesky(np.linalg.inv(damped)).T, atol=1e-9)
+    upper = np.triu(x[:150]) + 20 * np.eye(150)
+    np.testing.assert_allclose(inverse_upper(upper) @ upper, np.eye(150), atol=1e-9)
+
+
 def test_act_order_keeps_each_column_in_its_place() -> None:
     rng = np.random.default_rng(1)
     x = rng.standard_normal((500, 96)) * np.exp(rng.uniform(-2, 2, 96))
@@ -78,7 +89,7 @@ def test_act_order_keeps_each_column_in_its_place() -> None:
     hessian.add(x)
     form = integer_format("UINT4", symmetric=False)
     for order in (False, True):
-        made = gptq(rows, hessian.matrix, form, 32, Gptq(act_order=order))
+        made = gptq(rows, Reach.of(hessian.matrix, Gptq(act_order=order)), form, 32)
         gap = made.encoding.dequantize(made.integers) - rows
         plain = encode(rows, form, Grain(1, 32))
         nearest = plain.encoding.dequantize(plain.integers) - rows
@@ -91,7 +102,7 @@ def test_inputs_that_are_never_there_do_no_harm() -> None:
     hessian = Hessian(40)
     hessian.add(x)
     rows = np.random.default_rng(1).standard_normal((8, 40)).astype(np.float32)
-    made = gptq(rows, hessian.matrix, integer_format("INT4", symmetric=True), 16, Gptq())
+    made = gptq(rows, Reach.of(hessian.matrix, Gptq()), integer_format("INT4", symmetric=True), 16)
     assert np.all(np.isfinite(made.encoding.scale)) and not made.integers[:, [3, 17]].any()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.errors import UsageError
@@ -201,3 +202,30 @@ def test_smoothing_raises_what_dynamic_int8_keeps_of_outliers() -> None:
         better, record = quantize_weights(model, asked, tokens(32))
         assert judge(better) > judge(plain) + 3
         assert "SmoothQuant (0.5) scaled 3 inputs" in record.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["e4m3fn", "e5m2"])
+def test_float8_runs_as_its_encodings_say(kind: str, tmp_path: Path) -> None:
+    """The reference evaluator of ONNX and ONNX Runtime, both without our code."""
+    made, record, path, prepared = artifact(
+        dense(), "onnx", {"precision": "fp8", "float8": kind}, tmp_path, samples=data(8, seed=5)
+    )
+    feed = data(1)[0]
+    got = run(path, feed)
+    np.testing.assert_allclose(got, ReferenceEvaluator(str(path)).run(None, feed)[0], rtol=1e-4, atol=1e-3)
+    emulation = next(iter(GraphRunner(emulated(made.graph), optimize=False).run(feed).values()))
+    np.testing.assert_allclose(got, emulation, rtol=1e-4, atol=1e-3)
+    float_ = next(iter(GraphRunner(dense().graph).run(feed).values()))
+    assert 10 * np.log10(np.sum(float_**2) / np.sum((got - float_) ** 2)) > (25 if kind == "e4m3fn" else 19)
+    assert prepared.operators["QuantizeLinear"] == 3 and prepared.operators["DequantizeLinear"] == 6
+    types = {item.data_type for item in onnx.load(path).graph.initializer}
+    assert getattr(onnx.TensorProto, f"FLOAT8{kind.upper()}") in types and len(record.layers) == 3
+
+
+def test_float8_leaves_the_residual_stream_alone() -> None:
+    model = transformer()
+    made, _ = quantize_weights(model, validate("onnx", find("onnx").load(), {"precision": "fp8"}), tokens(4))
+    adds = [node for node in made.graph.graph if node.op_type == "Add"]
+    assert adds and all(encoding_of(value) is None for node in adds for value in node.inputs)
+    makers = [value.producer() for node in adds for value in node.inputs]
+    assert not any(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)

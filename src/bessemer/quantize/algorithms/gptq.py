@@ -46,23 +46,34 @@ class Hessian:
         return np.asarray(2 * self.sum / max(self.count, 1))
 
 
-def gptq(rows: Array, hessian: Array, form: Format, block: int, how: Gptq) -> QuantizedWeight:
+@dataclass(frozen=True)
+class Reach:
+    """How the error of a column reaches the others. order: columns as they are rounded; factor: U with U^T U = H^-1 in
+    that order; dead: columns (in that order) that no input reaches.
+    """
+
+    order: Array
+    factor: Array
+    dead: Array
+
+    @classmethod
+    def of(cls, hessian: Array, how: Gptq) -> Reach:
+        """From H, damped."""
+        order = np.argsort(-np.diag(hessian), kind="stable") if how.act_order else np.arange(len(hessian))
+        factor, dead = _inverse_factor(hessian[np.ix_(order, order)] if how.act_order else hessian, how.damping)
+        return cls(order, factor, dead)
+
+
+def gptq(rows: Array, reach: Reach, form: Format, block: int) -> QuantizedWeight:
     """Codes of `rows` (outputs, inputs), a scale for `block` inputs in a row (0: for each output)."""
-    work = np.array(rows, np.float64)
-    factor, dead = _inverse_factor(hessian, how.damping)
-    work[:, dead] = 0
-    columns = work.shape[1]
+    columns = rows.shape[1]
     grain = Grain(1, block) if block else Grain(0)
     fixed = form.fit(rows, grain)
-    order = np.argsort(-np.diag(hessian), kind="stable") if how.act_order else np.arange(columns)
-    if how.act_order:
-        factor, _ = _inverse_factor(hessian[np.ix_(order, order)], how.damping)
-        work = work[:, order]
-    state = _State(work, factor, form, fixed, block, order)
+    state = _State(np.array(rows[:, reach.order], np.float64), reach, form, fixed, block)
     for start in range(0, columns, BATCH):
         state.batch(start, min(start + BATCH, columns))
     codes = np.empty(rows.shape, state.codes.dtype)
-    codes[:, order] = state.codes
+    codes[:, reach.order] = state.codes
     return QuantizedWeight(codes, Encoding(form.dtype, state.scale, state.zero, grain.axis, block))
 
 
@@ -73,19 +84,33 @@ def _inverse_factor(hessian: Array, damping: float) -> tuple[Array, Array]:
     dead = diagonal <= 0
     diagonal[dead] = 1
     diagonal += damping * diagonal.mean()
-    inverse = np.linalg.inv(matrix)
-    return np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T), dead
+    flipped = np.linalg.cholesky(matrix[::-1, ::-1])
+    return inverse_upper(flipped[::-1, ::-1]), dead  # H = R R^T with R upper, so (R^-1)^T R^-1 = H^-1
+
+
+def inverse_upper(matrix: Array) -> Array:
+    """Inverse of an upper triangular matrix, by halves: most of the work is products."""
+    size = matrix.shape[0]
+    if size <= 64:
+        return np.triu(np.linalg.inv(matrix))
+    half = size // 2
+    found = np.zeros_like(matrix, order="C")
+    found[:half, :half] = inverse_upper(matrix[:half, :half])
+    found[half:, half:] = inverse_upper(matrix[half:, half:])
+    found[:half, half:] = -found[:half, :half] @ (matrix[:half, half:] @ found[half:, half:])
+    return found
 
 
 class _State:
     """The weight as it changes, (outputs, inputs in the order of rounding)."""
 
     def __init__(
-        self, work: Array, factor: Array, form: Format, fixed: Encoding, block: int, order: Array
+        self, work: Array, reach: Reach, form: Format, fixed: Encoding, block: int
     ) -> None:
-        self.work, self.factor, self.form, self.block, self.order = work, factor, form, block, order
+        self.work, self.factor, self.form, self.block, self.order = work, reach.factor, form, block, reach.order
         self.scale, self.zero = fixed.scale.copy(), fixed.zero_point.copy()
-        self.in_order = bool(np.all(order == np.arange(order.size)))
+        self.in_order = bool(np.all(self.order == np.arange(self.order.size)))
+        self.work[:, reach.dead] = 0
         self.codes = np.zeros(work.shape, fixed.zero_point.dtype)
 
     def batch(self, start: int, stop: int) -> None:

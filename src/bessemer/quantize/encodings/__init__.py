@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bessemer.quantize.encodings.base import Format, Integer
+    from bessemer.quantize.encodings.base import Float8, Format, Integer
 
 FORMATS = {
     "int8": "integers -127 to 127 and a scale",
@@ -49,3 +49,13 @@ def integer_format(dtype: str, *, symmetric: bool) -> Integer:
     if not isinstance(found, Integer):
         raise ValueError(f"{dtype} is no integer format")
     return replace(found, symmetric=symmetric)
+
+
+def float8_format(kind: str) -> Float8:
+    """'e4m3fn' or 'e5m2'."""
+    from bessemer.quantize.encodings.base import Float8
+
+    found = number_format(f"float8_{kind}")
+    if not isinstance(found, Float8):
+        raise ValueError(f"{kind} is no float of eight bits")
+    return found
