@@ -39,6 +39,8 @@ class Integers:
 
     def of(self, validated: Any) -> Source:
         """The model for a target with these options. Raises UsageError where it cannot be quantized."""
+        if getattr(validated, "precision", "") == "int8-dynamic":
+            return Source(self._hybrid(tuple(validated.keep)))
         if not self.wants(validated):
             return Source(self.model)
         key = (validated.precision, tuple(validated.keep))
@@ -46,6 +48,15 @@ class Integers:
             self.watch.stage("quantize")
             self._made[key] = self._quantize(*key)
         return self._made[key]
+
+    def _hybrid(self, keep: tuple[str, ...]) -> Model:
+        """A copy with integer weights beside float activations: needs no data."""
+        from bessemer.quantize.hybrid import make_hybrid
+        from bessemer.quantize.stage import clone
+
+        made = clone(self.model)
+        made.notes.extend(make_hybrid(made, keep).notes)
+        return made
 
     def _quantize(self, precision: str, keep: tuple[str, ...]) -> Source:
         from bessemer.passes.qdq import KERNELS_KEY

@@ -6,15 +6,15 @@ each row (or image) by what they hold. A node says so by `ir.canonical.HYBRID_KE
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bessemer.ir.canonical import HYBRID_KEY
 from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight
+from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.passes.qdq import quantize
 from bessemer.passes.rewrite import is_constant
@@ -35,11 +35,17 @@ class Hybrid:
     weights: int = 0
     floats: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def notes(self) -> list[str]:
+        """For the report."""
+        said = [f"{self.weights} weights are int8; their kernels quantize the activations while the model runs."]
+        return said + [f"'{layer}' stays float: {reason}." for layer, reason in self.floats]
+
 
 def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
     """Quantize the weights of convolutions and dense layers in place.
 
-    keep: globs of node, layer or operator names that stay float.
+    keep: globs of node, layer or operator names that stay float. Raises UsageError where nothing can be quantized.
     """
     done, taken = Hybrid(), dict[object, int]()
     for node in model.graph.graph:
@@ -55,6 +61,11 @@ def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
             taken[weight] = output_axis(node)
             done.weights += 1
         node.metadata_props[HYBRID_KEY] = "asymmetric"
+    if not done.weights:
+        raise UsageError(
+            "There is nothing to quantize: no convolution or dense layer has a large constant weight",
+            why="; ".join(f"'{layer}': {reason}" for layer, reason in done.floats[:3]),
+        )
     return done
 
 
@@ -90,7 +101,7 @@ def _why_float(node: onnx_ir.Node, keep: Sequence[str]) -> str:
         return "its weight is computed"
     if x.dtype != onnx_ir.DataType.FLOAT or weight.dtype != onnx_ir.DataType.FLOAT:
         return "its data is not float32"
-    if int(np.prod([int(dim) for dim in weight.shape])) < LEAST:
+    if math.prod(weight.shape.numpy()) < LEAST:
         return f"its weight has fewer than {LEAST} elements"
     return _odd_form(node, len(weight.shape))
 
@@ -102,6 +113,6 @@ def _odd_form(node: onnx_ir.Node, rank: int) -> str:
     if node.op_type == "MatMul" and rank != 2:
         return "no hybrid kernel for a batch of weights"
     plain = attributes.get_float("alpha", 1.0) == 1 and attributes.get_float("beta", 1.0) == 1
-    if node.op_type == "Gemm" and (attributes.get_int("transA", 0) or not plain):
+    if node.op_type == "Gemm" and (attributes.get_int("transA", 0) == 1 or not plain):
         return "a Gemm with transA, alpha or beta has no hybrid kernel"
     return ""

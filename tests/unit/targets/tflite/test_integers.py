@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from tests.unit.quantize.nets import conv_net, images
 
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.errors import Declined
@@ -27,7 +28,6 @@ from bessemer.targets.base import Prepared
 from bessemer.targets.tflite.options import TFLiteOptions
 from bessemer.targets.tflite.target import TARGET
 from bessemer.verify.compare import from_artifact, to_artifact
-from tests.unit.quantize.nets import conv_net, images
 
 IMAGE = (1, 6, 8, 10)
 ROWS = ("MatMul", (10, 4))
