@@ -43,6 +43,10 @@ class Integers:
         """Whether a target's options ask for integers (or float8)."""
         return getattr(validated, "precision", "") in (*SCHEMES, *WEIGHTS)
 
+    def needs_no_data(self, validated: Any) -> bool:
+        """Whether only weights become integers: a target can then be asked about the real thing without data."""
+        return getattr(validated, "precision", "") in WEIGHTS
+
     def of(self, validated: Any) -> Source:
         """The model for a target with these options. Raises UsageError where it cannot be quantized."""
         if not self.wants(validated):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.targets.base import HALVES, INTEGERS, Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
@@ -52,6 +52,8 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
+        if options.precision == "int8-dynamic":
+            _need_hybrid(model)
         closeness = source_bound(model.graph, CLOSENESS[options.precision])
         prepared = Prepared(Module(description=options.description), options.precision, closeness)
         prepared.notes.extend(model.notes)
@@ -95,6 +97,14 @@ class TFLiteTarget:
         from bessemer.targets.tflite.run import runner
 
         return runner(artifact)
+
+
+def _need_hybrid(model: Model) -> None:
+    """Raise UsageError for a model whose weights nobody made integers."""
+    from bessemer.ir.canonical import HYBRID_KEY
+
+    if not any(HYBRID_KEY in node.metadata_props for node in model.graph.graph.all_nodes()):
+        raise UsageError("int8-dynamic asks for integer weights, and the model has none", fix="Quantize them first")
 
 
 def _in_float(ctx: Any) -> list[str]:
