@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
-from bessemer.quantize.scheme import SCHEMES
+from bessemer.quantize.scheme import SCHEMES, WEIGHTS
 from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """What a target lowers: the float model, or a quantized copy with what was done."""
+    """What a target lowers: the float model, or a quantized copy with what was done.
+
+    emulates: whether the encodings by themselves say what the artifact computes (not where activations are quantized
+    as the model runs).
+    """
 
     model: Model
-    quantized: Quantized | None = None
+    record: ev.Quantization | None = None
+    notes: tuple[str, ...] = ()
+    emulates: bool = False
 
 
 class Integers:
@@ -30,35 +36,68 @@ class Integers:
 
     def __init__(self, model: Model, options: ConvertOptions, watch: Progress) -> None:
         self.model, self.options, self.watch = model, options, watch
-        self._made: dict[tuple[str, tuple[str, ...]], Source] = {}
+        self._static: dict[tuple[str, tuple[str, ...]], Source] = {}
         self._samples: Samples | None = None
 
     def wants(self, validated: Any) -> bool:
-        """Whether a target's options ask for integers."""
-        return getattr(validated, "precision", "") in SCHEMES
+        """Whether a target's options ask for integers (or float8)."""
+        return getattr(validated, "precision", "") in (*SCHEMES, *WEIGHTS)
+
+    def needs_no_data(self, validated: Any) -> bool:
+        """Whether only weights become integers: a target can then be asked about the real thing without data."""
+        return getattr(validated, "precision", "") in WEIGHTS
 
     def of(self, validated: Any) -> Source:
         """The model for a target with these options. Raises UsageError where it cannot be quantized."""
         if not self.wants(validated):
             return Source(self.model)
+        _refuse_quantized(self.model)
+        if validated.precision in WEIGHTS:
+            return self._weights(validated) if hasattr(validated, "algorithm") else self._hybrid(validated)
         key = (validated.precision, tuple(validated.keep))
-        if key not in self._made:
-            self.watch.stage("quantize")
-            self._made[key] = self._quantize(*key)
-        return self._made[key]
+        if key not in self._static:
+            self._static[key] = self._calibrated(*key)
+        return self._static[key]
 
-    def _quantize(self, precision: str, keep: tuple[str, ...]) -> Source:
+    def _calibrated(self, precision: str, keep: tuple[str, ...]) -> Source:
+        """Weights and activations, once per scheme and set of exceptions."""
         from bessemer.passes.qdq import KERNELS_KEY
         from bessemer.quantize.stage import Quantize, quantize
 
-        _refuse_quantized(self.model)
         asked = self.options.calibration
         how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
         samples = self.samples
+        self.watch.stage("quantize")
         made, done = quantize(self.model, how, samples)
         made.graph.metadata_props[KERNELS_KEY] = "integer"
-        done.notes += samples.notes
-        return Source(made, done)
+        return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
+
+    def _weights(self, validated: Any) -> Source:
+        """Weights in blocks, dynamic int8, float8: what an ONNX graph can say."""
+        from bessemer.quantize.weights import quantize_weights
+
+        given = self.options.calibration.path or self.options.data
+        samples = self.samples if given is not None else None
+        self.watch.stage("quantize")
+        made, done = quantize_weights(self.model, validated, samples)
+        record = ev.Quantization(
+            method=done.algorithm,
+            samples=len(samples or ()),
+            weights=len(done.layers),
+            floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
+        )
+        return Source(made, record, tuple(done.notes), emulates=validated.precision != "int8-dynamic")
+
+    def _hybrid(self, validated: Any) -> Source:
+        """Integer weights whose kernels quantize activations as they run: TFLite's dynamic range."""
+        from bessemer.quantize.hybrid import make_hybrid
+        from bessemer.quantize.stage import clone
+
+        self.watch.stage("quantize")
+        made = clone(self.model)
+        done = make_hybrid(made, validated.keep)
+        floats = [ev.FloatNode(node=node, reason=reason) for node, reason in done.floats]
+        return Source(made, ev.Quantization(method="rtn", weights=done.weights, floats=floats))
 
     def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
         """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""

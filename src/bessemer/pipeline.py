@@ -104,6 +104,7 @@ def spare_runner(target: str) -> IsolatedRunner:
 def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
     """What each target would say: lowered with real shapes and types, nothing written or run."""
     from bessemer.assemble import declined_row, prepared_row
+    from bessemer.integers import Integers
 
     requests = [(request, *_resolve(request)) for request in targets]
     try:
@@ -111,10 +112,12 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     except Declined as refusal:
         return [declined_row(request, validated, refusal) for request, _, validated in requests]
     optimized = normalise(raw, options)
+    integers = Integers(optimized.model, options, Silent())
     rows: list[TargetEvidence] = []
     for request, target, validated in requests:
+        model = integers.of(validated).model if integers.needs_no_data(validated) else optimized.model
         try:
-            rows.append(prepared_row(request, validated, _prepare(optimized.model, target, validated)))
+            rows.append(prepared_row(request, validated, _prepare(model, target, validated)))
         except Declined as refusal:
             rows.append(declined_row(request, validated, refusal))
     return rows

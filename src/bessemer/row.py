@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record
 from bessemer.assemble import border_records, prepared_row, shown_options
-from bessemer.integers import Source, quantization_record
+from bessemer.integers import Source
 from bessemer.ir.errors import BessemerError, Blocker, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.report.words import first_name
@@ -95,7 +95,7 @@ class Row:
 
     def _measure(self, reference: Reference, runner: IsolatedRunner, prepared: Prepared) -> None:
         """Both baselines of a quantized model."""
-        if self.source is None or self.source.quantized is None:
+        if self.source is None or not self.source.emulates:
             return
         from bessemer.quantize.stage import emulated
         from bessemer.runners.graph import GraphRunner
@@ -109,10 +109,8 @@ class Row:
         return "" if self.baselines is None else self.baselines.excess
 
     def _quantization(self) -> ev.Quantization | None:
-        if self.source is None or self.source.quantized is None:
-            return None
-        record = quantization_record(self.source.quantized)
-        if self.baselines is None:
+        record = self.source.record if self.source is not None else None
+        if record is None or self.baselines is None:
             return record
         found = {"emulation": self.baselines.emulation, "artifact": self.baselines.artifact}
         return record.model_copy(update={**found, "runtime": self.baselines.runtime})
@@ -201,7 +199,7 @@ class Row:
             borders=border_records(prepared),
             notes=[
                 *prepared.notes,
-                *(self.source.quantized.notes if self.source and self.source.quantized else ()),
+                *(self.source.notes if self.source else ()),
                 *reference.notes,
                 *(f"The original refuses this input set: {title}" for title in reference.refused),
             ],

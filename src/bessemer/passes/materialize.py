@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, weight_of
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_encoding, weight_of
 from bessemer.ir.errors import Blocker
 from bessemer.ir.model import layer_of
+from bessemer.ir.numbers import BITS, FLOAT8, holder
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
-from bessemer.passes.qdq import BITS, constant, holder, is_standard, node_encoding, quantize
+from bessemer.passes.qdq import constant, is_standard, node_encoding
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -67,10 +68,12 @@ def needed_opset(model: onnx_ir.Model) -> int:
 
 def opset_needed(encoding: Encoding) -> int:
     """The first opset whose DequantizeLinear takes `encoding`."""
-    if BITS[encoding.dtype] == 2:
+    if encoding.dtype in ("INT2", "UINT2"):
         return 25
-    if encoding.block_size or BITS[encoding.dtype] in (4, 16):
+    if encoding.block_size or BITS.get(encoding.dtype) in (4, 16):
         return 21
+    if encoding.dtype in FLOAT8:
+        return 19
     return 10 if encoding.per_tensor else 13
 
 

@@ -8,6 +8,8 @@
     plan.py        which values get encodings, and which of them must share one
     assign.py      ranges -> encodings on values, weights and biases
     stepwise.py    run a graph piece by piece over many samples (what layer-wise algorithms stand on)
+    encodings/     number formats: how to choose scales, encode, decode
     algorithms/    what moves scale between layers or chooses integers better than rounding
+    weights.py     schemes that ask little of the data: weights alone, dynamic int8, float8
     stage.py       the whole stage on one screen
 """

@@ -16,7 +16,7 @@ import numpy as np
 
 from bessemer.ir.encoding import Encoding, encoding_of, set_encoding, set_weight, weight_of
 from bessemer.ir.model import Model, layer_of
-from bessemer.passes.qdq import integer_range
+from bessemer.ir.numbers import integer_range
 from bessemer.passes.rewrite import constant, make_constant, owner
 from bessemer.passes.stats import node_macs
 from bessemer.quantize.algorithms.bias_correction import channel_axis

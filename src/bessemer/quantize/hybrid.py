@@ -6,17 +6,16 @@ each row (or image) by what they hold. A node says so by `ir.canonical.HYBRID_KE
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bessemer.ir.canonical import HYBRID_KEY
 from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight
+from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
-from bessemer.passes.qdq import quantize
 from bessemer.passes.rewrite import is_constant
 from bessemer.quantize.assign import held, weight_encoding
 from bessemer.quantize.plan import output_axis
@@ -35,11 +34,17 @@ class Hybrid:
     weights: int = 0
     floats: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def notes(self) -> list[str]:
+        """For the report."""
+        said = [f"{self.weights} weights are int8; their kernels quantize the activations while the model runs."]
+        return said + [f"'{layer}' stays float: {reason}." for layer, reason in self.floats]
+
 
 def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
     """Quantize the weights of convolutions and dense layers in place.
 
-    keep: globs of node, layer or operator names that stay float.
+    keep: globs of node, layer or operator names that stay float. Raises UsageError where nothing can be quantized.
     """
     done, taken = Hybrid(), dict[object, int]()
     for node in model.graph.graph:
@@ -55,13 +60,18 @@ def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
             taken[weight] = output_axis(node)
             done.weights += 1
         node.metadata_props[HYBRID_KEY] = "asymmetric"
+    if not done.weights:
+        raise UsageError(
+            "There is nothing to quantize: no convolution or dense layer has a large constant weight",
+            why="; ".join(f"'{layer}': {reason}" for layer, reason in done.floats[:3]),
+        )
     return done
 
 
 def _quantize_weight(weight: onnx_ir.Value, axis: int) -> None:
     real = held(weight)
     encoding = weight_encoding(real, axis)
-    set_weight(weight, QuantizedWeight(quantize(real, encoding), encoding))
+    set_weight(weight, QuantizedWeight(encoding.quantize(real), encoding))
 
 
 def _why_shared(node: onnx_ir.Node, taken: dict[object, int]) -> str:
@@ -90,7 +100,7 @@ def _why_float(node: onnx_ir.Node, keep: Sequence[str]) -> str:
         return "its weight is computed"
     if x.dtype != onnx_ir.DataType.FLOAT or weight.dtype != onnx_ir.DataType.FLOAT:
         return "its data is not float32"
-    if int(np.prod([int(dim) for dim in weight.shape])) < LEAST:
+    if math.prod(weight.shape.numpy()) < LEAST:
         return f"its weight has fewer than {LEAST} elements"
     return _odd_form(node, len(weight.shape))
 
@@ -102,6 +112,6 @@ def _odd_form(node: onnx_ir.Node, rank: int) -> str:
     if node.op_type == "MatMul" and rank != 2:
         return "no hybrid kernel for a batch of weights"
     plain = attributes.get_float("alpha", 1.0) == 1 and attributes.get_float("beta", 1.0) == 1
-    if node.op_type == "Gemm" and (attributes.get_int("transA", 0) or not plain):
+    if node.op_type == "Gemm" and (attributes.get_int("transA", 0) == 1 or not plain):
         return "a Gemm with transA, alpha or beta has no hybrid kernel"
     return ""

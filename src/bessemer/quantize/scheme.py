@@ -35,6 +35,10 @@ SCHEMES = {
 }
 """Static schemes: weights and activations in integers, chosen from calibration data."""
 
+WEIGHTS = ("int4", "int8-weights", "int8-dynamic", "fp8")
+"""Schemes of `quantize.weights`: integers (or small floats) for weights; activations float, quantized as the model runs,
+or small floats too."""
+
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """They accumulate in int32; their weights may have a scale for each output channel."""
 

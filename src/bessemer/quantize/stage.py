@@ -296,11 +296,14 @@ def energy(array: Array) -> float:
 
 
 def emulated(graph: onnx_ir.Model) -> onnx_ir.Model:
-    """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic."""
+    """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic; activations that are quantized while the
+    model runs, as ONNX's integer operators."""
     from bessemer.ir.canonical import OPSET
+    from bessemer.passes.dynamic import DynamicInt8
     from bessemer.passes.materialize import MaterializeQdq
 
     copy = graph.clone()
+    DynamicInt8().run(copy)
     MaterializeQdq(OPSET).run(copy)
     return copy
 

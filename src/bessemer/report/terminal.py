@@ -153,7 +153,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
 
 
 def _quantization(done: Quantization) -> Iterator[tuple[str, Text]]:
-    yield "integers", Text(f"{words.chosen(done)}; {done.weights} weights, {done.values} activations")
+    values = f", {done.values} activations" if done.values else ""
+    yield "integers", Text(f"{words.chosen(done)}; {done.weights} weights{values}")
     if done.artifact is not None:
         yield "loss", Text(words.losses(done))
     if done.floats:

@@ -74,6 +74,9 @@ def operators_line(counts: dict[str, int], most: int = 8) -> str:
 
 def chosen(done: Quantization) -> str:
     """How the integers of a quantized artifact were chosen."""
+    if done.level is None:
+        data = f", from {units.count(done.samples)} calibration samples" if done.samples else ""
+        return f"Weights rounded by {done.method}{data}"
     best = max(done.trials, key=lambda trial: trial.snr, default=None)
     steps = f", {best.steps}" if best is not None and best.steps else ""
     return f"Ranges by {done.method}{steps}, from {units.count(done.samples)} calibration samples"

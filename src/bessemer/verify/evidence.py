@@ -131,11 +131,11 @@ class Quantization(Record):
     artifact: the original against the artifact; runtime: the emulation against the artifact (what the runtime adds).
     """
 
-    method: str = Field(description="how activation ranges were chosen")
-    level: int
-    why: str = Field(description="why this level")
-    samples: int
-    values: int = Field(description="activations with an encoding")
+    method: str = Field(description="how activation ranges were chosen; of weights alone, how they were rounded")
+    level: int | None = Field(default=None, description="optimisation level; null where activations stay float")
+    why: str = Field(default="", description="why this level")
+    samples: int = 0
+    values: int = Field(default=0, description="activations with an encoding")
     weights: int = Field(description="weights in integers")
     trials: list[TrialRecord] = Field(default_factory=list)
     floats: list[FloatNode] = Field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.targets.base import HALVES, INTEGERS, Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
@@ -52,10 +52,11 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
-        notes = _weights_only(model, options) if options.precision == "int8-dynamic" else []
+        if options.precision == "int8-dynamic":
+            _need_hybrid(model)
         closeness = source_bound(model.graph, CLOSENESS[options.precision])
         prepared = Prepared(Module(description=options.description), options.precision, closeness)
-        prepared.notes.extend([*model.notes, *notes])
+        prepared.notes.extend(model.notes)
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)
         ctx.half = has_half(graph) and options.weights == "stored"
@@ -98,13 +99,12 @@ class TFLiteTarget:
         return runner(artifact)
 
 
-def _weights_only(model: Model, options: TFLiteOptions) -> list[str]:
-    """Make the weights integers; what stays float, and why, as notes."""
-    from bessemer.quantize.hybrid import make_hybrid
+def _need_hybrid(model: Model) -> None:
+    """Raise UsageError for a model whose weights nobody made integers."""
+    from bessemer.ir.canonical import HYBRID_KEY
 
-    done = make_hybrid(model, options.keep)
-    said = [f"{done.weights} weights are int8; their kernels quantize the activations while the model runs."]
-    return said + [f"'{layer}' stays float: {reason}." for layer, reason in done.floats]
+    if not any(HYBRID_KEY in node.metadata_props for node in model.graph.graph.all_nodes()):
+        raise UsageError("int8-dynamic asks for integer weights, and the model has none", fix="Quantize them first")
 
 
 def _in_float(ctx: Any) -> list[str]:

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from tests.unit.quantize.nets import model_of
 
-from bessemer.ir.errors import Declined
+from bessemer.ir.canonical import HYBRID_KEY
+from bessemer.ir.errors import Declined, UsageError
+from bessemer.ir.model import Model
+from bessemer.quantize.hybrid import make_hybrid
 from bessemer.runners.graph import GraphRunner
 from bessemer.targets.tflite.options import TFLiteOptions
 from bessemer.targets.tflite.target import TARGET
@@ -29,7 +32,7 @@ NETS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]] = {
 }
 
 
-def made(name: str) -> tuple[object, dict[str, np.ndarray]]:
+def made(name: str) -> tuple[Model, dict[str, np.ndarray]]:
     body, shape, weight = NETS[name]
     rng = np.random.default_rng(0)
     channels = weight[1] if name in ("gemm-turned", "matmul", "matmul-bias") else weight[0]
@@ -44,6 +47,7 @@ def made(name: str) -> tuple[object, dict[str, np.ndarray]]:
 def test_a_hybrid_kernel_loses_no_more_than_eight_bits_do(name: str, tmp_path: Path) -> None:
     model, inputs = made(name)
     want = GraphRunner(model.graph).run(inputs)["y"]
+    make_hybrid(model)
     prepared = TARGET.prepare(model, TFLiteOptions(precision="int8-dynamic"))
     assert not {"QUANTIZE", "DEQUANTIZE"} & set(prepared.operators)
     weights = [tensor for tensor in prepared.payload.subgraphs[0].tensors if tensor.type == "INT8"]
@@ -63,19 +67,27 @@ def test_a_hybrid_kernel_loses_no_more_than_eight_bits_do(name: str, tmp_path: P
         ("a = Conv(x, w)\n y = Add(a, w)", (64, 16, 1, 1), (), "read by others"),
     ],
 )
-def test_what_stays_float_is_said(body: str, weight: tuple[int, ...], keep: tuple[str, ...], reason: str) -> None:
+def test_what_cannot_be_hybrid_is_said(body: str, weight: tuple[int, ...], keep: tuple[str, ...], reason: str) -> None:
     rng = np.random.default_rng(0)
     shape = "64,16,64,16" if "Add" in body else "1,16,8,10"
     text = f"net (float[{'1,16,1,16' if 'Add' in body else shape}] x) => (float[a,b,c,d] y) {{ {body} }}"
     if "Add" in body:
         text = "net (float[1,16,1,1] x) => (float[a,b,c,d] y) { a = Conv(x, w)\n y = Add(a, w) }"
     model = model_of(text, {"w": rng.standard_normal(weight).astype(np.float32)})
-    prepared = TARGET.prepare(model, TFLiteOptions(precision="int8-dynamic", keep=keep))
-    assert any(reason in note for note in prepared.notes), prepared.notes
-    assert all(tensor.type != "INT8" for tensor in prepared.payload.subgraphs[0].tensors)
+    with pytest.raises(UsageError, match="nothing to quantize") as caught:
+        make_hybrid(model, keep)
+    assert reason in caught.value.why
+    assert all(HYBRID_KEY not in node.metadata_props for node in model.graph.graph)
 
 
 def test_integer_borders_need_integers_inside() -> None:
     model, _ = made("conv")
+    make_hybrid(model)
     with pytest.raises(Declined):
         TARGET.prepare(model, TFLiteOptions(precision="int8-dynamic", io_type="int8"))
+
+
+def test_weights_that_nobody_quantized_are_no_dynamic_range_model() -> None:
+    model, _ = made("conv")
+    with pytest.raises(UsageError):
+        TARGET.prepare(model, TFLiteOptions(precision="int8-dynamic"))
