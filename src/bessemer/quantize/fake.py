@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bessemer.ir.encoding import Encoding, encoding_of
+from bessemer.ir.numbers import integer_range
 from bessemer.passes.materialize import encoded
-from bessemer.passes.qdq import integer_range
 from bessemer.runners.torch.executor import Executor
 from bessemer.runners.torch.registry import Tensor
 
@@ -29,9 +29,9 @@ class Fake:
         self.wide = wide
         self.low, self.high = integer_range(encoding.dtype)
         self.low = -self.high if narrow else self.low
-        spread = encoding._spread
-        self.scale = torch.tensor(spread(rank, encoding.scale).astype("float32"))
-        self.zero = torch.tensor(spread(rank, encoding.zero_point).astype("float64")).to(wide)
+        shape = (1,) * rank  # only the rank counts: blocks are not trained
+        self.scale = torch.tensor(encoding.spread(encoding.scale, shape).astype("float32"))
+        self.zero = torch.tensor(encoding.spread(encoding.zero_point, shape).astype("float64")).to(wide)
 
     def __call__(self, x: Tensor, scale: Tensor = None) -> Tensor:
         """scale: in place of the encoding's, of the same shape, with gradients."""

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight, weight_of
+from bessemer.ir.numbers import holder, integer_range
 from bessemer.ir.types import Array
-from bessemer.passes.qdq import holder, integer_range
 from bessemer.quantize.assign import held
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import Plan, Product, bias_operands, fused_follower
@@ -385,7 +385,7 @@ def _steps(real: Array, encoding: Encoding) -> Array:
     """Nearest integers, the lowest of signed types unused."""
     low, high = integer_range(encoding.dtype)
     low = low if encoding.dtype.startswith("U") else -high
-    scale, zero = (encoding._spread(real.ndim, item) for item in (encoding.scale, encoding.zero_point))
+    scale, zero = (encoding.spread(item, real.shape) for item in (encoding.scale, encoding.zero_point))
     steps = np.rint(real.astype(np.float32) / scale.astype(np.float32)) + zero.astype(np.float32)
     integers: Array = np.clip(steps, low, high).astype(holder(encoding.dtype))
     return integers
