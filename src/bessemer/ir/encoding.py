@@ -94,7 +94,8 @@ class Encoding:
 def quantize(array: Array, encoding: Encoding) -> Array:
     """Codes of `array`: round half to even, saturate (QuantizeLinear's rule), one per item of the holding type."""
     kind = storage(encoding.dtype)
-    steps = array.astype(np.float32, copy=False) / encoding.spread(encoding.scale, array.shape).astype(np.float32)
+    scale = encoding.spread(encoding.scale, array.shape).astype(np.float32)
+    steps = np.asarray(array.astype(np.float32, copy=False) / scale)
     if not kind.integer:
         return kind.nearest(steps)
     np.rint(steps, out=steps)

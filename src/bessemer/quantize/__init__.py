@@ -1,5 +1,6 @@
 """Encodings chosen from calibration data; knows no target.
 
+    spell.py       operators in the words of integer kernels
     histogram.py   streaming statistics of one value, bounded memory
     ranges.py      statistics -> a real range (min-max, moving average, percentile, entropy, mse)
     observe.py     run the float model over the data and gather statistics

@@ -14,7 +14,7 @@ from bessemer.ir.canonical import DOMAIN, FUSED_KEY
 from bessemer.ir.encoding import Encoding
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
-from bessemer.targets.base import HALVES, Border, Prepared, source_bound
+from bessemer.targets.base import HALVES, INTEGERS, Border, Prepared, source_bound
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -33,13 +33,8 @@ CLOSENESS = {
     "float16": HALVES["FLOAT16"],
     "mixed": HALVES["FLOAT16"],
     "bfloat16": HALVES["BFLOAT16"],
-    "int4": "close(1e-4, 1e-5) or snr(60)",
-    "int8-weights": "close(1e-4, 1e-5) or snr(60)",
-    "int8-dynamic": "close(1e-4, 1e-5) or snr(40)",
-    "fp8": "close(1e-4, 1e-5) or snr(30)",
+    **dict.fromkeys(("int8", "int4", "int8-weights", "int8-dynamic", "fp8"), INTEGERS),
 }
-"""Integer and float8 precisions are held against our emulation of the same encodings: what may differ is the order of
-sums, and activations that a last-digit difference tips into the neighbouring step (int8-dynamic, fp8)."""
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
 """A quantized TFLite model in another runtime: LiteRT's integer kernels round between layers where Q/DQ does
@@ -53,10 +48,13 @@ class GraphOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    precision: Literal["float32", "float16", "bfloat16", "mixed", "int4", "int8-weights", "int8-dynamic", "fp8"] = Field(
+    precision: Literal[
+        "float32", "float16", "bfloat16", "mixed", "int8", "int4", "int8-weights", "int8-dynamic", "fp8"
+    ] = Field(
         "float32",
-        description="mixed: float16, with sums, powers and normalisations in float32; int4, int8-weights: weights only; "
-        "int8-dynamic: activations are quantized as the model runs; fp8: float8 weights and activations",
+        description="mixed: float16, with sums, powers and normalisations in float32; int8: weights and activations, "
+        "from calibration data; int4, int8-weights: weights only; int8-dynamic: activations are quantized as the model "
+        "runs; fp8: float8 weights and activations, from calibration data",
     )
     block: int = Field(
         32, ge=0, description="int4, int8-weights: weights in a row that share a scale; 0: each output channel has one"
@@ -72,7 +70,7 @@ class GraphOptions(BaseModel):
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
     )
-    keep: tuple[str, ...] = Field((), description="globs of node or layer names that stay float32")
+    keep: tuple[str, ...] = Field((), description="globs of node, layer or operator names that stay float32")
     opset: int | None = Field(
         None,
         ge=7,
@@ -283,7 +281,7 @@ def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
     from bessemer.passes.stats import operator_counts
 
     notes = list(lowered.notes)
-    if lowered.graph.metadata_props.get(KERNELS_KEY):
+    if lowered.graph.metadata_props.get(KERNELS_KEY) and options.precision == "float32":
         notes.append(
             "the source's integer operators became Q/DQ pairs, which ONNX Runtime joins into integer kernels"
         )
