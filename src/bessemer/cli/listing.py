@@ -10,6 +10,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "ort": ("onnxruntime", "runs ONNX models"),
     "tflite": ("ai-edge-litert", "runs TFLite models"),
     "images": ("pillow", "reads images given to --data"),
+    "train": ("torch", "fine-tunes quantized models"),
 }
 """Extra -> the package it installs, and what that is for."""
 

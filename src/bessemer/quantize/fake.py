@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bessemer.ir.encoding import Encoding, encoding_of
-from bessemer.ir.numbers import integer_range
+from bessemer.ir.numbers import integer_range, storage
 from bessemer.passes.materialize import encoded
+from bessemer.runners.torch.dtypes import TORCH
 from bessemer.runners.torch.executor import Executor
 from bessemer.runners.torch.registry import Tensor
 
@@ -21,26 +22,35 @@ class Fake:
 
     The gradient is that of the straight-through estimator: 1 where nothing is clipped, 0 elsewhere. A scale that takes
     part in training gets LSQ's (Esser et al., arXiv 1902.08153, equation 3): round(x/s) - x/s inside, the clipped
-    integer outside. narrow: the lowest integer is not used (symmetric weights).
+    integer outside. Floats of eight bits round to the nearest of theirs. narrow: the lowest integer is not used
+    (symmetric weights).
     """
 
-    def __init__(self, encoding: Encoding, rank: int, *, narrow: bool = False) -> None:
-        wide = torch.float64 if encoding.dtype == "INT32" else torch.float32  # a bias has more than 24 bits
-        self.wide = wide
-        self.low, self.high = integer_range(encoding.dtype)
-        self.low = -self.high if narrow else self.low
-        shape = (1,) * rank  # only the rank counts: blocks are not trained
+    def __init__(self, encoding: Encoding, shape: tuple[int, ...], *, narrow: bool = False) -> None:
+        many = encoding.dtype in ("INT32", "INT64")  # a bias has more than 24 bits
+        self.wide = wide = torch.float64 if many else torch.float32
+        self.narrow_float = None if storage(encoding.dtype).integer else TORCH[encoding.dtype]
+        if self.narrow_float is None:
+            low, high = integer_range(encoding.dtype)
+        else:
+            high = torch.finfo(self.narrow_float).max
+            low = -high
+        self.low, self.high = -high if narrow else low, high
         self.scale = torch.tensor(encoding.spread(encoding.scale, shape).astype("float32"))
-        self.zero = torch.tensor(encoding.spread(encoding.zero_point, shape).astype("float64")).to(wide)
+        zero = encoding.spread(encoding.zero_point, shape).astype("float64")
+        self.zero = torch.tensor(zero).to(wide)
 
     def __call__(self, x: Tensor, scale: Tensor = None) -> Tensor:
         """scale: in place of the encoding's, of the same shape, with gradients."""
         step = self.scale if scale is None else scale
         with torch.no_grad():
             ratio = x.to(self.wide) / step.to(self.wide)
-            steps = torch.round(ratio) + self.zero
+            steps = torch.round(ratio) + self.zero if self.narrow_float is None else ratio
             inside = (steps >= self.low) & (steps <= self.high)
-            centred = (torch.clamp(steps, self.low, self.high) - self.zero).to(torch.float32)
+            clipped = torch.clamp(steps, self.low, self.high)
+            if self.narrow_float is not None:
+                clipped = clipped.to(self.narrow_float).to(self.wide)
+            centred = (clipped - self.zero).to(torch.float32)
             value = (centred * step).to(torch.float32)
         through = value + torch.where(inside, x - x.detach(), torch.zeros_like(x))
         if scale is None:
@@ -61,7 +71,7 @@ class FakeQuantized:
         self.seen: dict[str, Any] = {}
         self._watch = watch
         self._fakes = {
-            value: Fake(encoding, len(value.shape) if value.shape is not None else 0)
+            value: Fake(encoding, (1,) * (len(value.shape) if value.shape is not None else 0))
             for part in graph.graphs()
             for value in encoded(part)
             if not value.is_initializer() and (encoding := encoding_of(value)) is not None

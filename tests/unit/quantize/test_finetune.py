@@ -85,13 +85,33 @@ def test_fake_quantization_is_the_emulation(precision: str) -> None:
 
 
 @needs_torch
+@pytest.mark.parametrize("dtype", ["INT8", "UINT8", "INT16", "INT4", "UINT4", "INT32", "FLOAT8E4M3FN", "FLOAT8E5M2"])
+@pytest.mark.parametrize(("axis", "block"), [(None, 0), (1, 0), (1, 4)])
+def test_a_fake_is_its_encoding_bit_for_bit(dtype: str, axis: int | None, block: int) -> None:
+    import torch
+
+    from bessemer.ir.encoding import quantize as codes
+    from bessemer.ir.numbers import holder
+    from bessemer.quantize.fake import Fake
+
+    rng = np.random.default_rng(5)
+    x = (rng.standard_normal((6, 12)) * 4).astype(np.float32)
+    shape = {(None, 0): (), (1, 0): (12,), (1, 4): (6, 3)}[axis, block]
+    scale = rng.uniform(0.01, 0.3, shape).astype(np.float32)
+    zero = rng.integers(0, 8, shape) * dtype.startswith("U")
+    encoding = Encoding(dtype, np.asarray(scale), np.asarray(zero).astype(holder(dtype)), axis, block)
+    want = encoding.dequantize(codes(x, encoding))
+    np.testing.assert_array_equal(Fake(encoding, x.shape)(torch.from_numpy(x)).numpy(), want)
+
+
+@needs_torch
 def test_gradients_pass_inside_the_clip_and_stop_outside() -> None:
     import torch
 
     from bessemer.quantize.fake import Fake
 
     encoding = Encoding("INT4", np.float32([0.5, 0.25]), np.zeros(2, np.int8), axis=0)
-    fake = Fake(encoding, 2, narrow=True)
+    fake = Fake(encoding, (2, 4), narrow=True)
     x = torch.tensor([[0.2, 3.4, 5.0, -9.0], [0.2, 1.7, -1.8, 0.3]], requires_grad=True)
     scale = fake.scale.clone().requires_grad_()
     y = fake(x, scale)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight, weight_of
-from bessemer.ir.numbers import holder, integer_range
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_weight, weight_of
+from bessemer.ir.numbers import holder, integer_range, storage
 from bessemer.ir.types import Array
 from bessemer.quantize.assign import held
 from bessemer.quantize.observe import Sample
@@ -351,7 +351,7 @@ def _weight(product: Product, how: FineTune) -> _Trained:
     stands = weight_of(product.weight)
     if stands is not None and not np.array_equal(stands.integers, _steps(real, encoding)):
         real = held(product.weight)
-    fake = Fake(encoding, real.ndim, narrow=not encoding.dtype.startswith("U"))
+    fake = Fake(encoding, real.shape, narrow=not encoding.dtype.startswith("U"))
     leaf = (torch.tensor(real) / fake.scale).requires_grad_()
     scale = torch.zeros_like(fake.scale).requires_grad_() if how.train_scales else None
     return _Trained(product.weight.name or "", product, "weight", leaf, fake.scale, fake, scale)
@@ -368,7 +368,7 @@ def _bias(product: Product, how: FineTune) -> _Trained | None:
         return None
     encoding, real = encoding_of(value), held(value)
     rounds = encoding is not None and not how.train_scales
-    fake = Fake(encoding, real.ndim) if rounds and encoding is not None else None
+    fake = Fake(encoding, real.shape) if rounds and encoding is not None else None
     return _Trained(value.name or "", product, kind, torch.tensor(real).requires_grad_(), fake=fake)
 
 
@@ -383,11 +383,11 @@ def _bias_value(product: Product) -> tuple[onnx_ir.Value | None, str]:
 
 def _steps(real: Array, encoding: Encoding) -> Array:
     """Nearest integers, the lowest of signed types unused."""
+    if not storage(encoding.dtype).integer:
+        return quantize(real, encoding)
     low, high = integer_range(encoding.dtype)
     low = low if encoding.dtype.startswith("U") else -high
-    scale, zero = (encoding.spread(item, real.shape) for item in (encoding.scale, encoding.zero_point))
-    steps = np.rint(real.astype(np.float32) / scale.astype(np.float32)) + zero.astype(np.float32)
-    integers: Array = np.clip(steps, low, high).astype(holder(encoding.dtype))
+    integers: Array = np.clip(quantize(real, encoding), low, high).astype(holder(encoding.dtype))
     return integers
 
 
