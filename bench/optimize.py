@@ -17,7 +17,8 @@ from measure import Measured, load, measure, median, peak, ratio
 OURS = """
 import sys
 from pathlib import Path
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.targets.graph_file import write_graph
 model = open_model(Path(sys.argv[1]), ConvertOptions().opening)
 normalise(model, ConvertOptions())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "build" / "demo"
-TARGETS = ("onnx", "onnx:fp16", "ort", "tflite", "tflite:fp16")
+TARGETS = ("onnx", "onnx:fp16", "onnx:int8", "ort", "ort:int8", "tflite", "tflite:fp16", "tflite:int8")
 
 
 def convert(model: str, data: str) -> int:
@@ -16,6 +16,7 @@ def convert(model: str, data: str) -> int:
     out = OUT / model
     command = [sys.executable, "-m", "bessemer", "convert", str(HERE / model), "--data", str(HERE / data)]
     command += [word for target in TARGETS for word in ("--to", target)]
+    command += ["--calibration", str(HERE / "digits_calibration.npz")]
     command += ["--out", str(out), "--report", str(out / "report.html"), "--report", str(out / "report.json")]
     print("$ bessemer", " ".join(command[3:]), flush=True)
     return subprocess.run(command, check=False).returncode

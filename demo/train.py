@@ -18,6 +18,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float32]
 HERE = Path(__file__).parent
 HELD_OUT, EPOCHS, BATCH, RATE, EPSILON = 450, 40, 32, 2e-3, 1e-5
+CALIBRATION = 128
+"""Training images that integer ranges are chosen from."""
+
 STRIDES = {"stem": 1, "block1": 1, "block2": 1, "down": 2}
 CHANNELS = {"stem": (1, 16), "block1": (16, 16), "block2": (16, 16), "down": (16, 32)}
 
@@ -197,6 +200,7 @@ def main() -> None:
     print(f"held-out accuracy: {100 * right.mean():.2f} % of {HELD_OUT} images")
     export(network, HERE / "digits.onnx")
     np.savez_compressed(HERE / "digits_test.npz", image=images[:HELD_OUT], labels=labels[:HELD_OUT])
+    np.savez_compressed(HERE / "digits_calibration.npz", image=images[HELD_OUT : HELD_OUT + CALIBRATION])
     for index in range(5):
         pixels = (255 * images[index, 0]).round().astype(np.uint8)
         Image.fromarray(pixels).save(HERE / f"digit_{labels[index]}_{index}.png")

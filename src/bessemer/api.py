@@ -12,7 +12,7 @@ from bessemer.manager import ConversionManager
 if TYPE_CHECKING:
     from bessemer.ir.model import Model
     from bessemer.passes.base import Pass
-    from bessemer.pipeline import ConvertOptions, Progress
+    from bessemer.request import ConvertOptions, Progress
     from bessemer.targets.base import Artifact
     from bessemer.verify.evidence import Evidence, TargetEvidence
 
@@ -28,7 +28,7 @@ def load(path: PathLike, *, shapes: Shapes | None = None, signature: str | None 
     shapes: input name -> dims; an int binds an axis, a str names it, (low, high) is a range.
     Raises UsageError, UnreadableInput or Declined.
     """
-    from bessemer.pipeline import open_model
+    from bessemer.opening import open_model
     from bessemer.sources.base import OpenOptions
 
     return open_model(Path(path), OpenOptions(_dims(shapes), signature))
@@ -39,8 +39,9 @@ def optimize(model: Model, steps: Sequence[Pass] | None = None, *, level: int = 
 
     steps: these passes, in order; without, the standard ones of `level` (0 to 3).
     """
+    from bessemer.opening import normalise
     from bessemer.passes.base import run_passes
-    from bessemer.pipeline import ConvertOptions, normalise
+    from bessemer.request import ConvertOptions
 
     if steps is None:
         return normalise(model, ConvertOptions(level=level)).model
@@ -54,7 +55,9 @@ def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
     The model is brought to canonical form first. The artifact is not executed here: `verify` does that.
     Raises Declined with all blockers, or UsageError.
     """
-    from bessemer.pipeline import ConvertOptions, artifact_stem, normalise
+    from bessemer.opening import normalise
+    from bessemer.pipeline import artifact_stem
+    from bessemer.request import ConvertOptions
     from bessemer.script.target_spec import parse
     from bessemer.targets.base import Artifact
     from bessemer.targets.registry import find, validate
@@ -72,7 +75,7 @@ def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
 
 
 def verify(artifact: Artifact | PathLike, against: PathLike, **options: Any) -> TargetEvidence:
-    """Run an artifact beside its original; `options` are the fields of `pipeline.ConvertOptions`.
+    """Run an artifact beside its original; `options` are the fields of `request.ConvertOptions`.
 
     A departure is told by `verified` and `status`, not by an exception.
     """
@@ -93,14 +96,15 @@ def convert(
 ) -> Evidence:
     """Convert a model to every target named in `to` (spelled as after `--to`) and verify each artifact.
 
-    options: the fields of `pipeline.ConvertOptions` (shapes, signature, data, seed, bound, ...).
+    options: the fields of `request.ConvertOptions` (shapes, signature, data, seed, bound, ...).
     What a target declines or fails is a row of the evidence, not an exception.
     """
     from bessemer import pipeline
+    from bessemer.request import TargetRequest
     from bessemer.script.target_spec import parse
 
     specs = [parse(text) for text in ([to] if isinstance(to, str) else to)]
-    requests = [pipeline.TargetRequest(spec.name, spec.options) for spec in specs]
+    requests = [TargetRequest(spec.name, spec.options) for spec in specs]
     return pipeline.convert(Path(path), requests, Path(out), _options(options), progress)
 
 
@@ -109,7 +113,7 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
     from dataclasses import fields
 
     from bessemer.manager import unknown_key
-    from bessemer.pipeline import ConvertOptions
+    from bessemer.request import ConvertOptions
     from bessemer.verify.preprocess import Preprocess
 
     known = [item.name for item in fields(ConvertOptions)]

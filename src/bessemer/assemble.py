@@ -17,7 +17,7 @@ from bessemer.verify import evidence as ev
 from bessemer.workspace import sha256_of
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions, Optimized, TargetRequest
+    from bessemer.request import ConvertOptions, Optimized, TargetRequest
 
 
 class Meter:

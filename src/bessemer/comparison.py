@@ -17,12 +17,12 @@ from bessemer.verify.landmarks import quantization_steps
 from bessemer.verify.reference import reference_of
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions
+    from bessemer.request import ConvertOptions
 
 
 def compared_row(a: Path, b: Path, options: ConvertOptions, bound: str) -> ev.TargetEvidence:
     """Two files on the same inputs, outputs paired by name where names agree, else by position."""
-    from bessemer.pipeline import graph_of
+    from bessemer.opening import graph_of
 
     model = graph_of(a, options)
     call = "bessemer.executors:of_file"

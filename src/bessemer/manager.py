@@ -28,7 +28,7 @@ from bessemer.ir.errors import Blocker, Declined, UsageError, VerificationFailed
 if TYPE_CHECKING:
     import os
 
-    from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.request import ConvertOptions, TargetRequest
     from bessemer.verify.evidence import Evidence, TargetEvidence
 
 RENAMED = {"opset_version": "opset"}
@@ -122,7 +122,7 @@ def _check_source(source: Path, converter: str) -> None:
 
 def _split(target: str, config: Mapping[str, Any]) -> tuple[TargetRequest, ConvertOptions]:
     """Options of the target, and of the conversion."""
-    from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.request import ConvertOptions, TargetRequest
     from bessemer.script.target_spec import PRECISIONS
     from bessemer.targets.registry import find
     from bessemer.verify.preprocess import Preprocess

@@ -3,140 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
-from bessemer.sources.base import OpenOptions
+from bessemer.opening import graph_of, normalise, open_model, passes_until
+from bessemer.request import ConvertOptions, Progress, Silent, Stage, TargetRequest
 from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.passes.base import Pass, PassRecord
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.evidence import Evidence, ModelRecord, TargetEvidence
+    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, TargetEvidence
     from bessemer.verify.judge import Reference
-    from bessemer.verify.preprocess import Preprocess
-
-
-Stage = Literal["open", "normalise", "rewrite"]
-STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite")
-"""Portable stages, in order: models after them are saved as `.bsm`."""
-
-
-@dataclass(frozen=True)
-class TargetRequest:
-    """One target as the user asked for it; `options` are validated by the target's own model."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ConvertOptions:
-    """What a caller may say about a whole conversion.
-
-    shapes, signature: see OpenOptions; data, labels, label_offset, preprocess, samples: the user's inputs (see
-    verify.data.Request); seed: of generated inputs;
-    bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
-    keep_failed: place artifacts that failed verification too, as `NAME.failed`;
-    execute: False stops after `write`, and the rows say compiled-only.
-    """
-
-    shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
-    signature: str | None = None
-    data: Path | None = None
-    labels: Path | None = None
-    label_offset: int = 0
-    preprocess: Preprocess | None = None
-    samples: int = 0
-    seed: int = 0
-    bound: str | None = None
-    level: int = 2
-    keep_failed: bool = False
-    execute: bool = True
-
-    @property
-    def opening(self) -> OpenOptions:
-        """The part that concerns the source."""
-        return OpenOptions(dict(self.shapes), self.signature)
-
-
-class Progress(Protocol):
-    """Told what is being done; `target` is empty for the stages that serve all targets."""
-
-    def stage(self, name: str, target: str = "") -> None:
-        """A stage begins."""
-        ...
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def stage(self, name: str, target: str = "") -> None:
-        """Say nothing."""
-
-
-@dataclass
-class Optimized:
-    """A model after the portable stages, with what the passes did."""
-
-    model: Model
-    records: list[PassRecord]
-
-
-def open_model(path: Path, options: OpenOptions) -> Model:
-    """Raw model of a file, recognised by content."""
-    from bessemer.sources.sniff import identify
-    from bessemer.sources.validity import blaming
-
-    with blaming(path):
-        return identify(path).load().open(path, options)
-
-
-def graph_of(path: Path, options: ConvertOptions) -> Model | None:
-    """The model of a file with the user's shapes bound, from which inputs are generated.
-
-    None for an artifact that can be run, not read.
-    """
-    from bessemer.targets.registry import target_of
-
-    if target_of(path) is not None:
-        return None
-    model = open_model(path, options.opening)
-    if options.shapes:
-        normalise(model, ConvertOptions(shapes=options.shapes, level=0))
-    return model
-
-
-def normalise(model: Model, options: ConvertOptions) -> Optimized:
-    """Canonical form and full-precision rewrites, in place; stages that an archive brings along are not run again."""
-    from bessemer.passes.base import run_passes
-    from bessemer.sources.validity import blaming
-
-    with blaming(model.origin.path):
-        records = run_passes(model.graph, _passes(model, options, "rewrite"))
-    return Optimized(model, [*(model.past.passes if model.past else ()), *records])
-
-
-def _passes(model: Model, options: ConvertOptions, until: str) -> list[Pass]:
-    """What is left to do up to and including the stage `until`."""
-    from bessemer.passes.shapes import BindShapes, InferShapes
-    from bessemer.passes.standard import canonical_passes, rewriting_passes
-
-    done = STAGES.index(model.past.stage) if model.past else 0
-    steps: list[Pass] = []
-    if done < STAGES.index("normalise"):
-        steps += canonical_passes(options.shapes)
-    elif options.shapes:
-        steps += [BindShapes(dict(options.shapes)), InferShapes()]
-    if done < STAGES.index("rewrite") == STAGES.index(until):
-        steps += rewriting_passes(options.level)
-    return steps
 
 
 def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> Path:
@@ -152,7 +35,7 @@ def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> 
     if model.past is not None:
         raise UsageError(f"{path} is saved after {model.past.stage} already", fix="Convert it, or start from the original")
     before = operator_counts(model.graph)
-    records = [] if stage == "open" else run_passes(model.graph, _passes(model, options, stage))
+    records = [] if stage == "open" else run_passes(model.graph, passes_until(model, options, stage))
     with Workspace(out) as work:
         file = work.path / f"{artifact_stem(path, '')}.{stage}.bsm"
         place = out / file.name
@@ -221,6 +104,7 @@ def spare_runner(target: str) -> IsolatedRunner:
 def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
     """What each target would say: lowered with real shapes and types, nothing written or run."""
     from bessemer.assemble import declined_row, prepared_row
+    from bessemer.integers import Integers
 
     requests = [(request, *_resolve(request)) for request in targets]
     try:
@@ -228,10 +112,12 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     except Declined as refusal:
         return [declined_row(request, validated, refusal) for request, _, validated in requests]
     optimized = normalise(raw, options)
+    integers = Integers(optimized.model, options, Silent())
     rows: list[TargetEvidence] = []
     for request, target, validated in requests:
+        model = integers.of(validated).model if integers.needs_no_data(validated) else optimized.model
         try:
-            rows.append(prepared_row(request, validated, _prepare(optimized.model, target, validated)))
+            rows.append(prepared_row(request, validated, _prepare(model, target, validated)))
         except Declined as refusal:
             rows.append(declined_row(request, validated, refusal))
     return rows
@@ -244,6 +130,22 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
     model = open_model(path, options.opening)
     normalise(model, ConvertOptions(shapes=options.shapes, level=0))
     return model_record(path, model)
+
+
+def analyze(
+    path: Path, options: ConvertOptions, precision: str, keep: tuple[str, ...], progress: Progress | None = None
+) -> Analysis:
+    """What each layer of a float model costs in integers, and what would mend the worst ones.
+
+    Raises UsageError for data that cannot serve, UnreadableInput, Declined.
+    """
+    from bessemer.integers import Integers
+
+    watch = progress or Silent()
+    watch.stage("open")
+    model = open_model(path, options.opening)
+    watch.stage("optimise")
+    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep)
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
@@ -283,6 +185,16 @@ def _prepare(model: Model, target: Target, options: Any) -> Prepared:
         return target.prepare(Model(model.graph.clone(), model.origin, list(model.notes)), options)
 
 
+VERIFIED = 64
+"""Calibration samples that are verified on where the user gave no other data."""
+
+
+def _verified_on(options: ConvertOptions) -> ConvertOptions:
+    """Generated inputs say little about integers: the calibration data takes their place."""
+    path = options.calibration.path
+    return options if options.data or path is None else replace(options, data=path, samples=VERIFIED)
+
+
 class _Rows:
     """Makes one row of evidence per target; the original runs once for all of them."""
 
@@ -298,6 +210,9 @@ class _Rows:
         self.path, self.model, self.original = path, model, original
         self.work, self.options, self.watch = work, options, watch
         self._reference: Reference | None = None
+        from bessemer.integers import Integers
+
+        self._integers = Integers(model, options, watch)
 
     @property
     def reference(self) -> Reference:
@@ -305,7 +220,7 @@ class _Rows:
         from bessemer.verify.reference import reference_of
 
         if self._reference is None:
-            self._reference = reference_of(self.original, self.model, self.options)
+            self._reference = reference_of(self.original, self.model, _verified_on(self.options))
         return self._reference
 
     def make(
@@ -319,8 +234,11 @@ class _Rows:
             request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}")
         )
         try:
+            if self._integers.wants(validated):
+                row.timed("quantize", lambda: self._integers.of(validated))
+            row.source = source = self._integers.of(validated)
             self.watch.stage("prepare", request.name)
-            prepared = row.timed("prepare", lambda: _prepare(self.model, target, validated))
+            prepared = row.timed("prepare", lambda: _prepare(source.model, target, validated))
             self.watch.stage("write", request.name)
             stem = artifact_stem(self.path, prepared.precision)
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
@@ -333,7 +251,7 @@ class _Rows:
         try:
             row.timed(
                 "verify",
-                lambda: row.verify(self.model, self.original, spare, reference, prepared, self.options),
+                lambda: row.verify(source.model, self.original, spare, reference, prepared, self.options),
             )
         except BessemerError as error:
             if error.exit_code == 6:

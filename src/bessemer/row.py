@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record
 from bessemer.assemble import border_records, prepared_row, shown_options
+from bessemer.integers import Source
 from bessemer.ir.errors import BessemerError, Blocker, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.report.words import first_name
@@ -16,6 +17,7 @@ from bessemer.runners.isolated import IsolatedRunner
 from bessemer.sources.sniff import all_sources
 from bessemer.targets.base import Artifact, Prepared
 from bessemer.verify import evidence as ev
+from bessemer.verify.baselines import Baselines, measure_baselines
 from bessemer.verify.closeness import Closeness
 from bessemer.verify.divergence import first_divergence
 from bessemer.verify.drawn import drawn_outputs
@@ -24,7 +26,7 @@ from bessemer.verify.landmarks import landmarks, quantization_steps
 from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.request import ConvertOptions, TargetRequest
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class Row:
         self.runtime = ""
         self.judge = ""
         self.bound = ""
+        self.source: Source | None = None
+        self.baselines: Baselines | None = None
 
     def timed(self, stage: str, action: Callable[[], T]) -> T:
         """Run `action` and keep its duration under `stage`."""
@@ -83,10 +87,33 @@ class Row:
         self.verdict = judged(reference)
         if not self.verdict.within:
             self._appeal(model, reference, judged, prepared)
+        self._measure(reference, runner, prepared)
         failing = self.verdict.failing_set
         if failing is not None:
             marks = landmarks(model, prepared)
             self.divergence = first_divergence(original, runner, prepared.inputs, failing, marks, bound)
+
+    def _measure(self, reference: Reference, runner: IsolatedRunner, prepared: Prepared) -> None:
+        """Both baselines of a quantized model."""
+        if self.source is None or not self.source.emulates:
+            return
+        from bessemer.quantize.stage import emulated
+        from bessemer.runners.graph import GraphRunner
+
+        emulation = GraphRunner(emulated(self.source.model.graph), optimize=False)
+        self.baselines = measure_baselines(reference, emulation, runner, prepared.inputs, prepared.outputs)
+
+    @property
+    def excess(self) -> str:
+        """What the runtime loses beyond the encodings, as a sentence."""
+        return "" if self.baselines is None else self.baselines.excess
+
+    def _quantization(self) -> ev.Quantization | None:
+        record = self.source.record if self.source is not None else None
+        if record is None or self.baselines is None:
+            return record
+        found = {"emulation": self.baselines.emulation, "artifact": self.baselines.artifact}
+        return record.model_copy(update={**found, "runtime": self.baselines.runtime})
 
     def _appeal(
         self, model: Model, reference: Reference, judged: Callable[[Reference], Judgement], prepared: Prepared
@@ -137,7 +164,7 @@ class Row:
         self, work: Workspace, prepared: Prepared, reference: Reference, keep_failed: bool
     ) -> ev.TargetEvidence:
         """Move a verified artifact into place and write the row."""
-        good = not self.crash and self.verdict is not None and self.verdict.within
+        good = not self.crash and self.verdict is not None and self.verdict.within and not self.excess
         files: list[ev.FileRecord] = []
         if self.artifact is not None and (good or keep_failed):
             base = self.folder
@@ -167,10 +194,12 @@ class Row:
             input_sets=[item.title for item in reference.sets],
             outputs=verdict.outputs if verdict else [],
             accuracy=verdict.accuracy if verdict else None,
+            quantization=self._quantization(),
             divergence=self.divergence,
             borders=border_records(prepared),
             notes=[
                 *prepared.notes,
+                *(self.source.notes if self.source else ()),
                 *reference.notes,
                 *(f"The original refuses this input set: {title}" for title in reference.refused),
             ],
@@ -185,6 +214,8 @@ class Row:
             return f"The artifact did not run: {self.crash}"
         if good:
             return f"Executed in {self.runtime} beside the original: every output within {self.bound}."
+        if self.excess and self.verdict is not None and self.verdict.within:
+            return f"Executed in {self.runtime}, but {self.excess}."
         bad = [line.name for line in (self.verdict.outputs if self.verdict else []) if not line.within]
         if self.divergence is None:
             return f"Out of bounds ({self.bound}): {', '.join(bad)}."

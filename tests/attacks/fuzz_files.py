@@ -25,7 +25,8 @@ from typing import NoReturn
 
 from bessemer.ir.errors import BessemerError
 from bessemer.ir.model import Model
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.sources.validity import blaming
 from bessemer.targets.registry import find, validate
 

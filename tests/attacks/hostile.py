@@ -12,7 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from bessemer.ir.errors import BessemerError
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 
 SECONDS = 5.0
 BYTES = 1_000_000_000

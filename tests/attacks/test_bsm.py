@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from hostile import cuts, flips, road
 
 from bessemer.ir.errors import UnreadableInput, UsageError
-from bessemer.pipeline import ConvertOptions, save_after
+from bessemer.pipeline import save_after
+from bessemer.request import ConvertOptions
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.bsm import SOURCE
 

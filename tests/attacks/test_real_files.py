@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fuzz_files import cases, structural
 
 from bessemer.ir.errors import BessemerError
-from bessemer.pipeline import open_model
+from bessemer.opening import open_model
 from bessemer.sources.base import OpenOptions
 
 FUZZER = Path(__file__).with_name("fuzz_files.py")

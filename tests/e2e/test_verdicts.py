@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from bessemer.pipeline import ConvertOptions, TargetRequest, convert
+from bessemer.pipeline import convert
+from bessemer.request import ConvertOptions, TargetRequest
 
 
 def rows(folder: Path, text: str, *targets: str, opset: int = 17, **weights: np.ndarray) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bessemer.verify import evidence as ev
 from bessemer.workspace import sha256_of
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions
+    from bessemer.request import ConvertOptions
 
 TOOLS = (
     "numpy",

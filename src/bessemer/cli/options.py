@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions, TargetRequest
+    from bessemer.request import ConvertOptions, TargetRequest
     from bessemer.verify.preprocess import Preprocess
 
 ModelPath = Annotated[
@@ -71,6 +71,36 @@ PreprocessText = Annotated[
         "for instance torch,resize=256,crop=224.",
     ),
 ]
+CalibrationData = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="PATH",
+        help="Data that integer ranges are chosen from, of the same kinds as --data (default: --data itself).",
+    ),
+]
+CalibrationSamples = Annotated[
+    int,
+    typer.Option("--calibration-samples", min=0, metavar="N", help="Use at most N calibration samples (0: all)."),
+]
+RangesMethod = Annotated[
+    str,
+    typer.Option(
+        "--ranges",
+        metavar="METHOD",
+        help="How ranges are chosen: auto | minmax | average | percentile | entropy | mse. auto tries some and keeps "
+        "the one whose outputs stay nearest.",
+    ),
+]
+QuantLevel = Annotated[
+    int | None,
+    typer.Option(
+        "--quant-level",
+        metavar="N",
+        help="-100 ranges only, 0 equalization, 1 and bias correction, 3 and AdaRound on 256 samples, 4 on 1,024 "
+        "(default: the highest that the data allows).",
+    ),
+]
 Samples = Annotated[
     int, typer.Option("--samples", min=0, metavar="N", help="Use at most N samples of --data (0: all).")
 ]
@@ -108,18 +138,22 @@ class Asked:
     bound: str | None = None
     level: int = 2
     keep_failed: bool = False
+    calibration: Path | None = None
+    calibration_samples: int = 0
+    ranges: str = "auto"
+    quant_level: int | None = None
     to: Sequence[str] = field(default_factory=tuple)
 
     def options(self) -> ConvertOptions:
         """Validated; raises UsageError before any work is done."""
         from bessemer.ir.errors import UsageError
-        from bessemer.pipeline import ConvertOptions
+        from bessemer.request import Calibration, ConvertOptions
         from bessemer.script.shapes import parse
 
-        if self.data is None and (self.labels or self.label_offset or self.preprocess or self.samples):
-            raise UsageError(
-                "--labels, --label-offset, --preprocess and --samples speak of --data, which was not given"
-            )
+        if self.data is None and (self.labels or self.label_offset or self.samples):
+            raise UsageError("--labels, --label-offset and --samples speak of --data, which was not given")
+        if self.data is None and self.calibration is None and self.preprocess:
+            raise UsageError("--preprocess speaks of --data or --calibration, and neither was given")
         _check_bound(self.bound)
         return ConvertOptions(
             shapes=parse(self.shape or ()),
@@ -133,12 +167,13 @@ class Asked:
             bound=self.bound,
             level=self.level,
             keep_failed=self.keep_failed,
+            calibration=Calibration(self.calibration, self.calibration_samples, self.ranges, self.quant_level),
         )
 
     def requests(self) -> list[TargetRequest]:
         """The targets of `--to`, in order; the same one twice is a mistake."""
         from bessemer.ir.errors import UsageError
-        from bessemer.pipeline import TargetRequest
+        from bessemer.request import TargetRequest
         from bessemer.script.target_spec import parse
 
         if not self.to:
@@ -163,7 +198,12 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "bound": (Bound, None),
     "level": (Level, 2),
     "keep_failed": (KeepFailed, False),
+    "calibration": (CalibrationData, None),
+    "calibration_samples": (CalibrationSamples, 0),
+    "ranges": (RangesMethod, "auto"),
+    "quant_level": (QuantLevel, None),
 }
+QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level")
 MODEL = ("shape", "signature")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")

@@ -12,7 +12,7 @@ from bessemer.cli.options import Asked
 from bessemer.ir.errors import Declined, UsageError
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import Stage
+    from bessemer.request import Stage
 
 
 def stop_before_targets(

@@ -24,7 +24,8 @@ refuses all generated inputs, so that there is nothing to compare with.
 
 def run_model(path: str, targets: Sequence[str]) -> list[Outcome]:
     """Convert `path` for every target; one outcome per target, all alike where the file itself is at fault."""
-    from bessemer.pipeline import ConvertOptions, TargetRequest, convert
+    from bessemer.pipeline import convert
+    from bessemer.request import ConvertOptions, TargetRequest
 
     with tempfile.TemporaryDirectory(prefix="bessemer-") as folder:
         try:

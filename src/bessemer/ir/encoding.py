@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.types import Array, Perm, integer_limits, named_dtype
+from bessemer.ir.numbers import storage
+from bessemer.ir.types import Array, Perm, named_dtype
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -20,10 +21,10 @@ KEY = "bessemer.encoding"
 class Encoding:
     """Affine integer representation: `real = scale * (integer - zero_point)`.
 
-    dtype: name as in ONNX ('INT8', 'UINT8', 'INT16', 'INT4', ...).
+    dtype: name as in ONNX ('INT8', 'UINT8', 'INT16', 'INT4', ..., or a float of eight bits: 'FLOAT8E4M3FN').
     scale: float32, shape () per tensor, (n,) per channel along `axis`, or blocked like the value with `axis`
-        divided by `block_size`.
-    zero_point: integers of the same shape as scale.
+        divided by `block_size` (the last block may be partial).
+    zero_point: codes of the same shape as scale.
     """
 
     dtype: str
@@ -63,29 +64,44 @@ class Encoding:
             )
         return replace(self, axis=perm.index(self.axis))
 
-    def dequantize(self, integers: Array) -> Array:
-        """Real values, float32, of `integers` (same shape)."""
-        scale, zero = self._spread(integers.ndim, self.scale), self._spread(integers.ndim, self.zero_point)
-        wide = integers.astype(np.int32) - zero.astype(np.int32)
-        return wide.astype(np.float32) * scale.astype(np.float32)
+    def dequantize(self, codes: Array) -> Array:
+        """Real values, float32, of `codes` (same shape)."""
+        scale = self.spread(self.scale, codes.shape).astype(np.float32, copy=False)
+        if not storage(self.dtype).integer:
+            return codes.astype(np.float32) * scale
+        wide = codes.astype(np.int32)
+        if np.any(self.zero_point):
+            wide -= self.spread(self.zero_point, codes.shape).astype(np.int32)
+        return wide.astype(np.float32) * scale
 
     def quantize(self, real: Array) -> Array:
-        """Integers that stand nearest to `real` (half to even), clipped to the type; the inverse of `dequantize`."""
-        dtype = named_dtype(self.dtype.lower())
-        low, high = integer_limits(dtype)
-        scale, zero = self._spread(real.ndim, self.scale), self._spread(real.ndim, self.zero_point)
-        steps = np.rint(real.astype(np.float64) / scale.astype(np.float64)) + zero.astype(np.int32)
-        integers: Array = np.clip(steps, low, high).astype(dtype)
-        return integers
+        """Codes that stand nearest to `real`, saturating, in a dtype of the type's own name; the way back from
+        `dequantize`."""
+        return quantize(real, self).astype(named_dtype(self.dtype.lower()), copy=False)
 
-    def _spread(self, rank: int, parameter: Array) -> Array:
+    def spread(self, parameter: Array, shape: tuple[int, ...]) -> Array:
+        """A scale or zero point as it meets each element of a value of `shape` (broadcastable)."""
         if parameter.ndim == 0 or self.axis is None:
             return parameter
         if self.block_size:
-            return np.repeat(parameter, self.block_size, axis=self.axis)
-        shape = [1] * rank
-        shape[self.axis] = parameter.size
-        return parameter.reshape(shape)
+            wide = np.repeat(parameter, self.block_size, axis=self.axis)
+            return wide[(slice(None),) * self.axis + (slice(shape[self.axis]),)]
+        spread = [1] * len(shape)
+        spread[self.axis] = parameter.size
+        return parameter.reshape(spread)
+
+
+def quantize(array: Array, encoding: Encoding) -> Array:
+    """Codes of `array`: round half to even, saturate (QuantizeLinear's rule), one per item of the holding type."""
+    kind = storage(encoding.dtype)
+    scale = encoding.spread(encoding.scale, array.shape).astype(np.float32)
+    steps = np.asarray(array.astype(np.float32, copy=False) / scale)
+    if not kind.integer:
+        return kind.nearest(steps)
+    np.rint(steps, out=steps)
+    if not np.any(encoding.zero_point):
+        return kind.nearest(steps)
+    return kind.nearest(steps.astype(np.float64) + encoding.spread(encoding.zero_point, array.shape))
 
 
 class QuantizedWeight:

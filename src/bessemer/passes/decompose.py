@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.model import layer_of, tag
@@ -41,6 +42,27 @@ def inline_function_body(node: onnx_ir.Node, opset: int) -> bool:
         old.name, new.name = f"{name}_inlined", name
     graph.remove(node, safe=True)
     return True
+
+
+def inline_until(graph: onnx_ir.Model, lacks: Callable[[onnx_ir.Node], bool]) -> int:
+    """Put bodies, and bodies within them, in the place of nodes that somebody lacks; returns how many were."""
+    from bessemer.passes.shapes import InferShapes
+
+    count, refused = 0, set[Any]()
+    while True:
+        found = [node for node in graph.graph.all_nodes() if node not in refused and lacks(node)]
+        if not found:
+            return count
+        done = 0
+        for node in found:
+            opset = graph.graph.opset_imports.get(node.domain, 1)
+            if inline_function_body(node, opset):
+                done += 1
+            else:
+                refused.add(node)
+        count += done
+        if done:
+            InferShapes().run(graph)
 
 
 def _produced(proto: Any, node: onnx_ir.Node) -> list[onnx_ir.Value]:

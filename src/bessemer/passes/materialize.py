@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, weight_of
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_encoding, weight_of
 from bessemer.ir.errors import Blocker
 from bessemer.ir.model import layer_of
+from bessemer.ir.numbers import BITS, FLOAT8, holder
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
-from bessemer.passes.qdq import BITS, constant, holder, is_standard, node_encoding, quantize
+from bessemer.passes.qdq import constant, is_standard, node_encoding
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -40,7 +41,7 @@ def encoding_blockers(model: onnx_ir.Model, opset: int) -> list[Blocker]:
     """Every encoding that Q/DQ nodes of `opset` cannot state."""
     found = []
     for graph in model.graphs():
-        for value in _encoded(graph):
+        for value in encoded(graph):
             encoding = encoding_of(value)
             need = opset_needed(encoding) if encoding is not None else 0
             if encoding is None or need <= opset:
@@ -61,16 +62,18 @@ def encoding_blockers(model: onnx_ir.Model, opset: int) -> list[Blocker]:
 
 def needed_opset(model: onnx_ir.Model) -> int:
     """The lowest opset that can state all encodings of a model; 0 without any."""
-    encodings = [encoding_of(value) for graph in model.graphs() for value in _encoded(graph)]
+    encodings = [encoding_of(value) for graph in model.graphs() for value in encoded(graph)]
     return max((opset_needed(item) for item in encodings if item is not None), default=0)
 
 
 def opset_needed(encoding: Encoding) -> int:
     """The first opset whose DequantizeLinear takes `encoding`."""
-    if BITS[encoding.dtype] == 2:
+    if encoding.dtype in ("INT2", "UINT2"):
         return 25
-    if encoding.block_size or BITS[encoding.dtype] in (4, 16):
+    if encoding.block_size or BITS.get(encoding.dtype) in (4, 16):
         return 21
+    if encoding.dtype in FLOAT8:
+        return 19
     return 10 if encoding.per_tensor else 13
 
 
@@ -79,7 +82,7 @@ def _spell(encoding: Encoding) -> str:
     return f"{encoding.dtype} {f'in blocks of {encoding.block_size}' if encoding.block_size else kind}"
 
 
-def _encoded(graph: onnx_ir.Graph) -> list[onnx_ir.Value]:
+def encoded(graph: onnx_ir.Graph) -> list[onnx_ir.Value]:
     """Encoded values that no DequantizeLinear with the same encoding stands before already."""
     values = [
         *graph.inputs,
@@ -101,7 +104,7 @@ def _already(value: onnx_ir.Value) -> bool:
 
 def _materialize_graph(graph: onnx_ir.Graph) -> int:
     order = {node: index for index, node in enumerate(graph)}
-    found = _encoded(graph)
+    found = encoded(graph)
     for value in found:
         if value.is_initializer():
             _weight(graph, value, order)

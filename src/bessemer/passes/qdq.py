@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, set_weight
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_encoding, set_weight
+from bessemer.ir.numbers import BITS, holder
 from bessemer.ir.types import Array
 from bessemer.passes.base import PassResult
 
 if TYPE_CHECKING:
     import onnx_ir
-
-BITS = {
-    "INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4,
-    "INT8": 8, "UINT8": 8, "INT16": 16, "UINT16": 16, "INT32": 32,
-}  # fmt: skip
-"""Integer types an Encoding may name, with their width."""
 
 MOVES = frozenset(
     [
@@ -74,28 +69,6 @@ class AbsorbQdq:
         return PassResult(changed, tuple(declined))
 
 
-def quantize(array: Array, encoding: Encoding) -> Array:
-    """Integers of `array`: round half to even, saturate (QuantizeLinear's rule)."""
-    spread = encoding._spread
-    low, high = integer_range(encoding.dtype)
-    scale = spread(array.ndim, encoding.scale).astype(np.float32)
-    zero = spread(array.ndim, encoding.zero_point).astype(np.float64)
-    steps = np.rint(array.astype(np.float32) / scale).astype(np.float64) + zero
-    return np.asarray(np.clip(steps, low, high).astype(holder(encoding.dtype)))
-
-
-def integer_range(dtype: str) -> tuple[int, int]:
-    """Smallest and largest integer of an encoding's type."""
-    bits = BITS[dtype]
-    return (0, 2**bits - 1) if dtype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-
-def holder(dtype: str) -> str:
-    """The numpy type that holds integers of an encoding: narrow ones stand one per byte."""
-    sign = "u" if dtype.startswith("U") else ""
-    return f"{sign}int{max(BITS[dtype], 8)}"
-
-
 def node_encoding(node: onnx_ir.Node) -> Encoding | None:
     """The encoding a Q or DQ node states; None when it is not constant, affine and integer."""
     import onnx_ir
@@ -127,7 +100,7 @@ def _along_axis(node: onnx_ir.Node, dtype: str, scale: Array, zero: Array) -> En
         axis += len(shape)
     if scale.ndim != 1 and not block:
         return None
-    if block and (shape is None or shape[axis] != scale.shape[axis] * block):
+    if block and (shape is None or not isinstance(shape[axis], int) or -(-shape[axis] // block) != scale.shape[axis]):
         return None
     return Encoding(dtype, scale, zero.reshape(scale.shape), axis, block)
 
@@ -206,7 +179,7 @@ def _weight_behind(node: onnx_ir.Node) -> QuantizedWeight | None:
     if maker is None or not is_standard(maker, "QuantizeLinear") or node_encoding(maker) != encoding:
         return None
     real = constant(maker.inputs[0])
-    if real is None or real.dtype != np.float32 or encoding.block_size:
+    if real is None or real.dtype != np.float32:
         return None
     return QuantizedWeight(quantize(real, encoding), encoding)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bessemer.ir.errors import UsageError
 from bessemer.passes.base import PassResult
+from bessemer.passes.rewrite import SMALL
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -109,9 +111,31 @@ class InferShapes:
 
         logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # it prints a traceback where inference gives up
         untyped = [value for node in graph.graph.all_nodes() for value in node.outputs if value.type is None]
-        result = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
+        with _constants_in_reach(graph):
+            result = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
         _forget_item_types(untyped)
         return PassResult(int(result.modified))
+
+
+@contextmanager
+def _constants_in_reach(graph: onnx_ir.Model) -> Iterator[None]:
+    """Inference looks for constants in the graph of the node only: small ones of outer graphs are lent to subgraphs."""
+    import onnx_ir
+
+    lent: list[tuple[onnx_ir.Graph, str]] = []
+    for part in graph.graph.subgraphs():
+        for value in {value for node in part for value in node.inputs if value is not None}:
+            outer = value.is_initializer() and value.graph is not part and value.name not in part.initializers
+            if not outer or value.name is None or value.const_value is None or value.const_value.size > SMALL:
+                continue
+            copy = onnx_ir.Value(name=value.name, shape=value.shape, type=value.type, const_value=value.const_value)
+            part.register_initializer(copy)
+            lent.append((part, value.name))
+    try:
+        yield
+    finally:
+        for part, name in lent:
+            del part.initializers[name]
 
 
 def _forget_item_types(values: list[onnx_ir.Value]) -> None:

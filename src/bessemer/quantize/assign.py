@@ -7,44 +7,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, set_weight
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_encoding, set_weight
+from bessemer.ir.numbers import holder
 from bessemer.ir.types import Array
-from bessemer.passes.qdq import holder, integer_range, quantize
 from bessemer.passes.rewrite import constant
+from bessemer.quantize.encodings import integer_format
+from bessemer.quantize.encodings.base import Grain
 from bessemer.quantize.plan import Group, Plan, Product
 from bessemer.quantize.ranges import Range
 
 if TYPE_CHECKING:
     import onnx_ir
 
-SMALLEST = float(np.finfo(np.float32).tiny) * 2**20
-"""Scales stay far from subnormal: products of two of them must be normal numbers too."""
-
-
 def activation_encoding(span: Range, dtype: str, *, symmetric: bool) -> Encoding:
-    """Per tensor: s = (high - low) / (2^b - 1), z = lowest integer - low / s rounded, so that 0 is exact.
-
-    Jacob et al., arXiv 1712.05877, equation 1 and section 3.
-    symmetric: zero point in the middle (0 of signed types), the lowest integer unused.
-    """
-    low, high = min(span[0], 0.0), max(span[1], 0.0)
-    first, last = integer_range(dtype)
-    if symmetric:
-        middle = (first + last + 1) // 2
-        scale = np.float32(max(max(-low, high) / (last - middle), SMALLEST))
-        return Encoding(dtype, np.asarray(scale), np.asarray(middle, holder(dtype)))
-    scale = np.float32(max((high - low) / (last - first), SMALLEST))
-    zero = int(np.clip(np.rint(first - low / float(scale)), first, last))
-    return Encoding(dtype, np.asarray(scale), np.asarray(zero, holder(dtype)))
+    """Per tensor, so that 0 is exact; symmetric: zero point in the middle, the lowest integer unused."""
+    low, high = np.asarray(min(span[0], 0.0)), np.asarray(max(span[1], 0.0))
+    return integer_format(dtype, symmetric=symmetric).between(low, high)
 
 
 def weight_encoding(weight: Array, axis: int | None, dtype: str = "INT8") -> Encoding:
     """Symmetric, the lowest integer unused: s = max|w| / (2^(b-1) - 1) for each index of `axis` (None: one)."""
-    last = integer_range(dtype)[1]
-    size = np.abs(weight)
-    reach = size.max() if axis is None else np.moveaxis(size, axis, 0).reshape(weight.shape[axis], -1).max(1)
-    scale = np.maximum(np.asarray(reach, np.float32) / np.float32(last), np.float32(SMALLEST))
-    return Encoding(dtype, scale, np.zeros(scale.shape, holder(dtype)), axis)
+    return integer_format(dtype, symmetric=True).fit(weight, Grain(axis))
 
 
 def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range]) -> None:

@@ -11,7 +11,7 @@ from bessemer.ir.encoding import encoding_of
 from bessemer.ir.model import layer_of
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant, is_constant
-from bessemer.quantize.scheme import ACTIVATED, DATA_ONLY, FIXED, INTEGER, PRODUCTS, SAME, Scheme
+from bessemer.quantize.scheme import ACTIVATED, DATA_ONLY, EIGHT_BITS, FIXED, INTEGER, PRODUCTS, SAME, Scheme
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -115,8 +115,18 @@ def _odd_form(node: onnx_ir.Node, scheme: Scheme) -> str:
     attributes = node.attributes
     if node.op_type in FIXED and scheme.activations not in FIXED[node.op_type]:
         return f"no integer kernel for {node.op_type} with {scheme.activations} activations"
-    if node.op_type == "Clip" and not _is_activation(node):
-        return "a clip at other bounds than (0, inf), (0, 6), (-1, 1) has no integer kernel"
+    if node.op_type in EIGHT_BITS and scheme.activations != "INT8":
+        return f"no integer kernel for {node.op_type} with {scheme.activations} activations"
+    if node.op_type == "Clip" and any(bound is not None and constant(bound) is None for bound in node.inputs[1:]):
+        return "a clip at computed bounds has no integer kernel"
+    if node.op_type in ("Conv", "ConvTranspose", "Gemm") and not is_constant(node.inputs[1]):
+        return "a computed weight has no integer kernel"
+    if node.op_type == "ConvTranspose" and attributes.get_int("group", 1) != 1:
+        return "a transposed convolution in groups has no integer kernel"
+    if node.op_type == "Elu" and attributes.get_float("alpha", 1.0) != 1:
+        return "Elu with another alpha than 1 has no integer kernel"
+    if node.op_type in ("Max", "Min") and len(node.inputs) != 2:
+        return f"{node.op_type} of other than two operands has no integer kernel"
     if node.op_type == "Resize" and attributes.get_string("mode", "nearest") == "cubic":
         return "cubic resizing has no integer kernel"
     if node.op_type == "Pad" and not _pads_zeros(node):
@@ -235,6 +245,8 @@ def _product(node: onnx_ir.Node) -> Iterator[Product]:
     weight = node.inputs[1]
     if weight is None or not is_constant(weight) or weight.shape is None or encoding_of(weight) is not None:
         return
+    if node.op_type == "MatMul" and len(weight.shape) != 2:
+        return  # an operand of a batched product: one scale, as activations have
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     yield Product(node, weight, output_axis(node), bias if is_constant(bias) else None)
 

@@ -31,22 +31,27 @@ class Scheme:
 SCHEMES = {
     "int8": Scheme("int8"),
     "int16x8": Scheme("int16x8", activations="INT16", bias="INT64", symmetric=True),
+    "int8x4": Scheme("int8x4", weights="INT4"),
 }
 """Static schemes: weights and activations in integers, chosen from calibration data."""
+
+WEIGHTS = ("int4", "int8-weights", "int8-dynamic", "fp8")
+"""Schemes of `quantize.weights`: integers (or small floats) for weights; activations float, quantized as the model runs,
+or small floats too."""
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """They accumulate in int32; their weights may have a scale for each output channel."""
 
 FREE = frozenset({
-    "Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Gelu", "ReduceMean", "ReduceSum",
-    "GlobalAveragePool", "Concat",
+    "Add", "Sub", "Mul", "Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Gelu", "Elu", "Abs", "ReduceMean",
+    "ReduceSum", "GlobalAveragePool", "Concat",
 })  # fmt: skip
 """Integer kernels rescale between any two encodings."""
 
 SAME = frozenset({
     "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Slice", "Split", "Gather", "Pad",
     "Resize", "MaxPool", "GlobalMaxPool", "AveragePool", "DepthToSpace", "SpaceToDepth", "Tile", "Expand", "ReduceMax",
-    "ReduceMin",
+    "ReduceMin", "Max", "Min",
 })  # fmt: skip
 """Kernels that move integers: input and output share one encoding."""
 
@@ -57,6 +62,9 @@ FIXED: dict[str, dict[str, tuple[float, int]]] = {
     "LogSoftmax": {"INT8": (16 / 256, 127)},
 }
 """Operators whose output encoding the specification states: (scale, zero point) by activation type."""
+
+EIGHT_BITS = frozenset({"PRelu", "HardSwish", "Gelu", "Elu", "DepthToSpace", "SpaceToDepth"})
+"""Operators whose integer kernels take 8-bit activations only."""
 
 INTEGER = PRODUCTS | FREE | SAME | frozenset(FIXED)
 

@@ -13,6 +13,7 @@ from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.ir.types import Array
 from bessemer.quantize.assign import assign
+from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.observe import Sample, Statistics, observe
 from bessemer.quantize.plan import Group, Plan, data_inputs, make_plan
 from bessemer.quantize.ranges import METHODS, Range, RangeMethod, choose
@@ -22,6 +23,7 @@ from bessemer.runners.graph import GraphRunner
 if TYPE_CHECKING:
     import onnx_ir
 
+    from bessemer.quantize.algorithms.finetune import FineTune
     from bessemer.quantize.algorithms.layerwise import Layerwise
 
 SIMILAR = 1.5
@@ -71,16 +73,18 @@ class Level:
     rounding: bool
     samples: int
     title: str
+    train: bool = False
 
 
 LEVELS = {
     -100: Level(False, False, False, 1, "nothing but ranges"),
     0: Level(True, False, False, 1, "equalization"),
     1: Level(True, True, False, 16, "equalization, bias correction"),
+    2: Level(True, False, False, 1024, "equalization, fine-tuning", train=True),
     3: Level(True, True, True, 256, "equalization, AdaRound on 256 samples, bias correction"),
     4: Level(True, True, True, 1024, "equalization, AdaRound on 1,024 samples, bias correction"),
 }
-"""Optimisation levels; 2 is fine-tuning, which trains."""
+"""Optimisation levels; 2 trains (extra `train`), takes long, and is only chosen where it is asked for."""
 
 FEW = 16
 """Below so many samples ranges are a guess: said in the report."""
@@ -110,16 +114,21 @@ class Quantized:
     values: int
     weights: int
     snr: float
+    float_macs: float | None = None
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    teacher: Model | None = None
+    """The float model that the trials were held against, node for node like the result."""
+    histograms: dict[str, Histogram] = field(default_factory=dict)
 
 
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
     """The level and the reason. Raises UsageError for one that asks for more samples than there are."""
     if how.level is None:
-        best = max(number for number, level in LEVELS.items() if level.samples <= samples)
-        above = [level.samples for number, level in LEVELS.items() if number > best]
+        open_to = {number: level for number, level in LEVELS.items() if not level.train}
+        best = max(number for number, level in open_to.items() if level.samples <= samples)
+        above = [level.samples for number, level in open_to.items() if number > best]
         more = f"; {min(above)} samples would allow more" if above else ""
         return best, f"the highest that {samples} samples allow{more}"
     need = LEVELS[how.level].samples
@@ -135,9 +144,16 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
     from threadpoolctl import threadpool_limits
 
+    from bessemer.quantize.spell import spell
+    from bessemer.runners.torch.runner import load_torch
+
     if not samples:
         raise UsageError("The calibration data holds no sample")
     number, why = choose_level(how, len(samples))
+    if LEVELS[number].train:
+        load_torch(f"Optimisation level {number}")
+    model = clone(model)
+    spell(model.graph, SCHEMES[how.precision].activations)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         bench = _Bench.of(model, how, LEVELS[number], samples)
         best = bench.best()
@@ -174,21 +190,27 @@ class _Bench:
         """The best of all trials."""
         methods = AUTO if self.how.method == "auto" else (self.how.method,)
         plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
-        steps = self._layerwise()
-        refined = [self._try(record.method, steps) for _, record in plain[:2]] if steps is not None else []
+        steps = self._steps()
+        starts = plain[: 1 if self.level.train else 2]
+        refined = [self._try(record.method, steps) for _, record in starts] if steps is not None else []
         chosen = max((*plain, *refined), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
+        chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
         return chosen
 
-    def _layerwise(self) -> Layerwise | None:
+    def _steps(self) -> Layerwise | FineTune | None:
         from bessemer.quantize.algorithms.adaround import AdaRound
+        from bessemer.quantize.algorithms.finetune import FineTune
         from bessemer.quantize.algorithms.layerwise import Layerwise
 
+        if self.level.train:
+            return FineTune(seed=self.how.seed)
         if not self.level.correct:
             return None
         return Layerwise(AdaRound(seed=self.how.seed) if self.level.rounding else None)
 
-    def _try(self, method: str, steps: Layerwise | None) -> tuple[Model, Quantized]:
+    def _try(self, method: str, steps: Layerwise | FineTune | None) -> tuple[Model, Quantized]:
+        from bessemer.quantize.algorithms.finetune import FineTune, finetune
         from bessemer.quantize.algorithms.layerwise import walk_layers
 
         made = clone(self.model)
@@ -196,12 +218,14 @@ class _Bench:
         plan = make_plan(graph, SCHEMES[self.how.precision], self.how.keep)
         plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
         assign(graph, plan, ranges)
-        if steps is not None:
+        if isinstance(steps, FineTune):
+            finetune(made, self.model.graph, plan, spread(self.samples, steps.samples), steps)
+        elif steps is not None:
             count = self.level.samples if steps.rounding is not None else CORRECTED
             walk_layers(made, self.model.graph, plan, spread(self.samples, count), steps)
         snr = self.judge(made)
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr))
-        return made, _record(plan, self.how, method, self.seen.samples, snr)
+        return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
 
 
 AUTO = ("minmax", "mse", "percentile")
@@ -211,10 +235,24 @@ CORRECTED = 64
 """Samples for bias correction."""
 
 
-def _record(plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
+def _record(graph: onnx_ir.Graph, plan: Plan, how: Quantize, method: str, samples: int, snr: float) -> Quantized:
     floats = [(layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in plan.floats]
     values = sum(len(group.values) for group in plan.groups)
-    return Quantized(how.precision, method, 0, "", samples, values, len(plan.products), snr, floats=floats)
+    return Quantized(
+        how.precision, method, 0, "", samples, values, len(plan.products), snr, float_share(graph, plan), floats=floats
+    )
+
+
+def float_share(graph: onnx_ir.Graph, plan: Plan) -> float | None:
+    """Share of the multiply-accumulates that nodes do which stay float; None where sizes are unbound."""
+    from bessemer.passes.stats import node_macs
+
+    stays = {item.node for item in plan.floats}
+    macs = {node: node_macs(node) for node in graph}
+    if any(count is None for count in macs.values()):
+        return None
+    total = sum(count or 0 for count in macs.values())
+    return sum(macs[node] or 0 for node in stays) / total if total else None
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
@@ -258,11 +296,14 @@ def energy(array: Array) -> float:
 
 
 def emulated(graph: onnx_ir.Model) -> onnx_ir.Model:
-    """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic."""
+    """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic; activations that are quantized while the
+    model runs, as ONNX's integer operators."""
     from bessemer.ir.canonical import OPSET
+    from bessemer.passes.dynamic import DynamicInt8
     from bessemer.passes.materialize import MaterializeQdq
 
     copy = graph.clone()
+    DynamicInt8().run(copy)
     MaterializeQdq(OPSET).run(copy)
     return copy
 

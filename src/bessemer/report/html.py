@@ -48,6 +48,9 @@ def _environment() -> Environment:
         "percent": units.percent,
         "shape": units.shape,
         "by_count": by_count,
+        "chosen": words.chosen,
+        "losses": words.losses,
+        "floats": words.floats,
         "filename": lambda path: Path(path).name,
     }
     environment.globals |= {"words": words}

@@ -13,7 +13,15 @@ from rich.text import Text
 from bessemer.report import units, words
 
 if TYPE_CHECKING:
-    from bessemer.verify.evidence import BlockerRecord, Evidence, ModelRecord, TargetEvidence, TensorRecord
+    from bessemer.verify.evidence import (
+        Analysis,
+        BlockerRecord,
+        Evidence,
+        ModelRecord,
+        Quantization,
+        TargetEvidence,
+        TensorRecord,
+    )
 
 COLOURS = {"good": "green", "bad": "bold red", "warn": "yellow"}
 MARKS = {"good": "✓", "bad": "✗", "warn": "–"}
@@ -122,6 +130,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     if row.accuracy:
         said = f"{units.percent(row.accuracy.artifact)} (original {units.percent(row.accuracy.original)}"
         yield "accuracy", Text(f"{said}, {row.accuracy.samples} samples)")
+    if row.quantization:
+        yield from _quantization(row.quantization)
     for output in row.outputs:
         if not output.within:
             said = f"max diff {units.number(output.max_abs)}, SNR {units.decibel(output.snr)}"
@@ -140,6 +150,15 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     if row.operators:
         yield "operators", Text(words.operators_line(row.operators))
     yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)
+
+
+def _quantization(done: Quantization) -> Iterator[tuple[str, Text]]:
+    values = f", {done.values} activations" if done.values else ""
+    yield "integers", Text(f"{words.chosen(done)}; {done.weights} weights{values}")
+    if done.artifact is not None:
+        yield "loss", Text(words.losses(done))
+    if done.floats:
+        yield "in float", Text(words.floats(done))
 
 
 def _blocker(item: BlockerRecord) -> Text:
@@ -175,6 +194,46 @@ def _operators(counts: dict[str, int]) -> Table:
     for name, number in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(Text("  " + name), str(number), "━" * max(1, round(24 * number / most)))
     return table
+
+
+def analysis(record: Analysis, rows: int) -> RenderableType:
+    """What integers cost, the worst layers first, and the remedies that helped."""
+    said = f"{record.precision}, ranges by {record.method}, level {record.level}, {record.samples} calibration samples"
+    heading = Text.assemble((record.path, "bold"), f"\n{said}: outputs at {units.decibel(record.snr)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    table.add_column("op", no_wrap=True)
+    for title in ("alone", "so far", "weight", "clipped"):
+        table.add_column(title, justify="right", no_wrap=True)
+    worst = sorted(record.layers, key=lambda item: item.alone)
+    for item in worst[:rows]:
+        numbers = [units.decibel(number) for number in (item.alone, item.cumulative, item.weight)]
+        table.add_row(Text(words.first_name(item.layer)), item.op, *numbers, units.percent(item.saturated))
+    parts: list[RenderableType] = [heading, Text(), table]
+    if len(worst) > rows:
+        parts.append(Text(f"and {len(worst) - rows} more layers (--rows)", style="dim"))
+    return Group(*parts, Text(), *_remedies(record))
+
+
+LEAST_GAIN = 0.2
+"""Decibels below which a remedy is noise."""
+
+
+def _remedies(record: Analysis) -> Iterator[RenderableType]:
+    helped = [item for item in record.remedies if item.gain >= LEAST_GAIN]
+    if not helped:
+        yield Text("No remedy that was tried at the worst layers helps.")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("tried at", overflow="fold")
+    table.add_column("remedy")
+    table.add_column("gain", justify="right", no_wrap=True)
+    for item in helped:
+        table.add_row(Text(words.first_name(item.layer)), item.action, f"+{units.decibel(item.gain)}")
+    yield table
+    option = next((item.option for item in helped if item.option), "")
+    if option:
+        yield Text.assemble("\nThe best one that is an option: ", (f"--to TARGET:{record.precision},{option}", "bold"))
 
 
 def comparison(row: TargetEvidence) -> RenderableType:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bessemer.report import units
 
 if TYPE_CHECKING:
-    from bessemer.verify.evidence import TargetEvidence
+    from bessemer.verify.evidence import Quantization, TargetEvidence
 
 
 def status(row: TargetEvidence) -> str:
@@ -70,3 +70,40 @@ def operators_line(counts: dict[str, int], most: int = 8) -> str:
     shown = [f"{name}×{number}" for name, number in ordered[:most]]
     rest = len(ordered) - most
     return ", ".join(shown + ([f"{rest} more kind{'s' * (rest != 1)}"] if rest > 0 else []))
+
+
+def chosen(done: Quantization) -> str:
+    """How the integers of a quantized artifact were chosen."""
+    if done.level is None:
+        data = f", from {units.count(done.samples)} calibration samples" if done.samples else ""
+        return f"Weights rounded by {done.method}{data}"
+    best = max(done.trials, key=lambda trial: trial.snr, default=None)
+    steps = f", {best.steps}" if best is not None and best.steps else ""
+    return f"Ranges by {done.method}{steps}, from {units.count(done.samples)} calibration samples"
+
+
+def losses(done: Quantization) -> str:
+    """Both baselines in one sentence."""
+    lost = f"Of the original's outputs the encodings alone keep {units.decibel(done.emulation)}"
+    if done.runtime is None or done.runtime >= EXACT:
+        return f"{lost}, and the artifact computes exactly them"
+    added = f"against its own encodings {units.decibel(done.runtime)}"
+    return f"{lost}, the artifact {units.decibel(done.artifact)} ({added})"
+
+
+EXACT = 120.0
+"""Decibels from which on two float computations are the same."""
+
+NAMED = 6
+"""Operators that stay float and are named; the rest are counted."""
+
+
+def floats(done: Quantization) -> str:
+    """What stays float, and how much of the work that is."""
+    names = [f"{first_name(item.node)} ({item.reason})" for item in done.floats[:NAMED]]
+    rest = len(done.floats) - len(names)
+    more = f" and {rest} more" if rest else ""
+    share = f", {units.percent(done.float_macs)} of the multiply-accumulates" if done.float_macs is not None else ""
+    count = f"{len(done.floats)} node{'s' * (len(done.floats) > 1)}"
+    verb = "stay" if len(done.floats) > 1 else "stays"
+    return f"{count} {verb} float{share}: {', '.join(names)}{more}"

@@ -16,6 +16,8 @@ PRECISIONS = {
     "fp16": "float16", "f16": "float16", "half": "float16", "float16": "float16",
     "bf16": "bfloat16", "bfloat16": "bfloat16",
     "mixed": "mixed", "int8": "int8", "uint8": "uint8", "int16": "int16", "int4": "int4",
+    "int8-weights": "int8-weights", "int8-dynamic": "int8-dynamic", "fp8": "fp8", "float8": "fp8",
+    "int16x8": "int16x8", "int8x4": "int8x4", "dynamic": "int8-dynamic",
 }  # fmt: skip
 """Bare words, and the precision that each of them names."""
 

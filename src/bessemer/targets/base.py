@@ -39,6 +39,10 @@ class Prepared:
     """of those `values` that the artifact holds as integers: what the integers mean there."""
 
 
+INTEGERS = "snr(10) or top1(0.9)"
+"""What quantization to eight bits may lose. A second baseline says more: the artifact may add next to nothing to what
+its own encodings lose in float arithmetic (`verify.baselines`)."""
+
 HALVES = {"FLOAT16": "snr(30) or close(1e-2, 1e-3)", "BFLOAT16": "snr(20) or close(5e-2, 1e-2)"}
 """Narrow floats and how near two right computations in them come."""
 
@@ -58,12 +62,14 @@ def source_bound(graph: onnx_ir.Model, own: str) -> str:
 class Border:
     """A tensor of the artifact: its name there, the axis order (None: as in the original) and its dtype.
 
-    artifact_tensor = transpose(original_tensor, perm).astype(dtype)
+    artifact_tensor = transpose(original_tensor, perm).astype(dtype), or where the artifact takes integers for real
+    numbers, their integers in `encoding` (one scale).
     """
 
     name: str
     dtype: str
     perm: tuple[int, ...] | None = None
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True)

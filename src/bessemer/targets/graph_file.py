@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +14,12 @@ from bessemer.ir.canonical import DOMAIN, FUSED_KEY
 from bessemer.ir.encoding import Encoding
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
-from bessemer.targets.base import HALVES, Border, Prepared, source_bound
+from bessemer.targets.base import HALVES, INTEGERS, Border, Prepared, source_bound
 
 if TYPE_CHECKING:
     import onnx_ir
+
+    from bessemer.passes.base import Pass
 
 DEFAULT_OPSET = 21
 LARGE = 1_500_000_000
@@ -30,6 +33,7 @@ CLOSENESS = {
     "float16": HALVES["FLOAT16"],
     "mixed": HALVES["FLOAT16"],
     "bfloat16": HALVES["BFLOAT16"],
+    **dict.fromkeys(("int8", "int4", "int8-weights", "int8-dynamic", "fp8"), INTEGERS),
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
@@ -44,13 +48,29 @@ class GraphOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    precision: Literal["float32", "float16", "bfloat16", "mixed"] = Field(
-        "float32", description="mixed: float16, with sums, powers and normalisations in float32"
+    precision: Literal[
+        "float32", "float16", "bfloat16", "mixed", "int8", "int4", "int8-weights", "int8-dynamic", "fp8"
+    ] = Field(
+        "float32",
+        description="mixed: float16, with sums, powers and normalisations in float32; int8: weights and activations, "
+        "from calibration data; int4, int8-weights: weights only; int8-dynamic: activations are quantized as the model "
+        "runs; fp8: float8 weights and activations, from calibration data",
     )
+    block: int = Field(
+        32, ge=0, description="int4, int8-weights: weights in a row that share a scale; 0: each output channel has one"
+    )
+    symmetric: bool = Field(False, description="int4, int8-weights: no zero points")
+    algorithm: Literal["rtn", "gptq", "awq", "awq+gptq"] = Field(
+        "rtn", description="how int4 and int8-weights are rounded: to nearest, or better by calibration data"
+    )
+    smooth: float = Field(
+        0.0, ge=0, le=1, description="int8-dynamic: SmoothQuant's strength (0.5 is usual); needs calibration data"
+    )
+    float8: Literal["e4m3fn", "e5m2"] = Field("e4m3fn", description="fp8: which one")
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
     )
-    keep: tuple[str, ...] = Field((), description="globs of node or layer names that stay float32")
+    keep: tuple[str, ...] = Field((), description="globs of node, layer or operator names that stay float32")
     opset: int | None = Field(
         None,
         ge=7,
@@ -78,10 +98,14 @@ class Lowered:
     origin: str = ""
 
 
-def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
-    """Axis order, precision, opset, encodings: in this order, in place. Raises Declined with all blockers."""
+def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[Pass] = ()) -> Lowered:
+    """Axis order, precision, opset, encodings: in this order, in place. Raises Declined with all blockers.
+
+    spelling: passes that state encodings in the target's own operators; the others become Q/DQ pairs.
+    """
     from bessemer.passes.border_order import order_borders
     from bessemer.passes.composites import expand_composites
+    from bessemer.passes.dynamic import DynamicInt8
     from bessemer.passes.half import has_half, store_half
     from bessemer.passes.materialize import STANDS_FOR, MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
@@ -99,6 +123,8 @@ def lower(model: Model, options: GraphOptions, target: str) -> Lowered:
     perms_in, perms_out = order_borders(graph.graph, options.io)
     SettleTransposes().run(graph)
     notes += _narrow(graph, options)
+    for step in (*spelling, *([DynamicInt8()] if options.precision == "int8-dynamic" else [])):
+        step.run(graph)
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
     MaterializeQdq(opset).run(graph)
@@ -155,7 +181,7 @@ def _foreign_nodes(graph: onnx_ir.Model) -> list[Blocker]:
 def _narrow(graph: onnx_ir.Model, options: GraphOptions) -> list[str]:
     from bessemer.passes.narrow import NarrowFloats
 
-    if options.precision == "float32":
+    if options.precision not in ("float16", "bfloat16", "mixed"):
         return []
     step = NarrowFloats(
         dtype="bfloat16" if options.precision == "bfloat16" else "float16",
@@ -255,7 +281,7 @@ def describe(lowered: Lowered, options: GraphOptions, payload: Any) -> Prepared:
     from bessemer.passes.stats import operator_counts
 
     notes = list(lowered.notes)
-    if lowered.graph.metadata_props.get(KERNELS_KEY):
+    if lowered.graph.metadata_props.get(KERNELS_KEY) and options.precision == "float32":
         notes.append(
             "the source's integer operators became Q/DQ pairs, which ONNX Runtime joins into integer kernels"
         )

@@ -46,7 +46,15 @@ class Closeness:
     @property
     def share(self) -> float | None:
         """The share of a top1 alternative."""
-        return next((values[0] for name, values in self.alternatives if name == "top1"), None)
+        return self._argument("top1")
+
+    @property
+    def decibels(self) -> float | None:
+        """The ratio of an snr alternative."""
+        return self._argument("snr")
+
+    def _argument(self, kind: str) -> float | None:
+        return next((values[0] for name, values in self.alternatives if name == kind), None)
 
     def holds(self, ref: Array, got: Array, *, step: float | None = None) -> bool:
         """Whether `got` is as close to `ref` as named; `step` is the size of one quantization step."""

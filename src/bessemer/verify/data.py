@@ -6,7 +6,7 @@ Images are decoded when a run asks for them, so memory is bounded by one batch h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,7 +75,7 @@ def load(request: Request, signature: Signature, encodings: Mapping[str, Encodin
     for path, option in ((request.path, "--data"), (request.labels, "--labels")):
         if path is not None and not path.exists():
             raise UsageError(f"{option} {path} does not exist")
-    samples = _read(request, signature, encodings or {})
+    samples = _numbered(_read(request, signature, encodings or {}), request.path)
     count = min(samples.count, request.limit) if request.limit else samples.count
     size, fixed = _batch(signature, count)
     whole = count - count % size if fixed else count
@@ -97,6 +97,14 @@ def input_encodings(graph: onnx_ir.Graph) -> dict[str, Encoding]:
         if value.name and used and used[0] is not None and used[0].per_tensor:
             found[value.name] = used[0]
     return found
+
+
+def _numbered(samples: _Samples, path: Path) -> _Samples:
+    """Labels that are names of classes cannot be compared with a model's arg-max: they are left out, and said."""
+    if samples.labels is None or samples.labels.dtype.kind in "iu":
+        return samples
+    note = f"the labels in {path} are no class numbers ({samples.labels.dtype}): accuracy was not measured"
+    return replace(samples, labels=None, notes=(*samples.notes, note))
 
 
 def _labels(samples: _Samples, request: Request, count: int, whole: int) -> Array | None:

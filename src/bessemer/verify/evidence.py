@@ -109,6 +109,82 @@ class Accuracy(Record):
     artifact: float
 
 
+class TrialRecord(Record):
+    """One way to quantize that was tried, and the SNR of its outputs in dB on calibration samples."""
+
+    method: str
+    steps: str
+    snr: float
+
+
+class FloatNode(Record):
+    """A node that computes in float in a quantized model, and why."""
+
+    node: str
+    reason: str
+
+
+class Quantization(Record):
+    """How integers were chosen, and both baselines in dB over the verification inputs.
+
+    emulation: the original against its encodings acting in float arithmetic (what quantization loses);
+    artifact: the original against the artifact; runtime: the emulation against the artifact (what the runtime adds).
+    """
+
+    method: str = Field(description="how activation ranges were chosen; of weights alone, how they were rounded")
+    level: int | None = Field(default=None, description="optimisation level; null where activations stay float")
+    why: str = Field(default="", description="why this level")
+    samples: int = 0
+    values: int = Field(default=0, description="activations with an encoding")
+    weights: int = Field(description="weights in integers")
+    trials: list[TrialRecord] = Field(default_factory=list)
+    floats: list[FloatNode] = Field(default_factory=list)
+    float_macs: float | None = Field(default=None, description="share of multiply-accumulates that stay float")
+    emulation: float | None = None
+    artifact: float | None = None
+    runtime: float | None = None
+
+
+class LayerNoise(Record):
+    """What one product costs, as signal-to-noise ratios in dB.
+
+    alone: at the model's outputs with only this layer in integers; cumulative: at the layer with everything in
+    integers; weight: of its weight; saturated: share of its output's calibration values beyond the range.
+    """
+
+    layer: str
+    op: str
+    macs: int | None
+    alone: float
+    cumulative: float
+    weight: float
+    saturated: float
+
+
+class Remedy(Record):
+    """Something tried at one layer, and what the outputs gained in dB."""
+
+    layer: str
+    action: str
+    gain: float
+    option: str = Field(default="", description="how it is asked for after TARGET:int8,")
+
+
+class Analysis(Record):
+    """What quantization costs layer by layer, and what would mend it."""
+
+    schema_version: int = SCHEMA_VERSION
+    path: str
+    precision: str
+    method: str
+    level: int
+    samples: int
+    snr: float = Field(description="of the outputs with everything in integers, dB")
+    layers: list[LayerNoise]
+    remedies: list[Remedy] = Field(description="largest gain first")
+    notes: list[str] = Field(default_factory=list)
+
+
 class FileRecord(Record):
     """A file that was written; `path` is relative to the output directory."""
 
@@ -132,6 +208,7 @@ class TargetEvidence(Record):
     input_sets: list[str] = Field(default_factory=list, description="one line per set that was run")
     outputs: list[OutputCloseness] = Field(default_factory=list)
     accuracy: Accuracy | None = None
+    quantization: Quantization | None = None
     divergence: Divergence | None = None
     blockers: list[BlockerRecord] = Field(default_factory=list)
     borders: list[Border] = Field(default_factory=list)

@@ -14,7 +14,7 @@ from bessemer.verify.inputs import UNBOUND, generate, ranges, vocabulary_bounds
 from bessemer.verify.judge import OriginalRefuses, Reference, run_original
 
 if TYPE_CHECKING:
-    from bessemer.pipeline import ConvertOptions
+    from bessemer.request import ConvertOptions
 
 
 def reference_of(original: Runner, model: Model | None, options: ConvertOptions) -> Reference:

@@ -11,9 +11,10 @@ import onnx_ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bessemer.ir.encoding import encoding_of, weight_of
+from bessemer.ir.encoding import encoding_of, quantize, weight_of
+from bessemer.ir.numbers import integer_range
 from bessemer.passes.materialize import MaterializeQdq, encoding_blockers, needed_opset
-from bessemer.passes.qdq import AbsorbQdq, integer_range, quantize
+from bessemer.passes.qdq import AbsorbQdq
 from bessemer.runners.onnxruntime import OrtRunner
 
 RNG = np.random.default_rng(3)

@@ -10,13 +10,13 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+from bessemer.opening import open_model
 from bessemer.passes.batchnorm import FoldAffine, FoldBatchNorm
 from bessemer.passes.fold import FoldConstants
 from bessemer.passes.opset import ConvertOpset
 from bessemer.passes.shapes import InferShapes
 from bessemer.passes.standard import standard_passes
 from bessemer.passes.stats import model_stats, operator_counts
-from bessemer.pipeline import open_model
 from bessemer.runners.onnxruntime import OrtRunner
 from bessemer.sources.base import OpenOptions
 from bessemer.targets.graph_file import write_graph

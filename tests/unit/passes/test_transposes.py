@@ -112,7 +112,8 @@ def test_quantized_weights_are_reordered_as_integers(tmp_path: Path) -> None:
     """A flatten between an average pooling and a quantized dense layer of a TFLite file."""
     from tests.unit.sources.tflite.single import both
 
-    from bessemer.pipeline import ConvertOptions, normalise, open_model
+    from bessemer.opening import normalise, open_model
+    from bessemer.request import ConvertOptions
     from bessemer.targets.onnx.target import TARGET
 
     build = Builder()

@@ -61,3 +61,52 @@ def conv_net(seed: int = 0, spread: float = 1.0) -> Model:
 def images(count: int, seed: int = 1) -> list[Sample]:
     rng = np.random.default_rng(seed)
     return [{"x": rng.standard_normal((1, 3, 16, 16)).astype(np.float32)} for _ in range(count)]
+
+
+BLOCK = """
+net (float[1,16,32] x) => (float[1,16,32] y) {
+  n = LayerNormalization(x, g1, h1)
+  q = MatMul(n, wq)
+  k = MatMul(n, wk)
+  v = MatMul(n, wv)
+  kt = Transpose<perm=[0,2,1]>(k)
+  s = MatMul(q, kt)
+  sc = Mul(s, root)
+  p = Softmax(sc)
+  a = MatMul(p, v)
+  o = MatMul(a, wo)
+  r = Add(x, o)
+  m = LayerNormalization(r, g2, h2)
+  f = Reshape(m, flat)
+  u = Gemm(f, w1, b1)
+  ur = Relu(u)
+  d = Gemm<transB=1>(ur, w2, b2)
+  dr = Reshape(d, deep)
+  y = Add(r, dr)
+}
+"""
+
+
+def transformer(seed: int = 0, outlier: float = 30.0) -> Model:
+    """One block; a few channels of each normalisation's gain are `outlier` times the others."""
+    rng = np.random.default_rng(seed)
+    shapes = {"wq": (32, 32), "wk": (32, 32), "wv": (32, 32), "wo": (32, 32), "w1": (32, 96), "w2": (32, 96)}
+    weights = {name: (rng.standard_normal(shape) / 6).astype(np.float32) for name, shape in shapes.items()}
+    weights |= {name: (rng.standard_normal(size) / 10).astype(np.float32) for name, size in
+                {"b1": 96, "b2": 32, "h1": 32, "h2": 32}.items()}  # fmt: skip
+    for gain, readers in (("g1", ("wq", "wk", "wv")), ("g2", ("w1",))):
+        factors = np.ones(32, np.float32)
+        factors[rng.choice(32, 3, replace=False)] = outlier
+        weights[gain] = factors * rng.uniform(0.8, 1.2, 32).astype(np.float32)
+        for name in readers:
+            weights[name] /= (factors**0.8)[:, None]
+    return model_of(BLOCK, weights | {
+        "root": np.float32(32**-0.5).reshape(()), "flat": np.array([16, 32]), "deep": np.array([1, 16, 32]),
+    })  # fmt: skip
+
+
+def tokens(count: int, seed: int = 1) -> list[Sample]:
+    """Correlated rows, as hidden states are."""
+    rng = np.random.default_rng(seed)
+    mix = np.random.default_rng(7).standard_normal((32, 32)) / 4 + np.eye(32)
+    return [{"x": (rng.standard_normal((1, 16, 32)) @ mix).astype(np.float32)} for _ in range(count)]

@@ -8,8 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bessemer.ir.encoding import encoding_of, weight_of
-from bessemer.passes.qdq import quantize
+from bessemer.ir.encoding import encoding_of, quantize, weight_of
 from bessemer.quantize import patches
 from bessemer.quantize.algorithms.adaround import AdaRound, Layer, adaround
 from bessemer.quantize.algorithms.equalization import channel_reach, equalize, pairs
@@ -140,7 +139,7 @@ def test_adaround_rounds_up_or_down_and_no_further() -> None:
         assert held is not None
         assert item.real is not None
         gap = np.abs(held.encoding.dequantize(held.integers) - item.real)
-        scale = held.encoding._spread(gap.ndim, held.encoding.scale)
+        scale = held.encoding.spread(held.encoding.scale, gap.shape)
         assert np.all(gap < scale * 1.001)
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bessemer.passes.qdq import integer_range, quantize
+from bessemer.ir.encoding import quantize
+from bessemer.ir.numbers import integer_range
 from bessemer.quantize.assign import activation_encoding, weight_encoding
 
 ENDS = st.floats(0, 1e6).filter(lambda x: x == 0 or x > 1e-9)

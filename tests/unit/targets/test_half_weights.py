@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.unit.sources.tflite.single import Builder
 
+from bessemer.opening import normalise, open_model
 from bessemer.passes.half import fits_exactly
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.runners.litert import LiteRTRunner
 from bessemer.targets.base import Prepared, Target
 from bessemer.targets.onnx.target import TARGET as ONNX

@@ -128,9 +128,21 @@ def test_a_demanded_share_of_agreeing_rows_is_a_share_of_all_rows() -> None:
         assert (verdict.failing_set is None) is within
 
 
+@pytest.mark.parametrize(("count", "within"), [(3, False), (40, True)])
+def test_an_snr_over_many_sets_is_that_of_all_of_them(count: int, within: bool) -> None:
+    """One set of `count` is lost altogether (0 dB): too much of three, one part in forty is 16 dB."""
+    arrays = [np.full((1, 4), 1 + n, np.float32) for n in range(count)]
+    reference = run_original(Function(lambda v: {"y": v["x"]}), sets(*arrays))
+    artifact = Function(lambda v: {"y": np.where(v["x"] == 2, 0, v["x"])})
+    border = {"x": Border("x", "float32")}
+    assert judge(reference, artifact, border, SAME, Closeness.parse("snr(15)")).within is within
+    assert not judge(reference, artifact, border, SAME, Closeness.parse("snr(17)")).within
+    assert not judge(reference, artifact, border, SAME, Closeness.parse("exact")).within
+
+
 def test_unknown_sizes_are_named_with_the_options_that_say_them() -> None:
     """A model that takes 7 columns only: no generated size fits, and the error says what to type."""
-    from bessemer.pipeline import ConvertOptions
+    from bessemer.request import ConvertOptions
     from bessemer.verify.reference import reference_of
 
     def picky(values: dict[str, Array]) -> dict[str, Array]:

@@ -14,7 +14,8 @@ import pytest
 from bessemer.executors import of_source
 from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight, weight_of
 from bessemer.ir.model import Model
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.targets.registry import find, validate
 from bessemer.verify.closeness import Closeness
 from bessemer.verify.divergence import first_divergence

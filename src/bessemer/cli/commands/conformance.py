@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bessemer.conformance.cases import Outcome
 
 TargetName = Annotated[
-    str, typer.Option("--target", metavar="NAME", help="Target to hold against the standard.")
+    str, typer.Option("--target", metavar="NAME", help="Target to hold against the standard; 'torch': the executor.")
 ]
 Cases = Annotated[
     list[str] | None, typer.Argument(metavar="[CASE]...", help="Names or globs (test_conv*); all without.")
@@ -33,10 +33,15 @@ def command(
     from collections import Counter
 
     from bessemer.cli.output import Stages, show, show_json
+    from bessemer.conformance.cases import EXECUTOR
     from bessemer.ir.errors import UsageError
+    from bessemer.runners.torch.runner import load_torch
     from bessemer.targets.registry import find
 
-    find(target)
+    if target == EXECUTOR:
+        load_torch("Executing a graph in torch")
+    else:
+        find(target)
     if update and cases:
         raise UsageError("--update needs all cases, not a choice of them")
 

@@ -31,7 +31,7 @@ StopAfter = Annotated[
 ]
 
 
-@o.asks(*o.VERDICT, "to", "level", "keep_failed")
+@o.asks(*o.VERDICT, "to", "level", "keep_failed", *o.QUANTIZATION)
 def command(
     asked: o.Asked,
     model: o.ModelPath,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.numbers import integer_range
 from bessemer.ir.types import Array
-from bessemer.passes.qdq import integer_range
 from bessemer.quantize import patches
 from bessemer.quantize.plan import fused_follower
 

@@ -34,9 +34,15 @@ def along(vector: Array, axis: int, rank: int) -> Array:
 
 def add_to_bias(graph: onnx_ir.Graph, product: Product, delta: Array) -> None:
     """A new bias constant, in integers again where the old one was."""
-    node, old = product.node, product.bias
+    old = product.bias
     real = delta if old is None else held(old).astype(np.float64) + delta
-    bias = make_constant(graph, real.astype(np.float32), f"{node.outputs[0].name}_bias")
+    replace_bias(graph, product, real.astype(np.float32))
+
+
+def replace_bias(graph: onnx_ir.Graph, product: Product, real: Array) -> None:
+    """A bias constant of these float32 values, in integers where the product computes in integers."""
+    node, old = product.node, product.bias
+    bias = make_constant(graph, real, f"{node.outputs[0].name}_bias")
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, bias)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_weight
+from bessemer.ir.numbers import holder
 from bessemer.ir.types import Array
-from bessemer.passes.qdq import holder, quantize
 from bessemer.quantize import patches
 from bessemer.quantize.algorithms.adaround import AdaRound, Layer, activation_bounds, adaround, sampled
 from bessemer.quantize.algorithms.bias_correction import add_to_bias, along, channel_axis
@@ -77,7 +77,7 @@ def _round(product: Product, inputs: list[Array], target: list[Array], how: AdaR
     read = [_seen(array, source) for array in inputs]
     x, y = sampled(node, read, target, groups, how)
     real = patches.matrix(node, product.real)
-    scale = np.broadcast_to(encoding._spread(product.real.ndim, encoding.scale), product.real.shape)
+    scale = np.broadcast_to(encoding.spread(encoding.scale, product.real.shape), product.real.shape)
     bias = np.zeros(real.shape[:2]) if product.bias is None else held(product.bias).reshape(real.shape[:2])
     layer = Layer(
         x, y, real, patches.matrix(node, scale), bias[..., None].astype(np.float32), activation_bounds(node)

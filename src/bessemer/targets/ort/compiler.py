@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def compile_file(request: dict[str, Any]) -> dict[str, Any]:
-    """Write the optimised file; `request` holds source, optimized, level, external and ort (a path or '')."""
+    """Write the optimised file; `request` holds source, optimized, level, external, ort (a path or '') and accuracy."""
     from bessemer.ir.errors import RuntimeRefused
     from bessemer.runners.onnxruntime import load_runtime, refusals
 
@@ -37,7 +37,8 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
     source = Path(request["source"])
     try:
         with refusals(source):
-            _save(runtime, source, request["optimized"], LEVELS[request["level"]], request["external"])
+            level = LEVELS[request["level"]]
+            _save(runtime, source, request["optimized"], level, request["external"], accuracy=request["accuracy"])
             written = Path(request["optimized"])
             with _unreadable_result():
                 _load(runtime, written)
@@ -73,12 +74,16 @@ def _load(runtime: Any, path: Path) -> None:
     runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _save(runtime: Any, source: Path, result: str, level: str, external: str, kind: str = "ONNX") -> None:
+def _save(
+    runtime: Any, source: Path, result: str, level: str, external: str, kind: str = "ONNX", accuracy: str = "0"
+) -> None:
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, level)
     options.optimized_model_filepath = result
     options.add_session_config_entry("session.save_model_format", kind)
+    # products of weights in blocks become MatMulNBits, which would compute in int8 by default
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", accuracy)
     if external:
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", external)
         options.add_session_config_entry(

@@ -23,11 +23,13 @@ from bessemer.targets.graph_file import (
     Lowered,
     constant_bytes,
     describe,
+    keeps_external,
     lower,
     write_graph,
 )
 
 if TYPE_CHECKING:
+    from bessemer.passes.base import Pass
     from bessemer.runners.base import Runner
 
 PACKED = ("INT2", "UINT2", "INT4", "UINT4")
@@ -38,7 +40,13 @@ LIMIT = 600
 class OrtOptions(GraphOptions):
     """Options of the `ort` target."""
 
-    precision: Literal["float32", "float16"] = "float32"
+    precision: Literal["float32", "float16", "int8", "int4", "int8-weights", "int8-dynamic"] = "float32"
+    blocks: Literal["nbits", "qdq"] = Field(
+        "nbits", description="weights in blocks as MatMulNBits nodes, or in the standard's words"
+    )
+    accuracy_level: int = Field(
+        0, ge=0, le=4, description="what MatMulNBits may compute in: 0 as its input, 1 float32, 4 int8 (faster)"
+    )
     level: Literal["basic", "extended", "layout", "all"] = Field(
         "extended",
         description="ONNX Runtime's optimisation level; layout and all fit the file to this machine's CPU",
@@ -65,7 +73,7 @@ class OrtTarget:
         from bessemer.passes.half import has_half
 
         half = has_half(model.graph.graph) and options.precision == "float32"
-        lowered = lower(model, options.model_copy(update={"weights": "float32"}), "ort")
+        lowered = lower(model, options.model_copy(update={"weights": "float32"}), "ort", _spelling(options))
         _refuse_packed_borders(lowered)
         compiled = _compile(lowered, options)
         prepared = describe(lowered, options, compiled)
@@ -99,6 +107,13 @@ class OrtTarget:
         return OrtRunner(path, optimize=True)
 
 
+def _spelling(options: OrtOptions) -> list[Pass]:
+    """Encodings in the runtime's own operators."""
+    from bessemer.passes.matmul_nbits import MatMulNBits
+
+    return [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
+
+
 def _refuse_packed_borders(lowered: Lowered) -> None:
     """Two and four bits at the border: nobody could feed or read the file from Python, nor verify it."""
     graph = lowered.graph.graph
@@ -121,9 +136,10 @@ def _compile(lowered: Lowered, options: OrtOptions) -> Compiled:
     folder = tempfile.TemporaryDirectory(prefix="bessemer-ort-")
     here = Path(folder.name)
     source, result = here / "source.onnx", here / "optimized.onnx"
-    write_graph(lowered.graph, source, options.external_data)
-    large = options.external_data == "always" or constant_bytes(lowered.graph) > LARGE
-    external = f"{_safe(lowered)}.ort.data" if large and options.format == "onnx" else ""
+    beside = options.format == "onnx" and _is_beside(lowered, options)  # else its weights would stay in our workspace
+    write_graph(lowered.graph, source, "always" if beside else "auto" if options.format == "ort" else "never")
+    narrow = "" if options.precision == "float32" else f"_{options.precision}"
+    external = f"{_safe(lowered)}{narrow}.ort.data" if beside else ""
     flat = str(here / "optimized.ort") if options.format == "ort" else ""
     request = {
         "source": str(source),
@@ -131,13 +147,21 @@ def _compile(lowered: Lowered, options: OrtOptions) -> Compiled:
         "level": options.level,
         "external": external,
         "ort": flat,
+        "accuracy": str(options.accuracy_level),
     }
     answer = _ask(here, request)
     if answer["error"]:
         folder.cleanup()
         raise Declined("ort", _blockers(answer))
-    beside = (here / external,) if external and (here / external).exists() else ()
-    return Compiled(folder, Path(flat) if flat else result, beside)
+    data = (here / external,) if external and (here / external).exists() else ()
+    return Compiled(folder, Path(flat) if flat else result, data)
+
+
+def _is_beside(lowered: Lowered, options: OrtOptions) -> bool:
+    """Whether weights are written beside the graph; those that the runtime was given so stay so."""
+    if options.external_data != "auto":
+        return options.external_data == "always"
+    return constant_bytes(lowered.graph) > LARGE or keeps_external(lowered.graph)
 
 
 def _safe(lowered: Lowered) -> str:

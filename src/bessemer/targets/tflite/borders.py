@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from bessemer.ir.encoding import Encoding
 from bessemer.ir.errors import Blocker
 from bessemer.ir.layout import apply, channels_first, channels_last, identity, inverse, is_identity
 from bessemer.ir.types import Perm
@@ -45,16 +48,36 @@ def _place_input(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
     inner, kind = ctx.type(value), ctx.type(value)
     if kind == "INT64" and ctx.options.int64 == "int32":
         kind = "INT32"
-    index = ctx.sub.add(Tensor(name, kind, apply(inverse(order), shape)))
+    outside = _integers_outside(ctx, value)
+    kind = kind if outside is None else outside.dtype
+    index = ctx.sub.add(Tensor(name, kind, apply(inverse(order), shape), encoding=outside))
     ctx.sub.inputs.append(index)
     ctx.module.inputs[name] = index
-    prepared.inputs[name] = Border(name, border_dtype(kind), _moved(order))
-    _note(value, kind, order, "Input", prepared)
+    prepared.inputs[name] = Border(name, border_dtype(kind), _moved(order), outside)
+    _note(value, prepared.inputs[name], "Input", prepared)
     if encoding is None:
         ctx.placed[value] = Placed(ctx.cast(index, inner), order)
     else:
         ctx.alias(value, index, order)
         ctx.flush()
+
+
+def _integers_outside(ctx: Context, value: ir.Value) -> Encoding | None:
+    """How a real input or output is represented in the file where integers were asked for. Raises Blocked."""
+    wanted, encoding = ctx.options.io_type.upper(), ctx.encoding(value)
+    if wanted == "FLOAT32" or ctx.type(value) != "FLOAT32":
+        return None
+    if encoding is None or not encoding.per_tensor:
+        why = "it has no encoding: what computes it or reads it stays float"
+        raise Blocked("io-type", f"'{value.name}' cannot be {wanted} in the file; {why}", "io_type=float32")
+    if encoding.dtype == wanted:
+        return encoding
+    if {encoding.dtype, wanted} != {"INT8", "UINT8"}:
+        why = f"it is {encoding.dtype} inside"
+        rewrite = f"io_type={encoding.dtype.lower()}"
+        raise Blocked("io-type", f"'{value.name}' cannot be {wanted} in the file; {why}", rewrite)
+    zero = encoding.zero_point.astype(np.int16) + (128 if wanted == "UINT8" else -128)
+    return Encoding(wanted, encoding.scale, zero.astype(NUMPY[wanted]))
 
 
 def feeds_image_op(value: ir.Value, depth: int = 6) -> bool:
@@ -85,7 +108,11 @@ def _place_output(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
     order = identity(rank)
     if ctx.options.io == "nhwc" and rank >= 4 and ctx.perm(value) == channels_first(rank):
         order = channels_first(rank)
+    outside = None if ctx.is_const(value) else _integers_outside(ctx, value)
+    ctx.integer = outside is not None
     index = _fixed(ctx, value) if ctx.is_const(value) else ctx.tensor(value, order)
+    ctx.integer = False
+    index = index if outside is None else ctx.requantized(index, outside)
     if ctx.sub.tensors[index].type == "INT64" and ctx.options.int64 == "int32":
         index = ctx.cast(index, "INT32")
     tensor = ctx.sub.tensors[index]
@@ -94,8 +121,8 @@ def _place_output(ctx: Context, value: ir.Value, prepared: Prepared) -> None:
     ctx.sub.outputs.append(index)
     kind = ctx.sub.tensors[index].type
     ctx.module.outputs[name] = index
-    prepared.outputs[name] = Border(name, border_dtype(kind), _moved(order))
-    _note(value, kind, order, "Output", prepared)
+    prepared.outputs[name] = Border(name, border_dtype(kind), _moved(order), outside)
+    _note(value, prepared.outputs[name], "Output", prepared)
 
 
 def _fixed(ctx: Context, value: ir.Value) -> int:
@@ -123,13 +150,16 @@ def _moved(order: Perm) -> Perm | None:
     return None if is_identity(order) else channels_last(len(order))
 
 
-def _note(value: ir.Value, kind: str, order: Perm, what: str, prepared: Prepared) -> None:
-    said = []
+def _note(value: ir.Value, border: Border, what: str, prepared: Prepared) -> None:
+    said, encoding = [], border.encoding
     original = "float" if value.dtype is None else str(value.dtype.name).lower()
     want = {"float": "float32", "double": "float64"}.get(original, original)
-    if border_dtype(kind) != want:
-        said.append(f"is {border_dtype(kind)} in the file ({want} in the original)")
-    if not is_identity(order):
+    if encoding is not None:
+        zero = int(encoding.zero_point)
+        said.append(f"is {border.dtype} in the file: {float(encoding.scale):.9g} * (integer {-zero:+d}) in the original")
+    elif border.dtype != want:
+        said.append(f"is {border.dtype} in the file ({want} in the original)")
+    if border.perm is not None:
         said.append("is channels last in the file (channels first in the original)")
     if said:
         prepared.notes.append(f"{what} '{value.name}' {' and '.join(said)}.")

@@ -62,6 +62,8 @@ class Context:
         self.blockers: list[Blocker] = []
         self.integer = False
         """Whether the current node runs on integers: set by the driver, read by `tensor` and `out`."""
+        self.floated: list[ir.Node] = []
+        """Nodes between integers that computed in float."""
         self.narrow: bool = False if parent is None else parent.narrow
         """Whether UINT8 encodings are written as INT8 (the newer kernels), zero points shifted by 128."""
         self.half: bool = False if parent is None else parent.half
@@ -265,6 +267,17 @@ class Context:
         if key not in self._views:
             out = self.temp("FLOAT32", tensor.shape, f"{tensor.name}/float")
             self._views[key] = self.emit("DEQUANTIZE", [index], [out])
+        return self._views[key]
+
+    def requantized(self, index: int, encoding: Encoding) -> int:
+        """The tensor in another encoding of its own integer type (itself when it has it); cached."""
+        tensor = self.sub.tensors[index]
+        if tensor.encoding == encoding:
+            return index
+        key = (f"quantize:{encoding.dtype}:{float(encoding.scale)}:{int(encoding.zero_point)}", index)
+        if key not in self._views:
+            out = self.temp(encoding.dtype, tensor.shape, f"{tensor.name}/rescaled", encoding)
+            self._views[key] = self.emit("QUANTIZE", [index], [out])
         return self._views[key]
 
     # Internals

@@ -43,6 +43,8 @@ def lower_node(ctx: Context, node: ir.Node) -> None:
     if _nothing_to_do(ctx, node):
         return
     ctx.integer = _wants_integers(ctx, node, entry)
+    if not ctx.integer and any(ctx.encoding(value) is not None for value in node.outputs):
+        ctx.floated.append(node)
     entry.function(ctx, node)
     ctx.flush()
     ctx.integer = False

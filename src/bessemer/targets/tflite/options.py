@@ -12,14 +12,22 @@ class TFLiteOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    precision: Literal["float32", "float16"] = Field(
-        "float32", description="float16 stores float weights in half precision; arithmetic stays float32"
+    precision: Literal["float32", "float16", "int8", "int16x8", "int8x4", "int8-dynamic"] = Field(
+        "float32",
+        description="float16 stores float weights in half precision, arithmetic stays float32; int8: weights and "
+        "activations in integers, from calibration data; int16x8: activations in 16 bits; int8x4: weights in 4 bits; "
+        "int8-dynamic: weights in 8 bits, activations quantized while the model runs, without calibration data",
     )
+    keep: tuple[str, ...] = Field((), description="globs of node, layer or operator names that stay float32")
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, or become float32"
     )
     io: Literal["original", "nhwc"] = Field(
         "original", description="axis order of image inputs and outputs: the source's, or channels last"
+    )
+    io_type: Literal["float32", "int8", "uint8", "int16"] = Field(
+        "float32", description="type of the real inputs and outputs of a quantized model; integers have the scale and "
+        "the zero point that the file states"
     )
     int64: Literal["keep", "int32"] = Field("keep", description="type of int64 inputs and outputs")
     description: str = Field("", description="free text stored in the file")

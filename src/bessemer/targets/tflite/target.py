@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model
-from bessemer.targets.base import Artifact, Prepared, source_bound
+from bessemer.targets.base import HALVES, INTEGERS, Artifact, Prepared, source_bound
 from bessemer.targets.tflite.options import TFLiteOptions
 
 if TYPE_CHECKING:
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from bessemer.runners.base import Runner
 
-CLOSENESS = {"float32": "close(1e-4, 1e-4)", "float16": "snr(50) or close(1e-2, 1e-2)"}
+CLOSENESS = {
+    "float32": "close(1e-4, 1e-4)",
+    "float16": HALVES["FLOAT16"],
+    "int8": INTEGERS,
+    "int16x8": "snr(20) or top1(0.95)",
+    "int8x4": INTEGERS,
+    "int8-dynamic": "snr(20) or top1(0.95)",
+}
 
 INTEGER = {"tflite": "steps(1) or snr(45)", "": "steps(2) or snr(15)"}
 """Bounds of integer models. LiteRT's own integers come back as they were (every real model measured: exact); what is
@@ -45,6 +52,8 @@ class TFLiteTarget:
 
         graph = model.graph.graph
         legalize(model.graph)
+        if options.precision == "int8-dynamic":
+            _need_hybrid(model)
         closeness = source_bound(model.graph, CLOSENESS[options.precision])
         prepared = Prepared(Module(description=options.description), options.precision, closeness)
         prepared.notes.extend(model.notes)
@@ -59,7 +68,10 @@ class TFLiteTarget:
         if blockers:
             raise Declined("tflite", blockers)
         landmarks(ctx, graph, prepared)
-        if any(value_encoded(ctx, value) for node in graph for value in node.outputs):
+        if options.precision.startswith("int"):
+            prepared.closeness = CLOSENESS[options.precision]
+            prepared.notes.extend(_in_float(ctx))
+        elif any(value_encoded(ctx, value) for node in graph for value in node.outputs):
             prepared.closeness = INTEGER["tflite" if model.origin.format == "tflite" else ""]
         elif any(rerounded(node) for node in model.graph.graph.all_nodes()):
             prepared.closeness = REROUNDED
@@ -85,6 +97,23 @@ class TFLiteTarget:
         from bessemer.targets.tflite.run import runner
 
         return runner(artifact)
+
+
+def _need_hybrid(model: Model) -> None:
+    """Raise UsageError for a model whose weights nobody made integers."""
+    from bessemer.ir.canonical import HYBRID_KEY
+
+    if not any(HYBRID_KEY in node.metadata_props for node in model.graph.graph.all_nodes()):
+        raise UsageError("int8-dynamic asks for integer weights, and the model has none", fix="Quantize them first")
+
+
+def _in_float(ctx: Any) -> list[str]:
+    """A note on operators between integers that compute in float."""
+    if not ctx.floated:
+        return []
+    names = ", ".join(f"{node.op_type} '{node.name or node.outputs[0].name}'" for node in ctx.floated[:5])
+    more = f" and {len(ctx.floated) - 5} more" if len(ctx.floated) > 5 else ""
+    return [f"LiteRT has no integer kernel for {names}{more}: computed in float between DEQUANTIZE and QUANTIZE."]
 
 
 def value_encoded(ctx: Any, value: ir.Value) -> bool:

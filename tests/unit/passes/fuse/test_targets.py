@@ -9,7 +9,8 @@ import onnx
 import pytest
 from tests.unit.passes.fuse.spelled import noise, parsed
 
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.runners.onnxruntime import OrtRunner
 from bessemer.targets.registry import find, validate
 

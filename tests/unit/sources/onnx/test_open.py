@@ -70,7 +70,8 @@ def test_functions_stay_functions_until_normalised(tmp_path: Path) -> None:
 BIG = """
 import resource, sys
 from pathlib import Path
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.targets.registry import find, validate
 folder = Path(sys.argv[1])
 options = ConvertOptions()

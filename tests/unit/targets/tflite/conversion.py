@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bessemer.pipeline import ConvertOptions, normalise, open_model
+from bessemer.opening import normalise, open_model
+from bessemer.request import ConvertOptions
 from bessemer.targets.base import Prepared
 from bessemer.targets.tflite.options import TFLiteOptions
 from bessemer.targets.tflite.target import TARGET

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bessemer.ir.layout import identity
-from bessemer.ir.types import Perm
+from bessemer.ir.types import Array, Perm, integer_limits
+from bessemer.targets.tflite.builder import Tensor
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import (
     ACTIVATION,
     activation_of,
+    both_encoded,
     compute_as,
     optional,
     sole_consumer,
@@ -57,21 +60,10 @@ class Chain:
         return float(self.node.attributes.get_float(name, default))
 
 
-def _both_encoded(ctx: Context, node: ir.Node) -> bool:
-    source, result = ctx.encoding(node.inputs[0]), ctx.encoding(node.outputs[0])
-    return (
-        source is not None
-        and result is not None
-        and source.dtype == result.dtype
-        and source.per_tensor
-        and result.per_tensor
-    )
-
-
 def _fixed(ctx: Context, node: ir.Node) -> bool:
     """Kernels whose output encoding is fixed by the quantization spec."""
     result = ctx.encoding(node.outputs[0])
-    if not _both_encoded(ctx, node) or result is None:
+    if not both_encoded(ctx, node) or result is None:
         return False
     want = FIXED.get((node.op_type, result.dtype))
     return want is not None and (float(result.scale), int(result.zero_point)) == want
@@ -99,7 +91,13 @@ def simple(ctx: Context, node: ir.Node) -> None:
     _one(ctx, node, SIMPLE[node.op_type])
 
 
-@lower("HardSwish", integer=_both_encoded)
+def _eight_bits(ctx: Context, node: ir.Node) -> bool:
+    """Kernels that rescale between any two encodings of eight bits, and have none for sixteen."""
+    source = ctx.encoding(node.inputs[0])
+    return both_encoded(ctx, node) and source is not None and source.dtype in ("INT8", "UINT8")
+
+
+@lower("HardSwish", integer=_eight_bits)
 def hard_swish(ctx: Context, node: ir.Node) -> None:
     """HARD_SWISH."""
     _one(ctx, node, "HARD_SWISH")
@@ -115,7 +113,7 @@ def _one(ctx: Context, node: ir.Node, code: str, **options: Any) -> None:
     ctx.emit(code, [ctx.tensor(source, perm)], [ctx.out(node.outputs[0], perm)], **options)
 
 
-@lower("Relu", integer=_both_encoded)
+@lower("Relu", integer=both_encoded)
 def relu(ctx: Context, node: ir.Node) -> None:
     """RELU; of integers MAXIMUM with zero."""
     source = value(node, 0)
@@ -133,7 +131,8 @@ def relu(ctx: Context, node: ir.Node) -> None:
 
 
 def _clip_integer(ctx: Context, node: ir.Node) -> bool:
-    return bool(activation_of(ctx, node)) and _both_encoded(ctx, node)
+    bounds = [optional(node, place) for place in (1, 2)]
+    return both_encoded(ctx, node) and all(bound is None or ctx.is_const(bound) for bound in bounds)
 
 
 @lower("Clip", integer=_clip_integer)
@@ -143,6 +142,9 @@ def clip(ctx: Context, node: ir.Node) -> None:
     source = value(node, 0)
     if kind and (ctx.integer or ctx.type(source) == "FLOAT32"):
         _one(ctx, node, kind)
+        return
+    if ctx.integer:
+        _clip_integers(ctx, node)
         return
     perm, type_ = ctx.perm(source), computing_type("MAXIMUM", ctx.type(source))
     index = compute_as(ctx, ctx.tensor(source, perm), type_)
@@ -158,14 +160,37 @@ def clip(ctx: Context, node: ir.Node) -> None:
         store(ctx, index, ctx.out(node.outputs[0], perm))
 
 
-@lower("LeakyRelu", integer=_both_encoded)
+def _clip_integers(ctx: Context, node: ir.Node) -> None:
+    """Rescaled to the result's encoding, in which the bounds are integers, too: rounding is monotonic."""
+    source, result = value(node, 0), node.outputs[0]
+    perm, encoding = ctx.perm(source), ctx.encoding(result)
+    if encoding is None:
+        raise Blocked("activation-encoding", f"'{result.name}' has no encoding")
+    index = ctx.requantized(ctx.tensor(source, perm), encoding)
+    low, high = integer_limits(NUMPY[encoding.dtype])
+    for position, code, beyond in ((1, "MAXIMUM", low), (2, "MINIMUM", high)):
+        bound = ctx.const(optional(node, position))
+        limit = None if bound is None else encoding.quantize(np.asarray(bound, np.float32).reshape(()))
+        if limit is None or int(limit) == beyond:
+            continue
+        held = ctx.sub.add(Tensor(f"{result.name}/bound", encoding.dtype, (), _always(limit), encoding))
+        out = ctx.temp(encoding.dtype, ctx.sub.tensors[index].shape, code.lower(), encoding)
+        index = ctx.emit(code, [index, held], [out])
+    ctx.alias(result, index, perm)
+
+
+def _always(array: Array) -> Callable[[], Array]:
+    return lambda: array
+
+
+@lower("LeakyRelu", integer=both_encoded)
 def leaky_relu(ctx: Context, node: ir.Node) -> None:
     """LEAKY_RELU."""
     _one(ctx, node, "LEAKY_RELU", alpha=float(node.attributes.get_float("alpha", 0.01)))
 
 
 @lower(
-    "PRelu", integer=lambda ctx, node: _both_encoded(ctx, node) and ctx.encoding(node.inputs[1]) is not None
+    "PRelu", integer=lambda ctx, node: _eight_bits(ctx, node) and ctx.encoding(node.inputs[1]) is not None
 )
 def prelu(ctx: Context, node: ir.Node) -> None:
     """PRELU; integers (no kernel) as MAXIMUM and MINIMUM parts."""
@@ -185,9 +210,18 @@ def prelu(ctx: Context, node: ir.Node) -> None:
     store(ctx, total, ctx.out(node.outputs[0], perm))
 
 
-@lower("Elu")
+def _elu_integer(ctx: Context, node: ir.Node) -> bool:
+    source = ctx.encoding(node.inputs[0])
+    plain = node.attributes.get_float("alpha", 1.0) == 1.0
+    return plain and both_encoded(ctx, node) and source is not None and source.dtype == "INT8"
+
+
+@lower("Elu", integer=_elu_integer)
 def elu(ctx: Context, node: ir.Node) -> None:
     """ELU; other alphas scale its negative part."""
+    if ctx.integer:
+        _one(ctx, node, "ELU")
+        return
     chain = Chain(ctx, node)
     alpha = chain.number("alpha", 1.0)
     if alpha == 1.0:
@@ -298,11 +332,10 @@ def swish(ctx: Context, node: ir.Node) -> None:
     chain.end("MUL", chain.x, chain.op("LOGISTIC", inner))
 
 
-@lower("Gelu")
+@lower("Gelu", integer=_eight_bits)
 def gelu(ctx: Context, node: ir.Node) -> None:
     """GELU, exact or by tanh."""
-    chain = Chain(ctx, node)
-    chain.end("GELU", chain.x, approximate=node.attributes.get_string("approximate", "none") == "tanh")
+    _one(ctx, node, "GELU", approximate=node.attributes.get_string("approximate", "none") == "tanh")
 
 
 @lower("ThresholdedRelu")

@@ -148,6 +148,14 @@ def same_encoding(ctx: Context, node: ir.Node) -> bool:
     return source is not None and source == result and source.per_tensor
 
 
+def both_encoded(ctx: Context, node: ir.Node) -> bool:
+    """Whether the first input and the first output are integers of one type: what rescaling kernels need."""
+    source, result = ctx.encoding(node.inputs[0]), ctx.encoding(node.outputs[0])
+    if source is None or result is None:
+        return False
+    return source.dtype == result.dtype and source.per_tensor and result.per_tensor
+
+
 def compute_as(ctx: Context, index: int, type_: str) -> int:
     """The tensor in a type that the kernel has."""
     return ctx.cast(index, type_)

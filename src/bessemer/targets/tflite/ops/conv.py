@@ -12,6 +12,7 @@ from bessemer.targets.tflite.ops.common import final_value, fused, optional, val
 from bessemer.targets.tflite.ops.weights import (
     accumulator_scale,
     bias_tensor,
+    bias_type,
     integer_product,
     quantized_vector,
     weight_tensor,
@@ -51,7 +52,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
         return
     index, padding = take_window(ctx, spatial_input(ctx, source), geometry)
     scale = accumulator_scale(ctx, source, weight) if ctx.integer else None
-    bias = bias_tensor(ctx, optional(node, 2), ctx.shape(weight)[0], scale)
+    bias = bias_tensor(ctx, optional(node, 2), source, scale)
     code, filters, options = _kernel(ctx, node, geometry)
     if bias < 0:
         bias = no_bias(ctx, ctx.shape(weight)[0], source, scale)
@@ -74,9 +75,7 @@ def no_bias(ctx: Context, count: int | None, source: ir.Value, scale: Array | No
         raise Blocked("dynamic-kernel", "the number of output channels must be known")
     if scale is None:
         return ctx.constant(np.zeros(count, np.float32), "no_bias")
-    encoding = ctx.encoding(source)
-    wide = encoding is not None and encoding.dtype == "INT16"
-    return quantized_vector(ctx, "no_bias", np.zeros(count, np.int64 if wide else np.int32), scale)
+    return quantized_vector(ctx, "no_bias", np.zeros(count, bias_type(ctx, source)), scale)
 
 
 def _kernel(ctx: Context, node: ir.Node, geometry: Window) -> tuple[str, int, dict[str, Any]]:
@@ -109,7 +108,7 @@ def _conv3d(ctx: Context, node: ir.Node, geometry: Window) -> None:
         )
     index, padding = take_window(ctx, spatial_input(ctx, value(node, 0)), geometry)
     filters = ctx.tensor(value(node, 1), DHWIO)
-    bias = bias_tensor(ctx, optional(node, 2), None, None)
+    bias = bias_tensor(ctx, optional(node, 2), value(node, 0), None)
     result, activation = fused(ctx, node)
     out = SpatialOutput(ctx, result)
     names = ("d", "h", "w")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.encoding import weight_of
 from bessemer.ir.layout import channels_first
 from bessemer.ir.types import Array
+from bessemer.targets.tflite.builder import Tensor
 from bessemer.targets.tflite.context import Blocked, Context
-from bessemer.targets.tflite.ops.common import need_type, optional, static_shape, value
+from bessemer.targets.tflite.ops.common import final_value, fused, need_type, optional, static_shape, value
+from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, held_type, integer_product
 from bessemer.targets.tflite.ops.window import pad_spatial, spatial_input
 from bessemer.targets.tflite.registry import lower
 
@@ -56,10 +60,24 @@ class Geometry:
         return [total // 2 if auto == "SAME_UPPER" else total - total // 2 for total in totals]
 
 
-@lower("ConvTranspose")
+def _integer(ctx: Context, node: ir.Node) -> bool:
+    """One group, and no output padding beyond the full extent (there the bias would be missing)."""
+    if ctx.rank(value(node, 0)) not in (3, 4) or node.attributes.get_int("group", 1) != 1:
+        return False
+    if not integer_product(ctx, node, final_value(ctx, node), 1) or held_type(value(node, 1)) != "INT8":
+        return False
+    geometry = Geometry(ctx, node)
+    ends = zip(geometry.before, geometry.outs, geometry.full, strict=True)
+    return all(before + size <= full for before, size, full in ends)
+
+
+@lower("ConvTranspose", integer=_integer)
 def conv_transpose(ctx: Context, node: ir.Node) -> None:
     """TRANSPOSE_CONV over the full extent, then a slice (and zeros for output padding)."""
     source, weight, result = value(node, 0), value(node, 1), node.outputs[0]
+    if ctx.integer:
+        _in_integers(ctx, node)
+        return
     need_type(ctx, source, "FLOAT32")
     rank = ctx.rank(source)
     if rank not in (3, 4):
@@ -81,11 +99,55 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     if bias is not None:
         out = ctx.temp("FLOAT32", ctx.sub.tensors[whole].shape, "biased")
         whole = ctx.emit("ADD", [whole, ctx.tensor(bias)], [out], fused_activation_function=0)
-    if rank == 4:
-        ctx.alias(result, whole, channels_first(4))
+    _placed(ctx, result, whole)
+
+
+def _placed(ctx: Context, result: ir.Value, index: int) -> None:
+    """Let the result stand in a channels-last tensor, 1-D data without its height of one."""
+    if ctx.rank(result) == 4:
+        ctx.alias(result, index, channels_first(4))
     else:
-        n, _, w, c = ctx.sub.tensors[whole].shape
-        ctx.alias(result, ctx.reshape(whole, (n, w, c)), channels_first(3))
+        n, _, w, c = ctx.sub.tensors[index].shape
+        ctx.alias(result, ctx.reshape(index, (n, w, c)), channels_first(3))
+
+
+def _in_integers(ctx: Context, node: ir.Node) -> None:
+    """The integer kernel adds the bias to its accumulator and clamps to the activation."""
+    source, weight = value(node, 0), value(node, 1)
+    geometry, index = Geometry(ctx, node), spatial_input(ctx, source)
+    count = static_shape(ctx, weight)[1]
+    bias = bias_tensor(ctx, optional(node, 2), source, accumulator_scale(ctx, source, weight))
+    result, activation = fused(ctx, node)
+    encoding = ctx.encoding(result)
+    dims = (ctx.sub.tensors[index].shape[0], *geometry.full, count)
+    whole = ctx.temp(ctx.sub.tensors[index].type, dims, "deconv", encoding)
+    inputs = [output_shape(ctx, index, (*geometry.full, count)), _integer_kernel(ctx, weight, geometry), index]
+    ctx.emit(
+        "TRANSPOSE_CONV", inputs + [bias] * (bias >= 0), [whole], padding=1,
+        stride_h=geometry.strides[0], stride_w=geometry.strides[1], fused_activation_function=activation,
+    )  # fmt: skip
+    _placed(ctx, result, cut(ctx, whole, geometry.before, geometry.outs))
+
+
+def _integer_kernel(ctx: Context, weight: ir.Value, geometry: Geometry) -> int:
+    """(O, H, W, I), dilated by zeros."""
+    held = weight_of(weight)
+    if held is None:
+        raise Blocked("dynamic-kernel", "an integer kernel must be a constant")
+    array = dilated(held.integers.reshape((*held.integers.shape[:2], *geometry.kernel)), geometry)
+    data, axis = np.ascontiguousarray(array.transpose(1, 2, 3, 0)), held.encoding.axis
+    encoding = replace(held.encoding, axis=None if axis is None else 0)
+    return ctx.sub.add(Tensor(weight.name or "kernel", encoding.dtype, data.shape, lambda: data, encoding))
+
+
+def dilated(array: Array, geometry: Geometry) -> Array:
+    """A kernel (I, O, H, W) with the zeros that its dilations put between its elements."""
+    if all(d == 1 for d in geometry.dilations):
+        return array
+    reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
+    wide = np.zeros((*array.shape[:2], *reach), array.dtype)
+    wide[:, :, :: geometry.dilations[0], :: geometry.dilations[1]] = array
+    return wide
 
 
 def kernel_tensors(ctx: Context, weight: ir.Value, geometry: Geometry, groups: int) -> list[int]:
@@ -94,11 +156,7 @@ def kernel_tensors(ctx: Context, weight: ir.Value, geometry: Geometry, groups: i
     if array is None:
         return [_computed_kernel(ctx, weight, geometry, groups)]
     array = array.astype(np.float32).reshape((*array.shape[:2], *geometry.kernel))
-    if any(d != 1 for d in geometry.dilations):
-        reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
-        wide = np.zeros((*array.shape[:2], *reach), np.float32)
-        wide[:, :, :: geometry.dilations[0], :: geometry.dilations[1]] = array
-        array = wide
+    array = dilated(array, geometry)
     parts: list[Array] = np.split(array, groups, axis=0)
     return [ctx.constant(np.ascontiguousarray(part.transpose(1, 2, 3, 0)), "kernel") for part in parts]
 

@@ -89,8 +89,7 @@ def _scaled(ctx: Context, index: int, factor: float) -> int:
 def _connected(ctx: Context, node: ir.Node, last: ir.Node, a: int, b: int, bias: ir.Value | None) -> None:
     """FULLY_CONNECTED; `last` is a bias addition merged into `node`, or `node` itself."""
     scale = accumulator_scale(ctx, value(node, 0), value(node, 1)) if ctx.integer else None
-    columns = ctx.shape(node.outputs[0])[-1]
-    addend = bias_tensor(ctx, bias, columns, scale)
+    addend = bias_tensor(ctx, bias, value(node, 0), scale)
     if addend >= 0 and len(ctx.sub.tensors[addend].shape) > 1:
         addend = ctx.constant(np.asarray(ctx.const(bias)).reshape(-1).astype(np.float32), "bias")
     result, activation = fused(ctx, node, last)
@@ -119,9 +118,18 @@ def bias_after(ctx: Context, node: ir.Node) -> tuple[ir.Node | None, ir.Value | 
     return (follower, other) if _vector(ctx, node, other) else (None, None)
 
 
+def _batched_integer(ctx: Context, node: ir.Node) -> bool:
+    """BATCH_MATMUL of two integer operands of one type, signed, each with one scale."""
+    encodings = [ctx.encoding(v) for v in (*node.inputs, node.outputs[0])]
+    if any(e is None or not e.per_tensor or e.dtype not in ("INT8", "INT16") for e in encodings):
+        return False
+    ranks = [ctx.rank(value(node, 0)), ctx.rank(value(node, 1))]
+    return len({e.dtype for e in encodings if e is not None}) == 1 and min(ranks) >= 2
+
+
 def _matmul_integer(ctx: Context, node: ir.Node) -> bool:
     if not ctx.is_const(node.inputs[1]) or ctx.rank(value(node, 1)) != 2 or ctx.rank(value(node, 0)) < 2:
-        return False
+        return _batched_integer(ctx, node)
     last, _ = bias_after(ctx, node)
     return integer_product(ctx, node, final_value(ctx, last or node), 1)
 

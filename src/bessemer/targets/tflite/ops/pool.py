@@ -142,7 +142,9 @@ def _average_integer(ctx: Context, node: ir.Node) -> bool:
     if not _four(ctx, node):
         return False
     geometry = _geometry(ctx, node)
-    return not geometry.padded or (geometry.same and not node.attributes.get_int("count_include_pad", 0))
+    if not geometry.padded or (geometry.same and not node.attributes.get_int("count_include_pad", 0)):
+        return True
+    return bool(np.all(counts(ctx, node, geometry) == 1))
 
 
 @lower("AveragePool", integer=_average_integer)

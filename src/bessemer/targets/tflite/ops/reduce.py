@@ -10,10 +10,12 @@ from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import (
+    both_encoded,
     compute_as,
     optional,
     physical_axis,
     required_const,
+    same_encoding,
     store,
     value,
 )
@@ -62,7 +64,17 @@ def reduced_shape(ctx: Context, index: int, places: list[int], *, keep: bool) ->
     return tuple(dim for place, dim in enumerate(dims) if place not in places)
 
 
-@lower(*CODES)
+def _integer(ctx: Context, node: ir.Node) -> bool:
+    """MEAN and SUM rescale between any two encodings; extremes are picked, so that one encoding must serve both."""
+    given = optional(node, 1)
+    if given is not None and not ctx.is_const(given):
+        return False
+    if node.op_type in ("ReduceMean", "ReduceSum"):
+        return both_encoded(ctx, node) and bool(reduced_axes(ctx, node))
+    return node.op_type in ("ReduceMax", "ReduceMin") and same_encoding(ctx, node)
+
+
+@lower(*CODES, integer=_integer)
 def reduce(ctx: Context, node: ir.Node) -> None:
     """A kernel, with what comes before and after it (squares, roots, logarithms)."""
     x, y = value(node, 0), node.outputs[0]
@@ -79,11 +91,16 @@ def reduce(ctx: Context, node: ir.Node) -> None:
     if any(ctx.shape(x)[axis] == 0 for axis in axes):
         _of_nothing(ctx, node, axes, keep=keep)
         return
-    computing = _computing(ctx, node)
     places = sorted(physical_axis(perm, axis) for axis in axes)
+    order = perm if keep else kept_perm(perm, axes)
+    if ctx.integer:
+        inputs = [ctx.tensor(x, perm), ctx.constant(np.array(places, np.int32), "axes")]
+        ctx.emit(CODES[node.op_type], inputs, [ctx.out(y, order)], keep_dims=keep)
+        return
+    computing = _computing(ctx, node)
     index = compute_as(ctx, ctx.tensor(x, perm), computing)
     made = Reducer(ctx, computing, places, keep=keep).run(node.op_type, index)
-    store(ctx, made, ctx.out(y, perm if keep else kept_perm(perm, axes)))
+    store(ctx, made, ctx.out(y, order))
 
 
 def _computing(ctx: Context, node: ir.Node) -> str:

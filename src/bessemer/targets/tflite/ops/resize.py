@@ -85,7 +85,18 @@ def _scales(ctx: Context, node: ir.Node, before: Dims) -> list[float | None]:
     return found
 
 
-@lower("Resize", integer=lambda ctx, node: same_encoding(ctx, node) and kernel_of(ctx, node) is not None)
+def _integer(ctx: Context, node: ir.Node) -> bool:
+    """A kernel; that of INT16 rounds the shares of neighbours to ten bits, which costs it its precision elsewhere."""
+    if not same_encoding(ctx, node) or kernel_of(ctx, node) is None:
+        return False
+    encoding = ctx.encoding(node.inputs[0])
+    if encoding is None or encoding.dtype != "INT16" or node.attributes.get_string("mode", "nearest") != "linear":
+        return True
+    places = [coordinates(node, axis) * 1024 for axis in _static(ctx, node)[2:]]
+    return all(np.array_equal(place, np.rint(place)) for place in places)
+
+
+@lower("Resize", integer=_integer)
 def resize(ctx: Context, node: ir.Node) -> None:
     """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR, else exact arithmetic per axis."""
     source, result = value(node, 0), node.outputs[0]

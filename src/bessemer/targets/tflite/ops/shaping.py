@@ -18,7 +18,7 @@ from bessemer.ir.layout import (
 from bessemer.ir.types import Perm
 from bessemer.passes.dense import dense_after, reorder_rows
 from bessemer.targets.tflite.context import Blocked, Context
-from bessemer.targets.tflite.ops.common import need_rank, required_const, same_encoding, value
+from bessemer.targets.tflite.ops.common import both_encoded, need_rank, required_const, same_encoding, value
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ MOST_AXES = 6
 """TRANSPOSE has no kernel for more: beyond, a result stands in its logical order."""
 
 
-@lower("Identity", integer=same_encoding)
+@lower("Identity", integer=both_encoded)
 def same(ctx: Context, node: ir.Node) -> None:
-    """The value itself."""
+    """The value itself; one QUANTIZE where its integers mean something else behind."""
     source = value(node, 0)
     perm = ctx.perm(source)
     ctx.alias(node.outputs[0], ctx.tensor(source, perm), perm)
@@ -165,19 +165,15 @@ LAST = (0, 3, 1, 2)
 
 
 def _concat_integer(ctx: Context, node: ir.Node) -> bool:
-    """INT8 and INT16 kernels copy bytes: all encodings must agree; the UINT8 kernel rescales."""
-    target = ctx.encoding(node.outputs[0])
-    if target is None or not target.per_tensor:
-        return False
-    encodings = [ctx.encoding(v) for v in node.inputs if v is not None]
-    if target.dtype == "UINT8":
-        return all(e is not None and e.dtype == "UINT8" for e in encodings)
-    return all(e == target for e in encodings)
+    """All of one integer type."""
+    found = [ctx.encoding(v) for v in (node.outputs[0], *node.inputs) if v is not None]
+    encodings = [e for e in found if e is not None and e.per_tensor]
+    return len(encodings) == len(found) and len({e.dtype for e in encodings}) == 1
 
 
 @lower("Concat", integer=_concat_integer)
 def concat(ctx: Context, node: ir.Node) -> None:
-    """CONCATENATION along the physical axis."""
+    """CONCATENATION along the physical axis. Kernels of signed integers copy, so inputs are rescaled before them."""
     inputs = [v for v in node.inputs if v is not None]
     result = node.outputs[0]
     if len(inputs) == 1:
@@ -188,7 +184,9 @@ def concat(ctx: Context, node: ir.Node) -> None:
     perm = common_perm(ctx, inputs)
     axis = perm[node.attributes.get_int("axis") % rank]
     index = [ctx.tensor(v, perm) for v in inputs]
-    kind = ctx.sub.tensors[index[0]].type
+    kind, target = ctx.sub.tensors[index[0]].type, ctx.encoding(result)
+    if ctx.integer and target is not None and kind != "UINT8":
+        index = [ctx.requantized(item, target) for item in index]
     if kind not in ("FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16", "BOOL", "UINT32"):
         raise Blocked("type", f"LiteRT's CONCATENATION has no {kind} kernel")
     ctx.emit("CONCATENATION", index, [ctx.out(result, perm)], axis=axis)
@@ -250,7 +248,13 @@ def _split_sizes(ctx: Context, node: ir.Node, axis: int) -> list[int]:
     return [min(each, total - each * index) for index in range(count)]
 
 
-@lower("DepthToSpace", "SpaceToDepth", integer=same_encoding)
+def _blocks_integer(ctx: Context, node: ir.Node) -> bool:
+    """The kernels move 8-bit integers; what reshapes around a transpose does moves any."""
+    encoding, mode = ctx.encoding(node.inputs[0]), node.attributes.get_string("mode", "DCR")
+    return same_encoding(ctx, node) and encoding is not None and (mode == "CRD" or encoding.dtype != "INT16")
+
+
+@lower("DepthToSpace", "SpaceToDepth", integer=_blocks_integer)
 def depth_space(ctx: Context, node: ir.Node) -> None:
     """The kernel where the channel order is TFLite's (DCR), else reshapes around a transpose."""
     source, result = value(node, 0), node.outputs[0]

@@ -174,7 +174,12 @@ def bounded_int32(ctx: Context, v: ir.Value) -> int:
 PADDED = ("FLOAT32", "INT32", "INT64", "INT8", "UINT8", "INT16", "BOOL")
 
 
-@lower("Pad", integer=lambda ctx, node: same_encoding(ctx, node) and _zero_pad(ctx, node))
+def _pad_integer(ctx: Context, node: ir.Node) -> bool:
+    constant = node.attributes.get_string("mode", "constant") == "constant"
+    return same_encoding(ctx, node) and (not constant or _zero_pad(ctx, node))
+
+
+@lower("Pad", integer=_pad_integer)
 def pad(ctx: Context, node: ir.Node) -> None:
     """PAD, PADV2 or MIRROR_PAD over the physical axes; edge and wrap as slices put together."""
     source = value(node, 0)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.targets.tflite.context import Blocked, Context
-from bessemer.targets.tflite.ops.common import compute_as, store, value
+from bessemer.targets.tflite.ops.common import both_encoded, compute_as, store, value
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -63,11 +63,24 @@ class Calculator:
         self.ctx.alias(node.outputs[0], index, self.perm)
 
 
-@lower(*KERNELS)
+INTEGERS = {"Abs": ("INT8", "INT16"), "Exp": ("INT8", "INT16"), "Log": ("INT8", "INT16")}
+"""Types of encodings between which kernels rescale."""
+
+
+def _integer(ctx: Context, node: ir.Node) -> bool:
+    source = ctx.encoding(node.inputs[0])
+    return both_encoded(ctx, node) and source is not None and source.dtype in INTEGERS.get(node.op_type, ())
+
+
+@lower(*KERNELS, integer=_integer)
 def kernel(ctx: Context, node: ir.Node) -> None:
     """One kernel; narrow integers through a wider type."""
     code, types = KERNELS[node.op_type]
     x, y = value(node, 0), node.outputs[0]
+    if ctx.integer:
+        order = ctx.perm(x)
+        ctx.emit(code, [ctx.tensor(x, order)], [ctx.out(y, order)])
+        return
     kind, perm = ctx.type(x), ctx.perm(x)
     computing = kind if kind in types else WIDER.get(kind, "")
     if computing not in types:

@@ -49,9 +49,16 @@ def integer_weight(ctx: Context, weight: ir.Value | None, axis: int, activation:
     encoding = held.encoding
     if activation == "UINT8":
         return encoding.dtype == "UINT8" and encoding.per_tensor
-    if encoding.dtype != "INT8" or encoding.zero_point.any():
+    kinds = ("INT8", "INT4") if activation == "INT8" else ("INT8",)
+    if encoding.dtype not in kinds or encoding.zero_point.any():
         return False
     return encoding.per_tensor or encoding.axis == axis
+
+
+def held_type(weight: ir.Value) -> str:
+    """The type of a constant's integers; '' where it is held in real numbers."""
+    held = weight_of(weight)
+    return "" if held is None else held.encoding.dtype
 
 
 def weight_tensor(ctx: Context, node: ir.Node, weight: ir.Value, perm: Perm) -> int:
@@ -72,20 +79,27 @@ def hybrid_options(node: ir.Node) -> dict[str, bool]:
     return {"asymmetric_quantize_inputs": True} if node.metadata_props.get(HYBRID_KEY) == "asymmetric" else {}
 
 
-def bias_tensor(ctx: Context, bias: ir.Value | None, count: int | None, scale: Array | None) -> int:
-    """The bias as a vector: float, or in integer mode INT32 (INT64 beside INT16) in units of `scale`;
+def bias_tensor(ctx: Context, bias: ir.Value | None, source: ir.Value, scale: Array | None) -> int:
+    """The bias as a vector: float, or in integer mode INT32 (INT64 beside an INT16 `source`) in units of `scale`;
     -1 when absent.
     """
     if bias is None:
         return -1
     if scale is None:
         return ctx.tensor(bias)
-    held = weight_of(bias)
+    held, kind = weight_of(bias), bias_type(ctx, source)
     if held is not None and held.encoding.dtype in ("INT32", "INT64"):
-        return quantized_vector(ctx, bias.name or "bias", held.integers.reshape(-1), held.encoding.scale)
+        steps = held.integers.reshape(-1).astype(kind)
+        return quantized_vector(ctx, bias.name or "bias", steps, held.encoding.scale)
     real = np.asarray(ctx.const(bias), np.float64).reshape(-1)
     integers = np.clip(np.rint(real / scale.astype(np.float64)), INT32.min, INT32.max)
-    return quantized_vector(ctx, bias.name or "bias", integers.astype(np.int32), scale)
+    return quantized_vector(ctx, bias.name or "bias", integers.astype(kind), scale)
+
+
+def bias_type(ctx: Context, source: ir.Value) -> type[np.int32] | type[np.int64]:
+    """What the kernels add to products of this input: beside INT16 they sum in 64 bits."""
+    encoding = ctx.encoding(source)
+    return np.int64 if encoding is not None and encoding.dtype == "INT16" else np.int32
 
 
 def quantized_vector(ctx: Context, name: str, integers: Array, scale: Array) -> int:
@@ -117,4 +131,4 @@ def integer_product(ctx: Context, node: ir.Node, result: ir.Value, axis: int) ->
     if not integer_weight(ctx, node.inputs[1], axis, source.dtype):
         return False
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    return bias is None or (ctx.is_const(bias) and source.dtype != "INT16") or weight_of(bias) is not None
+    return bias is None or ctx.is_const(bias)

@@ -1,0 +1,164 @@
+"""The quantize stage for targets in integers: once per scheme and set of exceptions, shared by their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.encoding import encoding_of
+from bessemer.ir.errors import UsageError
+from bessemer.ir.model import Model
+from bessemer.quantize.scheme import SCHEMES, WEIGHTS
+from bessemer.verify import evidence as ev
+
+if TYPE_CHECKING:
+    from bessemer.quantize.data import Samples
+    from bessemer.quantize.stage import Quantized
+    from bessemer.request import ConvertOptions, Progress
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a target lowers: the float model, or a quantized copy with what was done.
+
+    emulates: whether the encodings by themselves say what the artifact computes (not where activations are quantized
+    as the model runs).
+    """
+
+    model: Model
+    record: ev.Quantization | None = None
+    notes: tuple[str, ...] = ()
+    emulates: bool = False
+
+
+class Integers:
+    """Quantized copies of one float model."""
+
+    def __init__(self, model: Model, options: ConvertOptions, watch: Progress) -> None:
+        self.model, self.options, self.watch = model, options, watch
+        self._static: dict[tuple[str, tuple[str, ...]], Source] = {}
+        self._samples: Samples | None = None
+
+    def wants(self, validated: Any) -> bool:
+        """Whether a target's options ask for integers (or float8)."""
+        return getattr(validated, "precision", "") in (*SCHEMES, *WEIGHTS)
+
+    def needs_no_data(self, validated: Any) -> bool:
+        """Whether only weights become integers: a target can then be asked about the real thing without data."""
+        return getattr(validated, "precision", "") in WEIGHTS
+
+    def of(self, validated: Any) -> Source:
+        """The model for a target with these options. Raises UsageError where it cannot be quantized."""
+        if not self.wants(validated):
+            return Source(self.model)
+        _refuse_quantized(self.model)
+        if validated.precision in WEIGHTS:
+            return self._weights(validated) if hasattr(validated, "algorithm") else self._hybrid(validated)
+        key = (validated.precision, tuple(validated.keep))
+        if key not in self._static:
+            self._static[key] = self._calibrated(*key)
+        return self._static[key]
+
+    def _calibrated(self, precision: str, keep: tuple[str, ...]) -> Source:
+        """Weights and activations, once per scheme and set of exceptions."""
+        from bessemer.passes.qdq import KERNELS_KEY
+        from bessemer.quantize.stage import Quantize, quantize
+
+        asked = self.options.calibration
+        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        samples = self.samples
+        self.watch.stage("quantize")
+        made, done = quantize(self.model, how, samples)
+        made.graph.metadata_props[KERNELS_KEY] = "integer"
+        return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
+
+    def _weights(self, validated: Any) -> Source:
+        """Weights in blocks, dynamic int8, float8: what an ONNX graph can say."""
+        from bessemer.quantize.weights import quantize_weights
+
+        given = self.options.calibration.path or self.options.data
+        samples = self.samples if given is not None else None
+        self.watch.stage("quantize")
+        made, done = quantize_weights(self.model, validated, samples)
+        record = ev.Quantization(
+            method=done.algorithm,
+            samples=len(samples or ()),
+            weights=len(done.layers),
+            floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
+        )
+        return Source(made, record, tuple(done.notes), emulates=validated.precision != "int8-dynamic")
+
+    def _hybrid(self, validated: Any) -> Source:
+        """Integer weights whose kernels quantize activations as they run: TFLite's dynamic range."""
+        from bessemer.quantize.hybrid import make_hybrid
+        from bessemer.quantize.stage import clone
+
+        self.watch.stage("quantize")
+        made = clone(self.model)
+        done = make_hybrid(made, validated.keep)
+        floats = [ev.FloatNode(node=node, reason=reason) for node, reason in done.floats]
+        return Source(made, ev.Quantization(method="rtn", weights=done.weights, floats=floats))
+
+    def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
+        """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
+        from dataclasses import asdict
+
+        from bessemer.quantize.analysis import analyze
+        from bessemer.quantize.stage import Quantize
+
+        _refuse_quantized(self.model)
+        asked, samples = self.options.calibration, self.samples
+        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        found = analyze(self.model, how, samples, self.watch.stage)
+        return ev.Analysis(
+            path=str(self.model.origin.path),
+            precision=precision,
+            method=found.method,
+            level=found.level,
+            samples=found.samples,
+            snr=found.snr,
+            layers=[ev.LayerNoise(**asdict(item)) for item in found.layers],
+            remedies=[ev.Remedy(**asdict(item)) for item in found.remedies],
+            notes=samples.notes,
+        )
+
+    @property
+    def samples(self) -> Samples:
+        """The calibration data. Raises UsageError where none was given."""
+        from bessemer.quantize.data import calibration_samples
+
+        if self._samples is None:
+            asked = self.options.calibration
+            path = asked.path or self.options.data
+            if path is None:
+                raise UsageError(
+                    "Integer precisions are calibrated on data, and none was given",
+                    fix="Give real inputs with --calibration PATH (or --data, which is verified on as well)",
+                )
+            limit = asked.samples or (0 if asked.path is not None else self.options.samples)
+            self._samples = calibration_samples(path, self.model.signature, self.options.preprocess, limit)
+        return self._samples
+
+
+def _refuse_quantized(model: Model) -> None:
+    held = next((value for node in model.graph.graph for value in node.outputs if encoding_of(value)), None)
+    if held is not None:
+        raise UsageError(
+            f"{model.origin.path.name} is quantized already ('{held.name}' has an encoding)",
+            fix="Leave the precision out: its integers are kept as they are",
+        )
+
+
+def quantization_record(done: Quantized) -> ev.Quantization:
+    """For the evidence, before anything ran."""
+    return ev.Quantization(
+        method=done.method,
+        level=done.level,
+        why=done.why,
+        samples=done.samples,
+        values=done.values,
+        weights=done.weights,
+        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr) for t in done.trials],
+        floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
+        float_macs=done.float_macs,
+    )

@@ -1,0 +1,129 @@
+"""Quantized conversions as a user meets them, on the demo model and its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bessemer.verify.evidence import Analysis, Evidence
+
+from .conftest import Run
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+MODEL, IMAGES = DEMO / "digits.onnx", DEMO / "digits_test.npz"
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    """The first 100 images, without labels."""
+    with np.load(IMAGES) as archive:
+        images = next(archive[name] for name in archive.files if archive[name].ndim > 1)
+        np.save(tmp_path / "calibration.npy", images[:100])
+    return tmp_path / "calibration.npy"
+
+
+def test_integers_keep_the_accuracy_and_say_what_they_cost(bessemer: Run, calibration: Path) -> None:
+    targets = ["--to", "tflite:int8", "--to", "ort:int8", "--to", "onnx:int8"]
+    done = bessemer("convert", MODEL, *targets, "--calibration", calibration, "--data", IMAGES, "--json")
+    assert done.returncode == 0, done.stderr
+    evidence = Evidence.model_validate_json(done.stdout)
+    for row in evidence.targets:
+        made, accuracy = row.quantization, row.accuracy
+        assert made is not None
+        assert accuracy is not None
+        assert accuracy.samples == 450
+        assert accuracy.artifact >= accuracy.original - 0.005
+        assert (made.samples, made.level) == (100, 1)
+        assert made.emulation is not None
+        assert made.emulation > 30
+        assert made.artifact is not None
+        assert made.artifact > made.emulation - 1
+        assert {trial.steps for trial in made.trials} == {"", "bias correction"}
+    assert sum(file.bytes for file in evidence.targets[0].files) < 0.5 * (DEMO / "digits.tflite").stat().st_size
+    assert evidence.targets[0].operators.get("CONV_2D") == 4
+
+
+def test_the_same_calibration_gives_the_same_bytes(bessemer: Run, calibration: Path) -> None:
+    hashes = []
+    for out in ("one", "two"):
+        done = bessemer("convert", MODEL, "--to", "tflite:int8", "--calibration", calibration, "--out", out, "--json")
+        hashes += [file.sha256 for row in Evidence.model_validate_json(done.stdout).targets for file in row.files]
+    assert len(set(hashes)) == 1
+    assert len(hashes) == 2
+
+
+def test_kept_operators_stay_float_and_are_named(bessemer: Run, calibration: Path) -> None:
+    done = bessemer("convert", MODEL, "--to", "tflite:int8,keep=Gemm", "--calibration", calibration, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = Evidence.model_validate_json(done.stdout).targets
+    assert row.quantization is not None
+    assert [item.reason for item in row.quantization.floats] == ["kept by 'Gemm'"]
+    assert row.quantization.float_macs == pytest.approx(320 / 378_200, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--calibration PATH"),
+        (["--calibration", "{data}", "--quant-level", "4"], "needs 1024 calibration samples, there are 100"),
+        (["--calibration", "{data}", "--quant-level", "7"], "no optimisation level 7"),
+        (["--calibration", "{data}", "--ranges", "best"], "no range method 'best'"),
+        (["--calibration", "nowhere.npy"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_written(
+    bessemer: Run, calibration: Path, arguments: list[str], said: str
+) -> None:
+    given = [str(calibration) if item == "{data}" else item for item in arguments]
+    done = bessemer("convert", MODEL, "--to", "tflite:int8", *given, "--out", "made")
+    assert done.returncode == 2, done.stdout
+    assert said in " ".join(done.stderr.split())
+    assert not list(calibration.parent.glob("made/*"))
+
+
+def test_data_of_another_shape_is_named(bessemer: Run, tmp_path: Path) -> None:
+    np.save(tmp_path / "wrong.npy", np.zeros((20, 8, 8, 1), np.float32))
+    done = bessemer("convert", MODEL, "--to", "tflite:int8", "--calibration", tmp_path / "wrong.npy")
+    assert done.returncode == 2
+    assert "does not fit the input" in done.stderr
+
+
+def test_a_quantized_model_is_not_quantized_again(bessemer: Run, calibration: Path) -> None:
+    made = ("convert", MODEL, "--to", "tflite:int8", "--calibration", calibration, "--out", "made")
+    assert bessemer(*made).returncode == 0
+    file = next((calibration.parent / "made").glob("*.tflite"))
+    done = bessemer("convert", file, "--to", "onnx:int8", "--calibration", calibration)
+    assert done.returncode == 2
+    assert "quantized already" in " ".join(done.stderr.split())
+
+
+def test_analyze_names_the_worst_layers_and_what_helps(bessemer: Run, calibration: Path) -> None:
+    done = bessemer("analyze", MODEL, "--calibration", calibration, "--json")
+    assert done.returncode == 0, done.stderr
+    found = Analysis.model_validate_json(done.stdout)
+    assert len(found.layers) == 5
+    assert found.snr > 30
+    assert all(found.snr - 1 < item.alone for item in found.layers), "one layer alone costs no more than all together"
+    assert {item.layer for item in found.remedies} <= {item.layer for item in found.layers}
+    gains = [item.gain for item in found.remedies]
+    assert gains == sorted(gains, reverse=True)
+    shown = bessemer("analyze", MODEL, "--calibration", calibration)
+    assert "remedy" in shown.stdout
+    best = next(item for item in found.remedies if item.option)
+    kept = bessemer("convert", MODEL, "--to", f"onnx:int8,{best.option}", "--calibration", calibration, "--json")
+    (row,) = Evidence.model_validate_json(kept.stdout).targets
+    assert row.quantization is not None
+    assert len(row.quantization.floats) == 1
+
+
+def test_labels_that_are_names_are_left_out_and_said(bessemer: Run, tmp_path: Path) -> None:
+    with np.load(IMAGES) as archive:
+        images = next(archive[name] for name in archive.files if archive[name].ndim > 1)
+    np.savez(tmp_path / "named.npz", images=images[:20], labels=np.array(["seven"] * 20))
+    done = bessemer("convert", MODEL, "--to", "onnx", "--data", tmp_path / "named.npz", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = Evidence.model_validate_json(done.stdout).targets
+    assert row.accuracy is None
+    assert any("no class numbers" in note for note in row.notes)
