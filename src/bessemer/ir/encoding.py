@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.numbers import storage
+from bessemer.ir.numbers import FLOAT8, storage
 from bessemer.ir.types import Array, Perm, named_dtype
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Encoding:
     def quantize(self, real: Array) -> Array:
         """Codes that stand nearest to `real`, saturating, in a dtype of the type's own name; the way back from
         `dequantize`."""
-        return quantize(real, self).astype(named_dtype(self.dtype.lower()), copy=False)
+        return quantize(real, self).astype(named_dtype(FLOAT8.get(self.dtype, self.dtype.lower())), copy=False)
 
     def spread(self, parameter: Array, shape: tuple[int, ...]) -> Array:
         """A scale or zero point as it meets each element of a value of `shape` (broadcastable)."""

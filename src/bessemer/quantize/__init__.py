@@ -10,6 +10,7 @@
     stepwise.py    run a graph piece by piece over many samples (what layer-wise algorithms stand on)
     encodings/     number formats: how to choose scales, encode, decode
     algorithms/    what moves scale between layers or chooses integers better than rounding
+    layers.py      products with constant weights, and their codes, one layer in memory at a time
     weights.py     schemes that ask little of the data: weights alone, dynamic int8, float8
     stage.py       the whole stage on one screen
 """

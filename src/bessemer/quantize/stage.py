@@ -329,7 +329,22 @@ def group_ranges(plan: Plan, seen: Statistics, how: Quantize) -> dict[int, Range
     method = RangeMethod(
         "minmax" if bits == 16 else how.method, how.percentile, 2**bits, symmetric=plan.scheme.symmetric
     )
-    return {place: _range(group, seen, method) for place, group in enumerate(plan.groups)}
+    whole = replace(method, method="minmax") if how.method in CUTTING else method
+    leading = leads_to_product([value for group in plan.groups for value in group.values])
+    return {
+        place: _range(group, seen, method if leading.intersection(group.values) else whole)
+        for place, group in enumerate(plan.groups)
+    }
+
+
+CUTTING = ("entropy", "percentile")
+"""Methods that cut by how many elements are large, not by how large they are. Behind the last product the few large
+ones are the answer (the winner among logits), so there everything seen is kept."""
+
+
+def leads_to_product(values: Sequence[onnx_ir.Value]) -> set[onnx_ir.Value]:
+    """Those of `values` that a convolution or matrix product reads, directly or through other operators."""
+    return {value for value in values if any(user.op_type in PRODUCTS or _feeds_product(user) for user in value.consumers())}
 
 
 def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:

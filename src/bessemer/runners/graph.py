@@ -12,8 +12,8 @@ from bessemer.ir.types import Array
 if TYPE_CHECKING:
     import onnx_ir
 
-LARGE = 1_500_000_000
-"""Bytes of constants from which on they are written beside the graph (protobuf ends at 2 GiB)."""
+LARGE = 1 << 26
+"""Bytes of constants from which on they are written beside the graph, one after another (protobuf holds all at once)."""
 
 
 class GraphRunner:

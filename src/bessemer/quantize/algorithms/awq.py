@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Awq:
-    """points: how many exponents are tried over [0, 1]; rows: positions on which the error is measured."""
+    """points: how many exponents are tried over [0, 1]; rows: positions on which the error is measured; gain: by how much
+    the error must fall, as a share, for a layer to be touched (less is chance).
+    """
 
     points: int = 11
-    rows: int = 256
+    rows: int = 1024
+    gain: float = 0.02
     seed: int = 0
 
 
@@ -92,7 +95,8 @@ def _best(site: Site, seen: Seen, rounded: Rounding, how: Awq) -> tuple[float, A
             near = rounded(reader, matrix * factors[:, None]) / factors[:, None]
             error += float(np.sum(np.square(x @ near - want), dtype=np.float64))
         trials.append((error, float(exponent), factors))
-    return min(trials, key=lambda trial: trial[:2])[1:]
+    best = min(trials, key=lambda trial: trial[:2])
+    return best[1:] if best[0] < (1 - how.gain) * trials[0][0] else trials[0][1:]
 
 
 def factors_of(mean: Array, exponent: float) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.types import Array
-from bessemer.passes.rewrite import is_constant, make_constant
+from bessemer.passes.rewrite import hold_constant, is_constant
 from bessemer.quantize.assign import held
 
 if TYPE_CHECKING:
@@ -171,16 +171,25 @@ def input_axis(node: onnx_ir.Node) -> int:
 
 
 def _multiply(graph: onnx_ir.Graph, node: onnx_ir.Node, place: int, axis: int, factors: Array) -> None:
+    """The product of a constant and factors along `axis`, computed when it is read: weights are not held twice."""
+    import onnx_ir
+
     old = node.inputs[place]
-    if old is None:
-        raise ValueError(f"{node.name} has no input {place}")
-    array = held(old)
-    spread = [1] * array.ndim
+    tensor = None if old is None else old.const_value
+    if old is None or tensor is None:
+        raise ValueError(f"{node.name} has no constant as input {place}")
+    shape = list(tensor.shape.numpy())
+    spread = [1] * len(shape)
     spread[axis] = factors.size
-    if array.shape[axis] != factors.size:
-        array = np.broadcast_to(array, factors.shape)
-    fresh = make_constant(graph, (array * factors.reshape(spread)).astype(np.float32), f"{old.name}_scaled")
-    node.replace_input_with(place, fresh)
+    shape[axis] = factors.size
+    wide = factors.reshape(spread).astype(np.float32)
+    scaled = onnx_ir.LazyTensor(
+        lambda: onnx_ir.tensor(tensor.numpy() * wide),
+        dtype=onnx_ir.DataType.FLOAT,
+        shape=onnx_ir.Shape(shape),
+        cache=False,
+    )
+    node.replace_input_with(place, hold_constant(graph, scaled, f"{old.name}_scaled"))
     if not old.uses() and old.name is not None and not old.is_graph_output():
         graph.initializers.pop(old.name, None)
 

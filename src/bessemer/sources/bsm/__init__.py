@@ -193,10 +193,12 @@ def _encoding(record: EncodingRecord) -> Encoding:
     import numpy as np
 
     from bessemer.ir.encoding import Encoding
-    from bessemer.ir.types import named_dtype
+    from bessemer.ir.numbers import BITS, FLOAT8, holder
 
+    if record.dtype not in BITS and record.dtype not in FLOAT8:
+        raise ValueError(f"'{record.dtype}' encodes nothing")
     scale = np.array(record.scale, np.float32).reshape(record.shape)
-    zero = np.array(record.zero_point, np.int32).reshape(record.shape).astype(named_dtype(record.dtype.lower()))
+    zero = np.array(record.zero_point, np.int32).reshape(record.shape).astype(holder(record.dtype))
     return Encoding(record.dtype, scale, zero, record.axis, record.block_size)
 
 

@@ -1,0 +1,61 @@
+"""The stage as a whole: what ranges it keeps, and that it says the same twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bessemer.quantize.observe import observe
+from bessemer.quantize.plan import make_plan
+from bessemer.quantize.scheme import SCHEMES
+from bessemer.quantize.stage import CUTTING, Quantize, group_ranges, wanted
+
+from .nets import conv_net, images
+
+
+@pytest.mark.parametrize("method", CUTTING)
+def test_what_follows_the_last_product_is_kept_whole(method: str) -> None:
+    model = conv_net()
+    samples = images(64)
+    for sample in samples[:2]:  # a few loud ones, for there to be tails
+        sample["x"][...] *= 8
+    plan = make_plan(model.graph.graph, SCHEMES["int8"])
+    seen = observe(model.graph, wanted(plan), samples)
+    ranges = group_ranges(plan, seen, Quantize(method=method, percentile=99))
+    whole = group_ranges(plan, seen, Quantize(method="minmax"))
+    (answer,) = model.graph.graph.outputs
+    last = next(place for place, group in enumerate(plan.groups) if answer in group.values)
+    assert ranges[last] == whole[last]
+    cut = [place for place in ranges if ranges[place] != whole[place]]
+    assert len(cut) >= len(ranges) // 2
+
+
+SCRIPT = """
+import hashlib, os, sys
+os.cpu_count = lambda: int(sys.argv[1])
+from bessemer.quantize.stage import Quantize, quantize
+from tests.unit.quantize.nets import conv_net, images
+made, record = quantize(conv_net(), Quantize(level=int(sys.argv[2]), method="entropy"), images(int(sys.argv[3])))
+from bessemer.quantize.stage import emulated
+from onnx_ir import to_proto
+print(hashlib.sha256(to_proto(emulated(made.graph)).SerializeToString(deterministic=True)).hexdigest(), repr(record.snr))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
+@pytest.mark.parametrize(("level", "count"), [(1, 32), (3, 256)])
+def test_repeated_and_with_other_threads_the_result_is_the_same(level: int, count: int) -> None:
+    root = Path(__file__).parents[3]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, threads, str(level), str(count)],
+            cwd=root, capture_output=True, text=True, check=True,
+        ).stdout
+        for threads in ("1", "4", "4")
+    ]  # fmt: skip
+    assert len(runs[0]) > 64
+    assert runs[0] == runs[1] == runs[2]
