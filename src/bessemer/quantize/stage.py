@@ -167,8 +167,16 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
 class _Bench:
     """Tries ways to quantize one model and keeps the best."""
 
-    def __init__(self, model: Model, how: Quantize, level: Level, samples: Sequence[Sample], judge: Judge) -> None:
-        self.model, self.how, self.level, self.samples, self.judge = model, how, level, samples, judge
+    def __init__(
+        self,
+        model: Model,
+        how: Quantize,
+        level: Level,
+        samples: Sequence[Sample],
+        judge: Judge,
+        rest: Sequence[Sample],
+    ) -> None:
+        self.model, self.how, self.level, self.judge, self.rest = model, how, level, judge, rest
         plan = make_plan(model.graph.graph, SCHEMES[how.precision], how.keep)
         if not plan.products:
             raise UsageError("There is nothing to quantize: no convolution or matrix product has a constant weight")
@@ -180,11 +188,12 @@ class _Bench:
         """With the float model equalized where the level says so."""
         from bessemer.quantize.algorithms.equalization import equalize
 
-        judge = Judge(model, spread(samples, JUDGED))
+        judged, rest = held_out(samples)
+        judge = Judge(model, judged)
         copy = clone(model)
         if level.equalize:
             equalize(copy, spread(samples, 64))
-        return cls(copy, how, level, samples, judge)
+        return cls(copy, how, level, samples, judge, rest)
 
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials."""
@@ -219,10 +228,10 @@ class _Bench:
         plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
         assign(graph, plan, ranges)
         if isinstance(steps, FineTune):
-            finetune(made, self.model.graph, plan, spread(self.samples, steps.samples), steps)
+            finetune(made, self.model.graph, plan, spread(self.rest, steps.samples), steps)
         elif steps is not None:
             count = self.level.samples if steps.rounding is not None else CORRECTED
-            walk_layers(made, self.model.graph, plan, spread(self.samples, count), steps)
+            walk_layers(made, self.model.graph, plan, spread(self.rest, count), steps)
         snr = self.judge(made)
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr))
         return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
@@ -253,6 +262,34 @@ def float_share(graph: onnx_ir.Graph, plan: Plan) -> float | None:
         return None
     total = sum(count or 0 for count in macs.values())
     return sum(macs[node] or 0 for node in stays) / total if total else None
+
+
+@dataclass(frozen=True)
+class Selected(Sequence[Sample]):
+    """Some samples of a sequence, read when asked for."""
+
+    source: Sequence[Sample]
+    places: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place):  # type: ignore[no-untyped-def]  # Sequence's overloads say nothing more here
+        if isinstance(place, slice):
+            return [self.source[at] for at in self.places[place]]
+        return self.source[self.places[place]]
+
+
+def held_out(samples: Sequence[Sample]) -> tuple[list[Sample], Sequence[Sample]]:
+    """Samples on which trials are compared, and those that layer-wise steps may learn from.
+
+    They are apart where there are at least four times JUDGED: a step that fits its own data must not be judged on it.
+    """
+    if len(samples) < 4 * JUDGED:
+        return spread(samples, JUDGED), samples
+    judged = {place * len(samples) // JUDGED for place in range(JUDGED)}
+    rest = tuple(place for place in range(len(samples)) if place not in judged)
+    return [samples[place] for place in sorted(judged)], Selected(samples, rest)
 
 
 def spread(samples: Sequence[Sample], count: int) -> list[Sample]:

@@ -44,3 +44,16 @@ def test_a_channel_of_zeros_has_a_usable_scale() -> None:
     encoding = weight_encoding(np.zeros((2, 3), np.float32), 0)
     assert np.all(encoding.scale > 0)
     assert np.all(np.isfinite(encoding.scale))
+
+
+def test_trials_are_judged_on_samples_that_no_step_learns_from() -> None:
+    from bessemer.quantize.stage import JUDGED, held_out
+
+    many = [{"x": np.full(1, place)} for place in range(100)]
+    judged, rest = held_out(many)
+    assert len(judged) == JUDGED
+    assert {int(item["x"][0]) for item in judged} | {int(item["x"][0]) for item in rest} == set(range(100))
+    assert len(judged) + len(rest) == 100
+    few, same = held_out(many[:20])
+    assert len(few) == JUDGED
+    assert len(same) == 20

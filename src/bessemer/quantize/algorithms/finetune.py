@@ -43,8 +43,8 @@ PART = 2
 STEPS = 20.0
 """Weights are trained in units of their integer steps, at the learning rate times this: Adam moves every number alike,
 whatever its size, and in real units a layer of small weights would jump where one of large weights stands still.
-(W4A8 on the digits and on the MLPerf Tiny ResNet, held-out SNR: 10 and 30 times within 1.3 dB of each other; real
-units 1 to 3 dB below, and diverging on the ResNet.)"""
+(W4A8, held-out SNR: on the digits and on the MLPerf Tiny ResNet 10 and 30 times are within 1.3 dB of each other; real
+units are as good on the digits and diverge on the ResNet.)"""
 
 SOFT = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 """Behind them a loss fades where the net is sure: what they read is compared."""
