@@ -185,15 +185,23 @@ class _Bench:
 
     @classmethod
     def of(cls, model: Model, how: Quantize, level: Level, samples: Sequence[Sample]) -> _Bench:
-        """With the float model equalized where the level says so."""
+        """With the float model equalized where the level says so and it brings something."""
         from bessemer.quantize.algorithms.equalization import equalize
 
         judged, rest = held_out(samples)
         judge = Judge(model, judged)
+        plain = cls(clone(model), how, level, samples, judge, rest)
+        if not level.equalize:
+            return plain
         copy = clone(model)
-        if level.equalize:
-            equalize(copy, spread(samples, 64))
-        return cls(copy, how, level, samples, judge, rest)
+        if not equalize(copy, spread(samples, 64)).pairs:
+            return plain
+        even = cls(copy, how, level, samples, judge, rest)
+        # With a scale for each channel of a weight, evening channels out may cost activations more than it brings.
+        method = "mse" if how.method == "auto" else how.method
+        best = max(even, plain, key=lambda bench: bench._try(method, None)[1].snr)
+        best.trials.clear()
+        return best
 
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials."""

@@ -12,7 +12,7 @@ import pytest
 from bessemer.quantize.observe import observe
 from bessemer.quantize.plan import make_plan
 from bessemer.quantize.scheme import SCHEMES
-from bessemer.quantize.stage import CUTTING, Quantize, group_ranges, wanted
+from bessemer.quantize.stage import CUTTING, Quantize, group_ranges, quantize, wanted
 
 from .nets import conv_net, images
 
@@ -59,3 +59,10 @@ def test_repeated_and_with_other_threads_the_result_is_the_same(level: int, coun
     ]  # fmt: skip
     assert len(runs[0]) > 64
     assert runs[0] == runs[1] == runs[2]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equalization_is_left_out_where_it_costs(seed: int) -> None:
+    model, samples = conv_net(seed), images(16)
+    plain, even = (quantize(model, Quantize(level=level, method="minmax"), samples)[1].snr for level in (-100, 0))
+    assert even >= plain
