@@ -28,7 +28,7 @@ from bessemer.wire.tflite import read, write
 from bessemer.wire.tflite import records as rec
 
 PAIRS = ("XNNPACK - exact", "reference - exact", "XNNPACK - Q/DQ", "reference - Q/DQ")
-MOVES = frozenset({"RESHAPE", "TRANSPOSE", "PAD", "QUANTIZE", "DEQUANTIZE"})
+MOVES = frozenset({"RESHAPE", "TRANSPOSE", "PAD", "DEQUANTIZE"})
 
 
 @dataclass
