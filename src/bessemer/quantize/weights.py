@@ -20,6 +20,7 @@ from bessemer.quantize.encodings import float8_format
 from bessemer.quantize.layers import Asked, Layer, WeightsRecord, encode, find_layers, nearest, store
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.scheme import WEIGHTS
+from bessemer.quantize.spell import spell
 from bessemer.quantize.stage import clone, spread
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def quantize_weights(model: Model, options: Asked, samples: Sequence[Sample] | N
         raise UsageError(f"'{options.precision}' is no weight scheme", fix=f"Choose one of {', '.join(WEIGHTS)}")
     _check_data(options, samples)
     made = clone(model)
+    spell(made.graph)  # samples run through it, and ONNX Runtime has no kernel for some of the hub's operators
     record = WeightsRecord(options.precision, options.algorithm)
     layers = list(find_layers(made.graph.graph, options, record))
     if not layers:
