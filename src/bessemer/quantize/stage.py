@@ -376,10 +376,34 @@ def group_ranges(plan: Plan, seen: Statistics, how: Quantize) -> dict[int, Range
     )
     whole = replace(method, method="minmax") if how.method in CUTTING else method
     leading = leads_to_product([value for group in plan.groups for value in group.values])
-    return {
+    ranges = {
         place: _range(group, seen, method if leading.intersection(group.values) else whole)
         for place, group in enumerate(plan.groups)
     }
+    return {place: gated(plan.groups[place], span, 2**bits) for place, span in ranges.items()}
+
+
+def gated(group: Group, span: Range, levels: int) -> Range:
+    """The range of a value that only a SiLU reads, x sigmoid(x), without the part that the gate closes.
+
+    Far below zero the product is nothing: where |x| sigmoid(x) stays under a quarter of a step of the product, whose
+    range is about the positive side, every x may be read as the least one kept.
+    """
+    if not all(map(feeds_silu, group.values)) or group.constants or span[1] <= 0:
+        return span
+    quarter = span[1] / (levels - 1) / 4
+    depth = next((d for d in np.arange(2.0, 20.0, 0.25) if d / (1 + math.exp(d)) < quarter), math.inf)
+    return max(span[0], -float(depth)), span[1]
+
+
+def feeds_silu(value: onnx_ir.Value) -> bool:
+    """Whether the readers of a value are a Sigmoid and the Mul of both."""
+    readers = list(value.consumers())
+    gates = [node for node in readers if node.op_type == "Sigmoid"]
+    if len(readers) != 2 or len(gates) != 1 or value.is_graph_output():
+        return False
+    product = next(node for node in readers if node is not gates[0])
+    return product.op_type == "Mul" and set(product.inputs) == {value, gates[0].outputs[0]}
 
 
 CUTTING = ("entropy", "percentile")

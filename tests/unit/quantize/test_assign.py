@@ -57,3 +57,29 @@ def test_trials_are_judged_on_samples_that_no_step_learns_from() -> None:
     few, same = held_out(many[:20])
     assert len(few) == JUDGED
     assert len(same) == 20
+
+
+def test_what_a_silu_closes_needs_no_integers() -> None:
+    """x sigmoid(x) is nothing far below zero: the range of x ends where the product is under a quarter step."""
+    import math
+
+    from bessemer.quantize.observe import observe
+    from bessemer.quantize.plan import make_plan
+    from bessemer.quantize.scheme import SCHEMES
+    from bessemer.quantize.spell import spell
+    from bessemer.quantize.stage import Quantize, group_ranges, wanted
+
+    from .nets import model_of
+
+    text = "net (float[1,4] x) => (float[1,4] y) { a = MatMul(x, w)  s = Sigmoid(a)  m = Mul(a, s)  y = MatMul(m, w) }"
+    model = model_of(text, {"w": np.eye(4, dtype=np.float32)})
+    spell(model.graph)
+    plan = make_plan(model.graph.graph, SCHEMES["int8"])
+    samples = [{"x": np.float32([[-60, -5, 1, 10]])}]
+    ranges = group_ranges(plan, observe(model.graph, wanted(plan), samples), Quantize(method="minmax"))
+    spans = {value.name: ranges[place] for place, group in enumerate(plan.groups) for value in group.values}
+    low, high = spans["a"]
+    assert high == 10
+    assert -12 < low < -4
+    assert -low / (1 + math.exp(-low)) < 10 / 255 / 4
+    assert spans["x"][0] == -60, "its reader is a product: nothing is cut"
