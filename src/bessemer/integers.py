@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.encoding import encoding_of
@@ -42,6 +44,11 @@ class Integers:
     def wants(self, validated: Any) -> bool:
         """Whether a target's options ask for integers (or float8)."""
         return getattr(validated, "precision", "") in (*SCHEMES, *WEIGHTS)
+
+    def check(self, every: Iterable[Any]) -> None:
+        """Raise UsageError where a target is to be calibrated and there is no data: before any other row is written."""
+        if any(getattr(validated, "precision", "") in SCHEMES for validated in every):
+            _path(self.options)
 
     def needs_no_data(self, validated: Any) -> bool:
         """Whether only weights become integers: a target can then be asked about the real thing without data."""
@@ -101,8 +108,6 @@ class Integers:
 
     def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
         """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
-        from dataclasses import asdict
-
         from bessemer.quantize.analysis import analyze
         from bessemer.quantize.stage import Quantize
 
@@ -117,8 +122,8 @@ class Integers:
             level=found.level,
             samples=found.samples,
             snr=found.snr,
-            layers=[ev.LayerNoise(**asdict(item)) for item in found.layers],
-            remedies=[ev.Remedy(**asdict(item)) for item in found.remedies],
+            layers=found.layers,
+            remedies=found.remedies,
             notes=samples.notes,
         )
 
@@ -128,16 +133,21 @@ class Integers:
         from bessemer.quantize.data import calibration_samples
 
         if self._samples is None:
-            asked = self.options.calibration
-            path = asked.path or self.options.data
-            if path is None:
-                raise UsageError(
-                    "Integer precisions are calibrated on data, and none was given",
-                    fix="Give real inputs with --calibration PATH (or --data, which is verified on as well)",
-                )
+            asked, path = self.options.calibration, _path(self.options)
             limit = asked.samples or (0 if asked.path is not None else self.options.samples)
             self._samples = calibration_samples(path, self.model.signature, self.options.preprocess, limit)
         return self._samples
+
+
+def _path(options: ConvertOptions) -> Path:
+    """Where the calibration data is. Raises UsageError where none was given."""
+    path = options.calibration.path or options.data
+    if path is None:
+        raise UsageError(
+            "Integer precisions are calibrated on data, and none was given",
+            fix="Give real inputs with --calibration PATH (or --data, which is verified on as well)",
+        )
+    return path
 
 
 def _refuse_quantized(model: Model) -> None:

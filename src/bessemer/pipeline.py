@@ -85,7 +85,7 @@ def convert(
         original.load("bessemer.executors:of_source", str(path), options.opening)
         watch.stage("optimise")
         optimized = normalise(raw, options)
-        row = _Rows(path, optimized.model, original, work, options, watch)
+        row = _Rows(path, optimized.model, original, work, options, watch, [item[2] for item in requests])
         rows = [row.make(*requests[0], spare)]
         for request, target, validated in requests[1:]:
             with spare_runner(request.name) as spare:
@@ -206,6 +206,7 @@ class _Rows:
         work: Workspace,
         options: ConvertOptions,
         watch: Progress,
+        every: Sequence[Any],
     ) -> None:
         self.path, self.model, self.original = path, model, original
         self.work, self.options, self.watch = work, options, watch
@@ -213,6 +214,7 @@ class _Rows:
         from bessemer.integers import Integers
 
         self._integers = Integers(model, options, watch)
+        self._integers.check(every)
 
     @property
     def reference(self) -> Reference:

@@ -27,36 +27,13 @@ from bessemer.quantize.scheme import PRODUCTS
 from bessemer.quantize.stage import Judge, Quantize, clone, emulated, energy
 from bessemer.quantize.stage import quantize as quantize_model
 from bessemer.runners.graph import GraphRunner
+from bessemer.verify.evidence import LayerNoise, Remedy
 
 if TYPE_CHECKING:
     import onnx_ir
 
 WORST = 5
 """Layers for which remedies are tried."""
-
-
-@dataclass(frozen=True)
-class Remedy:
-    """Something that was tried at one layer, and what the outputs gained in dB."""
-
-    layer: str
-    action: str
-    gain: float
-    option: str = ""
-    """How it is asked for after `--to TARGET:int8,`; empty where it is no option."""
-
-
-@dataclass(frozen=True)
-class LayerNoise:
-    """One product. alone, cumulative, weight: dB; saturated: share of its output's values beyond the range."""
-
-    layer: str
-    op: str
-    macs: int | None
-    alone: float
-    cumulative: float
-    weight: float
-    saturated: float
 
 
 @dataclass
@@ -116,13 +93,13 @@ class _Twins:
         for place in self.places:
             node = self._node(self.student, place)
             yield LayerNoise(
-                name_of(node),
-                node.op_type,
-                node_macs(node),
-                self.judge(self._alone(place)),
-                noise[node.outputs[0].name or ""],
-                self._weight_noise(place),
-                self._saturated(node),
+                layer=name_of(node),
+                op=node.op_type,
+                macs=node_macs(node),
+                alone=self.judge(self._alone(place)),
+                cumulative=noise[node.outputs[0].name or ""],
+                weight=self._weight_noise(place),
+                saturated=self._saturated(node),
             )
 
     @staticmethod
@@ -200,7 +177,8 @@ class _Twins:
         ):
             model = clone(self.student)
             if change(model, place):
-                yield Remedy(layer, action, self.judge(model) - self.base, option)
+                gain = self.judge(model) - self.base
+                yield Remedy(layer=layer, action=action, gain=gain, option=option)
 
     def _float(self, model: Model, place: int) -> bool:
         """Both sides of the layer stay as others see them; what it reads and makes is not rounded for it."""

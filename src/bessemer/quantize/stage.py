@@ -72,17 +72,16 @@ class Level:
     correct: bool
     rounding: bool
     samples: int
-    title: str
     train: bool = False
 
 
 LEVELS = {
-    -100: Level(False, False, False, 1, "nothing but ranges"),
-    0: Level(True, False, False, 1, "equalization"),
-    1: Level(True, True, False, 16, "equalization, bias correction"),
-    2: Level(True, False, False, 1024, "equalization, fine-tuning", train=True),
-    3: Level(True, True, True, 256, "equalization, AdaRound on 256 samples, bias correction"),
-    4: Level(True, True, True, 1024, "equalization, AdaRound on 1,024 samples, bias correction"),
+    -100: Level(False, False, False, 1),  # nothing but ranges
+    0: Level(True, False, False, 1),  # equalization
+    1: Level(True, True, False, 16),  # equalization, bias correction
+    2: Level(True, False, False, 1024, train=True),  # equalization, fine-tuning
+    3: Level(True, True, True, 256),  # equalization, AdaRound on 256 samples, bias correction
+    4: Level(True, True, True, 1024),  # equalization, AdaRound on 1,024 samples, bias correction
 }
 """Optimisation levels; 2 trains (extra `train`), takes long, and is only chosen where it is asked for."""
 
