@@ -20,7 +20,7 @@ import numpy as np
 
 from bessemer.ir.types import Array
 from bessemer.pipeline import ConvertOptions, normalise, open_model
-from bessemer.quantize.stage import emulated
+from bessemer.quantize.judge import emulated
 from bessemer.runners.graph import GraphRunner
 from bessemer.runners.litert import LiteRTRunner
 from bessemer.runners.tflite_reference import TFLiteReference

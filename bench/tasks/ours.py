@@ -13,7 +13,8 @@ import numpy as np
 
 from bessemer.ir.model import Model
 from bessemer.pipeline import ConvertOptions, _prepare, normalise, open_model
-from bessemer.quantize.stage import Quantize, quantize
+from bessemer.quantize.levels import Quantize
+from bessemer.quantize.stage import quantize
 from bessemer.targets.registry import find, validate
 
 

@@ -69,7 +69,8 @@ class Integers:
     def _calibrated(self, precision: str, keep: tuple[str, ...]) -> Source:
         """Weights and activations, once per scheme and set of exceptions."""
         from bessemer.passes.qdq import KERNELS_KEY
-        from bessemer.quantize.stage import Quantize, quantize
+        from bessemer.quantize.levels import Quantize
+        from bessemer.quantize.stage import quantize
 
         asked = self.options.calibration
         how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
@@ -98,7 +99,7 @@ class Integers:
     def _hybrid(self, validated: Any) -> Source:
         """Integer weights whose kernels quantize activations as they run: TFLite's dynamic range."""
         from bessemer.quantize.hybrid import make_hybrid
-        from bessemer.quantize.stage import clone
+        from bessemer.quantize.judge import clone
 
         self.watch.stage("quantize")
         made = clone(self.model)
@@ -109,7 +110,7 @@ class Integers:
     def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
         """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
         from bessemer.quantize.analysis import analyze
-        from bessemer.quantize.stage import Quantize
+        from bessemer.quantize.levels import Quantize
 
         _refuse_quantized(self.model)
         asked, samples = self.options.calibration, self.samples

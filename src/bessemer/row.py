@@ -97,7 +97,7 @@ class Row:
         """Both baselines of a quantized model."""
         if self.source is None or not self.source.emulates:
             return
-        from bessemer.quantize.stage import emulated
+        from bessemer.quantize.judge import emulated
         from bessemer.runners.graph import GraphRunner
 
         emulation = GraphRunner(emulated(self.source.model.graph), optimize=False)

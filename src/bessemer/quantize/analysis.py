@@ -22,9 +22,10 @@ from bessemer.passes.stats import node_macs
 from bessemer.quantize.algorithms.bias_correction import channel_axis
 from bessemer.quantize.assign import activation_encoding
 from bessemer.quantize.histogram import Histogram
+from bessemer.quantize.judge import Judge, clone, emulated, energy
+from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import Sample, channel_means
 from bessemer.quantize.scheme import PRODUCTS
-from bessemer.quantize.stage import Judge, Quantize, clone, emulated, energy
 from bessemer.quantize.stage import quantize as quantize_model
 from bessemer.runners.graph import GraphRunner
 from bessemer.verify.evidence import LayerNoise, Remedy
@@ -74,7 +75,7 @@ class _Twins:
     def __init__(
         self, teacher: Model, student: Model, samples: Sequence[Sample], histograms: dict[str, Histogram]
     ) -> None:
-        from bessemer.quantize.stage import JUDGED, spread
+        from bessemer.quantize.judge import JUDGED, spread
 
         self.teacher, self.student, self.histograms = teacher, student, histograms
         self.samples = spread(samples, JUDGED)

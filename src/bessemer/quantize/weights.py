@@ -17,11 +17,11 @@ from bessemer.ir.types import Array
 from bessemer.passes.rewrite import make_constant
 from bessemer.quantize.assign import held
 from bessemer.quantize.encodings import float8_format
+from bessemer.quantize.judge import clone, spread
 from bessemer.quantize.layers import Asked, Layer, WeightsRecord, encode, find_layers, nearest, store
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.scheme import WEIGHTS
 from bessemer.quantize.spell import spell
-from bessemer.quantize.stage import clone, spread
 
 if TYPE_CHECKING:
     import onnx_ir

@@ -14,10 +14,12 @@ from bessemer.quantize.algorithms.adaround import AdaRound, Layer, adaround
 from bessemer.quantize.algorithms.equalization import channel_reach, equalize, pairs
 from bessemer.quantize.algorithms.layerwise import Layerwise, walk_layers
 from bessemer.quantize.assign import assign
+from bessemer.quantize.judge import Judge, clone, emulated
+from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import observe
 from bessemer.quantize.plan import make_plan
 from bessemer.quantize.scheme import SCHEMES
-from bessemer.quantize.stage import Judge, Quantize, clone, emulated, settle, wanted
+from bessemer.quantize.settle import settle, wanted
 from bessemer.quantize.stepwise import Walk
 from bessemer.runners.graph import GraphRunner
 

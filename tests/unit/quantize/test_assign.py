@@ -47,7 +47,7 @@ def test_a_channel_of_zeros_has_a_usable_scale() -> None:
 
 
 def test_trials_are_judged_on_samples_that_no_step_learns_from() -> None:
-    from bessemer.quantize.stage import JUDGED, held_out
+    from bessemer.quantize.judge import JUDGED, held_out
 
     many = [{"x": np.full(1, place)} for place in range(100)]
     judged, rest = held_out(many)
@@ -63,11 +63,12 @@ def test_what_a_silu_closes_needs_no_integers() -> None:
     """x sigmoid(x) is nothing far below zero: the range of x ends where the product is under a quarter step."""
     import math
 
+    from bessemer.quantize.levels import Quantize
     from bessemer.quantize.observe import observe
     from bessemer.quantize.plan import make_plan
     from bessemer.quantize.scheme import SCHEMES
+    from bessemer.quantize.settle import group_ranges, wanted
     from bessemer.quantize.spell import spell
-    from bessemer.quantize.stage import Quantize, group_ranges, wanted
 
     from .nets import model_of
 

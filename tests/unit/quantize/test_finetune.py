@@ -14,10 +14,13 @@ from bessemer.ir.errors import MissingExtra, UsageError
 from bessemer.ir.model import Model
 from bessemer.opening import normalise, open_model
 from bessemer.quantize.assign import assign
+from bessemer.quantize.judge import Judge, clone, emulated
+from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import observe
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.scheme import SCHEMES
-from bessemer.quantize.stage import Judge, Quantize, clone, emulated, quantize, settle, wanted
+from bessemer.quantize.settle import settle, wanted
+from bessemer.quantize.stage import quantize
 from bessemer.request import ConvertOptions
 from bessemer.runners.graph import GraphRunner
 

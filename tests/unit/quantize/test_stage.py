@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import observe
 from bessemer.quantize.plan import make_plan
 from bessemer.quantize.scheme import SCHEMES
-from bessemer.quantize.stage import CUTTING, Quantize, group_ranges, quantize, wanted
+from bessemer.quantize.settle import CUTTING, group_ranges, wanted
+from bessemer.quantize.stage import quantize
 
 from .nets import conv_net, images
 
@@ -37,10 +39,11 @@ def test_what_follows_the_last_product_is_kept_whole(method: str) -> None:
 SCRIPT = """
 import hashlib, os, sys
 os.cpu_count = lambda: int(sys.argv[1])
-from bessemer.quantize.stage import Quantize, quantize
+from bessemer.quantize.levels import Quantize
+from bessemer.quantize.stage import quantize
 from tests.unit.quantize.nets import conv_net, images
 made, record = quantize(conv_net(), Quantize(level=int(sys.argv[2]), method="entropy"), images(int(sys.argv[3])))
-from bessemer.quantize.stage import emulated
+from bessemer.quantize.judge import emulated
 from onnx_ir import to_proto
 print(hashlib.sha256(to_proto(emulated(made.graph)).SerializeToString(deterministic=True)).hexdigest(), repr(record.snr))
 """

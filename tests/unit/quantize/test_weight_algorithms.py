@@ -14,8 +14,8 @@ from bessemer.quantize.algorithms.gptq import Gptq, Hessian, Reach, gptq, invers
 from bessemer.quantize.algorithms.smoothquant import factors_of, smooth
 from bessemer.quantize.encodings import integer_format
 from bessemer.quantize.encodings.base import Grain
+from bessemer.quantize.judge import Judge, clone
 from bessemer.quantize.layers import encode
-from bessemer.quantize.stage import Judge, clone
 from bessemer.quantize.weights import quantize_weights
 from bessemer.runners.graph import GraphRunner
 from bessemer.targets.registry import find, validate

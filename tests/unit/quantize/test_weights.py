@@ -15,7 +15,7 @@ from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.pipeline import ConvertOptions, normalise, open_model
-from bessemer.quantize.stage import Judge, emulated
+from bessemer.quantize.judge import Judge, emulated
 from bessemer.quantize.weights import quantize_weights
 from bessemer.runners.graph import GraphRunner
 from bessemer.targets.registry import find, validate

@@ -13,7 +13,8 @@ from tests.unit.quantize.nets import model_of
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
-from bessemer.quantize.stage import Quantize, quantize
+from bessemer.quantize.levels import Quantize
+from bessemer.quantize.stage import quantize
 from bessemer.runners.litert import LiteRTRunner
 from bessemer.runners.tflite_arithmetic import multiplier, rescale, rescale_once
 from bessemer.runners.tflite_reference import TFLiteReference

@@ -21,8 +21,10 @@ from bessemer.ir.errors import Declined
 from bessemer.ir.model import Model, Origin
 from bessemer.passes.base import run_passes
 from bessemer.passes.standard import standard_passes
+from bessemer.quantize.judge import emulated
+from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import Sample
-from bessemer.quantize.stage import Quantize, Quantized, emulated, quantize
+from bessemer.quantize.stage import Quantized, quantize
 from bessemer.runners.graph import GraphRunner
 from bessemer.targets.base import Prepared
 from bessemer.targets.tflite.options import TFLiteOptions
