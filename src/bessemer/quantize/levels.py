@@ -15,7 +15,8 @@ class Quantize:
 
     precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen ('auto' tries
     several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
-    that the data allows); keep: globs of nodes, layers or operators that stay float.
+    that the data allows); keep: globs of nodes, layers or operators that stay float; promote: whether a few nodes may
+    stay float where the outputs would be too far from the float model's otherwise.
     """
 
     precision: str = "int8"
@@ -24,6 +25,7 @@ class Quantize:
     level: int | None = None
     keep: tuple[str, ...] = ()
     seed: int = 0
+    promote: bool = True
 
     def __post_init__(self) -> None:
         if self.precision not in SCHEMES:
