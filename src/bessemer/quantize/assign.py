@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,8 @@ from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantiz
 from bessemer.ir.numbers import holder
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant
+from bessemer.quantize.algorithms.weights_clipping import clip_for, clipped, fit
+from bessemer.quantize.clipping import UNCLIPPED, Clip, Rule, names_of
 from bessemer.quantize.encodings import integer_format
 from bessemer.quantize.encodings.base import Grain
 from bessemer.quantize.plan import Group, Plan, Product
@@ -19,23 +21,27 @@ from bessemer.quantize.ranges import Range
 if TYPE_CHECKING:
     import onnx_ir
 
+
 def activation_encoding(span: Range, dtype: str, *, symmetric: bool) -> Encoding:
     """Per tensor, so that 0 is exact; symmetric: zero point in the middle, the lowest integer unused."""
     low, high = np.asarray(min(span[0], 0.0)), np.asarray(max(span[1], 0.0))
     return integer_format(dtype, symmetric=symmetric).between(low, high)
 
 
-def weight_encoding(weight: Array, axis: int | None, dtype: str = "INT8") -> Encoding:
-    """Symmetric, the lowest integer unused: s = max|w| / (2^(b-1) - 1) for each index of `axis` (None: one)."""
-    return integer_format(dtype, symmetric=True).fit(weight, Grain(axis))
+def weight_encoding(weight: Array, axis: int | None, dtype: str = "INT8", clip: Clip = UNCLIPPED) -> Encoding:
+    """Symmetric, the lowest integer unused: s = reach / (2^(b-1) - 1) for each index of `axis` (None: one).
+
+    The reach is max|w| unless `clip` searches for a better one (`algorithms/weights_clipping.py`).
+    """
+    return fit(weight, integer_format(dtype, symmetric=True), Grain(axis), clip)
 
 
-def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range]) -> None:
-    """Attach every encoding of `plan`; `ranges` by the group's place in it."""
+def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range], clips: Sequence[Rule] = ()) -> None:
+    """Attach every encoding of `plan`; `ranges` by the group's place in it, `clips` of weights by layers' names."""
     for place, group in enumerate(plan.groups):
         _assign_group(group, plan, ranges[place])
     for product in plan.products:
-        assign_product(graph, product, plan)
+        assign_product(graph, product, plan, clip_for(clips, names_of(product.node)))
 
 
 def _assign_group(group: Group, plan: Plan, span: Range) -> None:
@@ -52,11 +58,12 @@ def _assign_group(group: Group, plan: Plan, span: Range) -> None:
         set_weight(value, QuantizedWeight(quantize(real, encoding), encoding))
 
 
-def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan) -> None:
+def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan, clip: Clip = UNCLIPPED) -> None:
     """Integers for the weight of one node, and for its bias in units of input scale times weight scale."""
     if encoding_of(product.weight) is None:
-        product.real = real = held(product.weight)
-        encoding = weight_encoding(real, product.axis if plan.scheme.per_channel else None, plan.scheme.weights)
+        product.real = real = clipped(held(product.weight), clip)
+        axis = product.axis if plan.scheme.per_channel else None
+        encoding = weight_encoding(real, axis, plan.scheme.weights, clip)
         encoding = wide_enough(encoding, product)
         set_weight(product.weight, QuantizedWeight(quantize(real, encoding), encoding))
     if product.bias is not None:

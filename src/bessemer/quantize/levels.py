@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bessemer.ir.errors import UsageError
+from bessemer.quantize.algorithms import weights_clipping
 from bessemer.quantize.ranges import METHODS
 from bessemer.quantize.scheme import SCHEMES
 
@@ -15,7 +16,9 @@ class Quantize:
 
     precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen ('auto' tries
     several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
-    that the data allows); keep: globs of nodes, layers or operators that stay float.
+    that the data allows); keep: globs of nodes, layers or operators that stay float; weights_clipping: how far the
+    integers of weights reach, rules '[GLOB=]WHAT' of which the first that fits a layer holds, WHAT being disabled,
+    mmse, mmse_if4b, percentile:P or LOW..HIGH (see `clipping.py`).
     """
 
     precision: str = "int8"
@@ -24,8 +27,10 @@ class Quantize:
     level: int | None = None
     keep: tuple[str, ...] = ()
     seed: int = 0
+    weights_clipping: tuple[str, ...] = ("mmse_if4b",)
 
     def __post_init__(self) -> None:
+        weights_clipping.parse_rules(self.weights_clipping)
         if self.precision not in SCHEMES:
             raise UsageError(
                 f"'{self.precision}' is no static scheme", fix=f"Choose one of {', '.join(SCHEMES)}"

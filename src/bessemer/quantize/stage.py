@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
+from bessemer.quantize.algorithms.weights_clipping import parse_rules
 from bessemer.quantize.assign import assign
+from bessemer.quantize.clipping import names_of, refuse_idle
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, held_out, spread
 from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
@@ -99,6 +101,8 @@ class _Bench:
             raise UsageError(
                 "There is nothing to quantize: no convolution or matrix product has a constant weight"
             )
+        self.clips = parse_rules(how.weights_clipping)
+        refuse_idle(self.clips, [names_of(product.node) for product in plan.products], "layer with integer weights")
         self.seen = observe(model.graph, wanted(plan), samples)
         self.trials: list[Trial] = []
 
@@ -153,7 +157,7 @@ class _Bench:
         graph = made.graph.graph
         plan = make_plan(graph, SCHEMES[self.how.precision], self.how.keep)
         plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
-        assign(graph, plan, ranges)
+        assign(graph, plan, ranges, self.clips)
         if isinstance(steps, FineTune):
             finetune(made, self.model.graph, plan, spread(self.rest, steps.samples), steps)
         elif steps is not None:
