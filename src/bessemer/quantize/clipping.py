@@ -1,4 +1,4 @@
-"""How options say what to clip: `[GLOB=]WHAT`, for weights (`algorithms/weights_clipping.py`) and activations (`clips.py`).
+"""How options say what to clip: `[GLOB=]WHAT`, for weights and activations (`algorithms/*_clipping.py`).
 
 GLOB names nodes, layers, operators or values, and all of them where it is missing; the first rule that fits holds.
 WHAT is a mode ('disabled', 'mmse', ...), `percentile:P` or `percentile:LOW:HIGH` (in percent), or `LOW..HIGH` (real
@@ -16,6 +16,12 @@ from bessemer.ir.errors import UsageError
 
 if TYPE_CHECKING:
     import onnx_ir
+
+WEIGHTS = ("disabled", "manual", "percentile", "mmse", "mmse_if4b")
+"""Modes for weights."""
+
+ACTIVATIONS = ("disabled", "manual", "percentile")
+"""Modes for activations."""
 
 PERCENTILE = 99.99
 """Share of the elements that is kept where 'percentile' comes without a number, in percent."""
@@ -46,11 +52,16 @@ class Rule:
         return any(name and fnmatchcase(name, self.glob) for name in names)
 
 
+def rules(texts: Sequence[str], modes: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules of an option. Raises UsageError."""
+    return tuple(parse(text, modes) for text in texts)
+
+
 def parse(text: str, modes: Sequence[str]) -> Rule:
     """A rule of `modes` (and of percentile or manual where these are among them). Raises UsageError."""
-    glob, _, what = text.rpartition("=")
+    glob, equals, what = text.rpartition("=")
     try:
-        clip = _clip(what.strip())
+        clip = _clip(what.strip()) if glob.strip() or not equals else Clip("")
     except ValueError:
         clip = Clip("")
     if clip.mode not in modes:
@@ -85,9 +96,9 @@ def _check(clip: Clip, text: str) -> None:
         raise UsageError(f"The percentages of '{text}' are not between 0 and 100")
 
 
-def rule_for(rules: Sequence[Rule], names: Sequence[str]) -> Rule | None:
+def rule_for(given: Sequence[Rule], names: Sequence[str]) -> Rule | None:
     """The first rule that fits."""
-    return next((rule for rule in rules if rule.fits(names)), None)
+    return next((rule for rule in given if rule.fits(names)), None)
 
 
 def names_of(node: onnx_ir.Node) -> tuple[str, ...]:
@@ -97,10 +108,10 @@ def names_of(node: onnx_ir.Node) -> tuple[str, ...]:
     return (node.name or "", node.op_type, *layer_of(node).split(";"))
 
 
-def refuse_idle(rules: Sequence[Rule], things: Iterable[Sequence[str]], what: str) -> None:
+def refuse_idle(given: Sequence[Rule], things: Iterable[Sequence[str]], what: str) -> None:
     """Raise UsageError for a rule with a glob that names nothing."""
     known = list(things)
-    for rule in rules:
+    for rule in given:
         if rule.glob != "*" and not any(rule.fits(names) for names in known):
             examples = ", ".join(sorted({names[0] for names in known if names[0]})[:3])
             raise UsageError(f"No {what} is named '{rule.glob}' (in '{rule.text}')", fix=f"Names are like {examples}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bessemer.ir.errors import UsageError
-from bessemer.quantize.algorithms import weights_clipping
+from bessemer.quantize import clipping
 from bessemer.quantize.ranges import METHODS
 from bessemer.quantize.scheme import SCHEMES
 
@@ -18,7 +18,9 @@ class Quantize:
     several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
     that the data allows); keep: globs of nodes, layers or operators that stay float; weights_clipping: how far the
     integers of weights reach, rules '[GLOB=]WHAT' of which the first that fits a layer holds, WHAT being disabled,
-    mmse, mmse_if4b, percentile:P or LOW..HIGH (see `clipping.py`).
+    mmse, mmse_if4b, percentile:P or LOW..HIGH (see `clipping.py`); activation_clipping:
+    the same for values, by their names or those of the layers that make them (disabled, percentile:P or LOW..HIGH);
+    recollect: gather statistics again with these clips acting.
     """
 
     precision: str = "int8"
@@ -28,9 +30,17 @@ class Quantize:
     keep: tuple[str, ...] = ()
     seed: int = 0
     weights_clipping: tuple[str, ...] = ("mmse_if4b",)
+    activation_clipping: tuple[str, ...] = ()
+    recollect: bool = False
 
     def __post_init__(self) -> None:
-        weights_clipping.parse_rules(self.weights_clipping)
+        clipping.rules(self.weights_clipping, clipping.WEIGHTS)
+        limits = clipping.rules(self.activation_clipping, clipping.ACTIVATIONS)
+        if self.recollect and not limits:
+            raise UsageError(
+                "recollect gathers statistics behind clipped activations, and none is clipped",
+                fix="Give activation_clipping, or leave recollect out",
+            )
         if self.precision not in SCHEMES:
             raise UsageError(
                 f"'{self.precision}' is no static scheme", fix=f"Choose one of {', '.join(SCHEMES)}"

@@ -52,12 +52,18 @@ def average(seen: Histogram, how: RangeMethod) -> Range:
 
 def percentile(seen: Histogram, how: RangeMethod) -> Range:
     """The tails beyond the percentile are cut, on either side; linear inside a bin."""
-    total, cut = seen.total, (1 - how.percentile / 100)
+    cut = 1 - how.percentile / 100
+    return quantiles(seen, cut, 1 - cut)
+
+
+def quantiles(seen: Histogram, below: float, above: float) -> Range:
+    """Where these shares of the elements lie below; (low, high) with low <= 0 <= high."""
+    if not seen.counts.size:
+        return 0.0, 0.0
     counts = seen.counts.astype(np.float64)
     counts[-seen.first if 0 <= -seen.first < counts.size else 0] += seen.zeros
-    reached = np.concatenate([[0.0], np.cumsum(counts)]) / total
-    low = float(np.interp(cut, reached, seen.edges))
-    high = float(np.interp(1 - cut, reached, seen.edges))
+    reached = np.concatenate([[0.0], np.cumsum(counts)]) / seen.total
+    low, high = (float(np.interp(share, reached, seen.edges)) for share in (below, above))
     return max(min(low, 0.0), seen.lowest), min(max(high, 0.0), seen.highest)
 
 

@@ -104,7 +104,7 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
     for value in group.sources:
         name = value.name or ""
         if name in seen.histograms and value in group.values:
-            span = choose(seen.histograms[name], method)
+            span = _within(choose(seen.histograms[name], method), seen.limits.get(name))
         elif value in group.constants:
             real = held(value)
             span = (float(real.min(initial=0)), float(real.max(initial=0)))
@@ -112,6 +112,10 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
             continue
         low, high = min(low, span[0]), max(high, span[1])
     return low, high
+
+
+def _within(span: Range, limit: Range | None) -> Range:
+    return span if limit is None else (max(span[0], limit[0]), min(span[1], limit[1]))
 
 
 def _concats(graph: onnx_ir.Graph, plan: Plan) -> list[tuple[onnx_ir.Node, list[int], int]]:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
-from bessemer.quantize.algorithms.weights_clipping import parse_rules
+from bessemer.quantize import clipping
+from bessemer.quantize.algorithms.activation_clipping import collect
 from bessemer.quantize.assign import assign
-from bessemer.quantize.clipping import names_of, refuse_idle
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, held_out, spread
 from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
-from bessemer.quantize.observe import Sample, observe
+from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.scheme import SCHEMES
-from bessemer.quantize.settle import settle, wanted
+from bessemer.quantize.settle import settle
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -101,9 +101,11 @@ class _Bench:
             raise UsageError(
                 "There is nothing to quantize: no convolution or matrix product has a constant weight"
             )
-        self.clips = parse_rules(how.weights_clipping)
-        refuse_idle(self.clips, [names_of(product.node) for product in plan.products], "layer with integer weights")
-        self.seen = observe(model.graph, wanted(plan), samples)
+        self.clips = clipping.rules(how.weights_clipping, clipping.WEIGHTS)
+        layers = [clipping.names_of(product.node) for product in plan.products]
+        clipping.refuse_idle(self.clips, layers, "layer with integer weights")
+        limits = clipping.rules(how.activation_clipping, clipping.ACTIVATIONS)
+        self.seen = collect(model, plan, samples, limits, recollect=how.recollect)
         self.trials: list[Trial] = []
 
     @classmethod

@@ -9,15 +9,17 @@ from hypothesis import strategies as st
 
 from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.errors import UsageError
+from bessemer.ir.numbers import integer_range
 from bessemer.quantize.algorithms import weights_clipping
 from bessemer.quantize.algorithms.weights_clipping import clipped, fit
-from bessemer.quantize.clipping import Clip, parse
+from bessemer.quantize.assign import held
+from bessemer.quantize.clipping import WEIGHTS, Clip, parse
 from bessemer.quantize.encodings import integer_format
 from bessemer.quantize.encodings.base import Grain
 from bessemer.quantize.levels import Quantize
 from bessemer.quantize.stage import quantize
 
-from .nets import conv_net, images
+from .nets import CONV, SHAPES, conv_net, images, model_of
 
 MMSE = Clip("mmse")
 
@@ -94,7 +96,7 @@ def test_manual_and_percentile_clip_the_weights_first() -> None:
     ],
 )
 def test_rules_are_read(text: str, glob: str, clip: Clip) -> None:
-    rule = parse(text, weights_clipping.MODES)
+    rule = parse(text, WEIGHTS)
     assert (rule.glob, rule.clip) == (glob, clip)
 
 
@@ -103,6 +105,7 @@ def test_rules_are_read(text: str, glob: str, clip: Clip) -> None:
     [
         ("mmsee", "does not say what to clip"),
         ("a=percentile:x", "does not say"),
+        ("=mmse", "does not say"),
         ("mmse:3", "does not say"),
         ("percentile:1:2:3", "does not say"),
         ("1..2", "does not hold 0"),
@@ -117,7 +120,7 @@ def test_rules_that_say_nothing_are_refused(text: str, reason: str) -> None:
 
 
 def test_the_first_rule_that_fits_a_layer_holds() -> None:
-    net, samples = conv_net(), images(2)
+    net, samples = named_net(), images(2)
     names = [node.name for node in net.graph.graph if node.op_type == "Conv"]
     how = Quantize("int8x4", "minmax", level=-100, weights_clipping=(f"{names[0]}=-0.1..0.1", "Gemm=mmse", "disabled"))
     made, _ = quantize(net, how, samples)
@@ -136,3 +139,71 @@ def test_the_first_rule_that_fits_a_layer_holds() -> None:
 def test_a_glob_that_names_nothing_is_an_error() -> None:
     with pytest.raises(UsageError, match="No layer with integer weights is named 'nowhere'"):
         quantize(conv_net(), Quantize(level=-100, weights_clipping=("nowhere=mmse",)), images(2))
+
+
+def named_net():
+    """Every node named after what it makes."""
+    net = conv_net()
+    for node in net.graph.graph:
+        node.name = f"make_{node.outputs[0].name}"
+    return net
+
+
+def ranges_of(model) -> dict[str, tuple[float, float]]:
+    """Real range that the integers of every value span."""
+    found = {}
+    values = [*model.graph.graph.inputs, *(value for node in model.graph.graph for value in node.outputs)]
+    for value in values:
+        held = encoding_of(value)
+        if held is not None:
+            low, high = held.dequantize(np.array(integer_range(held.dtype)))
+            found[value.name] = (float(low), float(high))
+    return found
+
+
+def net_ranges(*clips: str, recollect: bool = False) -> dict[str, tuple[float, float]]:
+    how = Quantize(method="minmax", level=-100, activation_clipping=clips, recollect=recollect)
+    return ranges_of(quantize(named_net(), how, images(8))[0])
+
+
+def test_activations_are_clipped_by_value_layer_and_operator() -> None:
+    plain = net_ranges()
+    step = max(high - low for low, high in plain.values()) / 255
+    by_value = net_ranges("ar=-1..0.5")
+    assert by_value["ar"] == pytest.approx((0, 0.5), abs=1e-6), "a range is cut, never widened"
+    assert {name: span for name, span in by_value.items() if name != "ar"} == {
+        name: span for name, span in plain.items() if name != "ar"
+    }
+    assert net_ranges("make_a=-1..0.5") == by_value, "the layer whose activation makes the value"
+    every = net_ranges("x=disabled", "-0.25..0.25")
+    assert every["x"] == plain["x"]
+    assert all(max(-low, high) <= 0.25 + step for name, (low, high) in every.items() if name != "x")
+
+
+def test_percentile_clips_are_those_of_numpy() -> None:
+    seen = np.concatenate([sample["x"].reshape(-1) for sample in images(8)])
+    low, high = net_ranges("x=percentile:2:95")["x"]
+    want = np.percentile(seen, [2, 95])
+    np.testing.assert_allclose((low, high), want, atol=(want[1] - want[0]) / 100)
+
+
+def test_what_lies_behind_a_clip_is_seen_again() -> None:
+    """As in a net that clips by itself: ONNX Runtime computes the ranges behind the clip."""
+    text = CONV.replace("(ar,", "(lim,").replace("ar = Relu(a)", "ar = Relu(a)\n  lim = Clip(ar, low, top)")
+    weights = {name: held(value) for name, value in conv_net().graph.graph.initializers.items()}
+    limit = {"low": np.float32(0).reshape(()), "top": np.float32(0.5).reshape(())}
+    twin = model_of(text, {name: weights[name] for name in SHAPES} | limit)
+    want = ranges_of(quantize(twin, Quantize(method="minmax", level=-100), images(8))[0])
+    once, again = net_ranges("ar=0..0.5"), net_ranges("ar=0..0.5", recollect=True)
+    for name in ("dr", "sr", "y"):
+        assert again[name] == pytest.approx(want[name], rel=1e-5)
+        assert again[name] != pytest.approx(once[name], rel=1e-3)
+
+
+def test_clips_that_name_nothing_are_errors() -> None:
+    with pytest.raises(UsageError, match="No quantized value or its layer is named 'zz'"):
+        net_ranges("zz=-1..1")
+    with pytest.raises(UsageError, match="none is clipped"):
+        net_ranges(recollect=True)
+    with pytest.raises(UsageError, match="does not say what to clip"):
+        net_ranges("mmse")

@@ -15,23 +15,14 @@ import numpy as np
 from bessemer.ir.encoding import Encoding
 from bessemer.ir.numbers import storage
 from bessemer.ir.types import Array
-from bessemer.quantize.clipping import UNCLIPPED, Clip, Rule, parse, rule_for
+from bessemer.quantize.clipping import UNCLIPPED, Clip, Rule, rule_for
 from bessemer.quantize.encodings.base import Grain, Integer
-
-MODES = ("disabled", "manual", "percentile", "mmse", "mmse_if4b")
-
-DEFAULT = ("mmse_if4b",)
 
 STEPS = np.linspace(0.3, 1.0, 71, dtype=np.float32)
 """Reaches that mmse tries, as shares of the largest magnitude."""
 
 SLAB = 1 << 18
 """Elements whose errors are measured at once: they stay in the processor's cache."""
-
-
-def parse_rules(texts: Sequence[str]) -> tuple[Rule, ...]:
-    """Rules of the option `weights_clipping`. Raises UsageError."""
-    return tuple(parse(text, MODES) for text in texts)
 
 
 def clip_for(rules: Sequence[Rule], names: Sequence[str]) -> Clip:
