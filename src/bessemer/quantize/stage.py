@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bessemer.ir.errors import UsageError
@@ -94,6 +95,7 @@ class _Bench:
         samples: Sequence[Sample],
         judge: Judge,
         rest: Sequence[Sample],
+        notes: Sequence[str],
     ) -> None:
         self.model, self.how, self.level, self.judge, self.rest = model, how, level, judge, rest
         plan = make_plan(model.graph.graph, SCHEMES[how.precision], how.keep)
@@ -107,26 +109,44 @@ class _Bench:
         limits = clipping.rules(how.activation_clipping, clipping.ACTIVATIONS)
         self.seen = collect(model, plan, samples, limits, recollect=how.recollect)
         self.trials: list[Trial] = []
+        self.notes = notes
 
     @classmethod
     def of(cls, model: Model, how: Quantize, level: Level, samples: Sequence[Sample]) -> _Bench:
         """With the float model equalized where the level says so and it brings something."""
+        from bessemer.quantize.algorithms.absorption import absorb
         from bessemer.quantize.algorithms.equalization import equalize
+        from bessemer.quantize.algorithms.static_channels import zero_static
 
         judged, rest = held_out(samples)
         judge = Judge(model, judged)
-        plain = cls(clone(model), how, level, samples, judge, rest)
+        some, notes = spread(samples, 64), list[str]()
+        if level.equalize and len(samples) >= FEW:  # with fewer, nobody knows whether a channel is still
+            zeroed = zero_static(model, some)
+            model, notes = zeroed.model, zeroed.notes
+        best = cls(clone(model), how, level, samples, judge, rest, notes)
         if not level.equalize:
-            return plain
-        copy = clone(model)
-        if not equalize(copy, spread(samples, 64)).pairs:
-            return plain
-        even = cls(copy, how, level, samples, judge, rest)
-        # With a scale for each channel of a weight, evening channels out may cost activations more than it brings.
-        method = "mse" if how.method == "auto" else how.method
-        best = max(even, plain, key=lambda bench: bench._try(method, None)[1].snr)
-        best.trials.clear()
+            return best
+        even = clone(model)
+        if equalize(even, some).pairs:
+            # With a scale for each channel of a weight, evening channels out may cost activations more than it brings.
+            best = cls(even, how, level, samples, judge, rest, notes).unless_worse_than(best)
+        low = clone(best.model)
+        if count := absorb(low, some):
+            said = [*notes, f"high biases of {count} channels moved into the layers behind"]
+            best = cls(low, how, level, samples, judge, rest, said).unless_worse_than(best)
         return best
+
+    def unless_worse_than(self, other: _Bench) -> _Bench:
+        """The one whose outputs are nearer to the float model's with rounding alone; the other where they are as near."""
+        return max(other, self, key=lambda bench: bench.plain)
+
+    @cached_property
+    def plain(self) -> float:
+        """Signal-to-noise ratio with rounding alone."""
+        snr = self._try("mse" if self.how.method == "auto" else self.how.method, None)[1].snr
+        self.trials.clear()
+        return snr
 
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials."""
@@ -137,6 +157,7 @@ class _Bench:
         refined = [self._try(record.method, steps) for _, record in starts] if steps is not None else []
         chosen = max((*plain, *refined), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
+        chosen[1].notes.extend(self.notes)
         chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
         return chosen
 
