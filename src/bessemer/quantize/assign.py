@@ -33,18 +33,17 @@ def weight_encoding(weight: Array, axis: int | None, dtype: str = "INT8") -> Enc
 def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range]) -> None:
     """Attach every encoding of `plan`; `ranges` by the group's place in it."""
     for place, group in enumerate(plan.groups):
-        _assign_group(group, plan, ranges[place])
+        _assign_group(group, ranges[place])
     for product in plan.products:
         assign_product(graph, product, plan)
 
 
-def _assign_group(group: Group, plan: Plan, span: Range) -> None:
-    scheme = plan.scheme
-    encoding = activation_encoding(span, scheme.activations, symmetric=scheme.symmetric)
+def _assign_group(group: Group, span: Range) -> None:
+    encoding = activation_encoding(span, group.activations, symmetric=group.symmetric)
     if group.fixed is not None:
         scale, zero = group.fixed
-        kind = holder(scheme.activations)
-        encoding = Encoding(scheme.activations, np.asarray(scale, np.float32), np.asarray(zero, kind))
+        kind = holder(group.activations)
+        encoding = Encoding(group.activations, np.asarray(scale, np.float32), np.asarray(zero, kind))
     for value in group.values:
         set_encoding(value, encoding)
     for value in group.constants:
@@ -56,7 +55,7 @@ def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan) -> None:
     """Integers for the weight of one node, and for its bias in units of input scale times weight scale."""
     if encoding_of(product.weight) is None:
         product.real = real = held(product.weight)
-        encoding = weight_encoding(real, product.axis if plan.scheme.per_channel else None, plan.scheme.weights)
+        encoding = weight_encoding(real, product.axis if plan.scheme.per_channel else None, product.weights)
         encoding = wide_enough(encoding, product)
         set_weight(product.weight, QuantizedWeight(quantize(real, encoding), encoding))
     if product.bias is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bessemer.ir.errors import UsageError
+from bessemer.quantize.precision import LayerPrecision
 from bessemer.quantize.ranges import METHODS
 from bessemer.quantize.scheme import SCHEMES
 
@@ -15,7 +16,8 @@ class Quantize:
 
     precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen ('auto' tries
     several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
-    that the data allows); keep: globs of nodes, layers or operators that stay float.
+    that the data allows); keep: globs of nodes, layers or operators that stay float; layers: overrides of single
+    layers' precision, the last that matches wins.
     """
 
     precision: str = "int8"
@@ -24,6 +26,7 @@ class Quantize:
     level: int | None = None
     keep: tuple[str, ...] = ()
     seed: int = 0
+    layers: tuple[LayerPrecision, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in SCHEMES:

@@ -14,6 +14,7 @@ from bessemer.quantize.judge import Judge, clone, held_out, spread
 from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
 from bessemer.quantize.observe import Sample, observe
 from bessemer.quantize.plan import Plan, make_plan
+from bessemer.quantize.precision import mark, settle_precisions
 from bessemer.quantize.scheme import SCHEMES
 from bessemer.quantize.settle import settle, wanted
 
@@ -70,7 +71,10 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     if LEVELS[number].train:
         load_torch(f"Optimisation level {number}")
     model = clone(model)
-    spell(model.graph, SCHEMES[how.precision].activations)
+    scheme = SCHEMES[how.precision]
+    mark(model.graph.graph, scheme, how.layers)
+    spell(model.graph, scheme.activations)
+    settle_precisions(model.graph.graph, scheme, how.keep)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         bench = _Bench.of(model, how, LEVELS[number], samples)
         best = bench.best()
