@@ -15,6 +15,7 @@ from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
     from bessemer.quantize.data import Samples
+    from bessemer.quantize.levels import Quantize
     from bessemer.quantize.stage import Quantized
     from bessemer.request import ConvertOptions, Progress
 
@@ -69,16 +70,26 @@ class Integers:
     def _calibrated(self, precision: str, keep: tuple[str, ...]) -> Source:
         """Weights and activations, once per scheme and set of exceptions."""
         from bessemer.passes.qdq import KERNELS_KEY
-        from bessemer.quantize.levels import Quantize
         from bessemer.quantize.stage import quantize
 
-        asked = self.options.calibration
-        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
-        samples = self.samples
+        how, samples = self._how(precision, keep), self.samples
         self.watch.stage("quantize")
         made, done = quantize(self.model, how, samples)
         made.graph.metadata_props[KERNELS_KEY] = "integer"
-        return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
+        record = quantization_record(done).model_copy(update={"layers": [str(item) for item in how.layers]})
+        return Source(made, record, (*done.notes, *samples.notes), emulates=True)
+
+    def _how(self, precision: str, keep: tuple[str, ...]) -> Quantize:
+        """The recipe's options, under those that the target and the command line state."""
+        from bessemer.script.recipe import asked
+
+        options = self.options
+        changes: dict[str, Any] = {"precision": precision, **options.calibration.stated}
+        if keep:
+            changes["keep"] = keep
+        if options.seed:
+            changes["seed"] = options.seed
+        return asked(options.recipe, changes)
 
     def _weights(self, validated: Any) -> Source:
         """Weights in blocks, dynamic int8, float8: what an ONNX graph can say."""
@@ -110,11 +121,9 @@ class Integers:
     def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
         """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
         from bessemer.quantize.analysis import analyze
-        from bessemer.quantize.levels import Quantize
 
         _refuse_quantized(self.model)
-        asked, samples = self.options.calibration, self.samples
-        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        how, samples = self._how(precision, keep), self.samples
         found = analyze(self.model, how, samples, self.watch.stage)
         return ev.Analysis(
             path=str(self.model.origin.path),

@@ -138,6 +138,7 @@ class Quantization(Record):
     values: int = Field(default=0, description="activations with an encoding")
     weights: int = Field(description="weights in integers")
     trials: list[TrialRecord] = Field(default_factory=list)
+    layers: list[str] = Field(default_factory=list, description="precisions of single layers that were asked for")
     floats: list[FloatNode] = Field(default_factory=list)
     float_macs: float | None = Field(default=None, description="share of multiply-accumulates that stay float")
     emulation: float | None = None
