@@ -133,9 +133,16 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
 
 
 def analyze(
-    path: Path, options: ConvertOptions, precision: str, keep: tuple[str, ...], progress: Progress | None = None
+    path: Path,
+    options: ConvertOptions,
+    precision: str,
+    keep: tuple[str, ...],
+    progress: Progress | None = None,
+    *,
+    prove: bool = False,
 ) -> Analysis:
-    """What each layer of a float model costs in integers, and what would mend the worst ones.
+    """What each layer of a float model costs in integers, and what would mend the worst ones; prove: the remedies that
+    gained are applied together once more.
 
     Raises UsageError for data that cannot serve, UnreadableInput, Declined.
     """
@@ -145,7 +152,7 @@ def analyze(
     watch.stage("open")
     model = open_model(path, options.opening)
     watch.stage("optimise")
-    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep)
+    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep, prove=prove)
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:

@@ -115,11 +115,40 @@ def test_analyze_names_the_worst_layers_and_what_helps(bessemer: Run, calibratio
     assert gains == sorted(gains, reverse=True)
     shown = bessemer("analyze", MODEL, "--calibration", calibration)
     assert "remedy" in shown.stdout
-    best = next(item for item in found.remedies if item.option)
-    kept = bessemer("convert", MODEL, "--to", f"onnx:int8,{best.option}", "--calibration", calibration, "--json")
-    (row,) = Evidence.model_validate_json(kept.stdout).targets
-    assert row.quantization is not None
-    assert len(row.quantization.floats) == 1
+    for item in found.layers:
+        for held in (item.weights, item.outputs):
+            assert held is not None
+            assert sum(held.shares) == pytest.approx(1, abs=1e-4)
+            assert held.low < held.high
+    relu = next(item.outputs for item in found.layers if item.layer.startswith("stem"))
+    assert relu is not None
+    assert relu.low == 0
+    assert "█" in shown.stdout
+
+
+def test_what_analyze_writes_brings_what_it_measured(bessemer: Run, calibration: Path, tmp_path: Path) -> None:
+    recipe, common = tmp_path / "mend.toml", ["--calibration", calibration, "--quant-level", "0", "--ranges", "minmax"]
+    done = bessemer("analyze", MODEL, *common, "--recipe-out", recipe, "--json")
+    assert done.returncode == 0, done.stderr
+    found = Analysis.model_validate_json(done.stdout)
+    assert found.mend is not None
+    assert found.mend.gain > 1
+    assert found.mend.snr == pytest.approx(found.snr + found.mend.gain, abs=0.5)
+    assert recipe.read_text() == found.recipe
+    rows = []
+    for more in ([], ["--recipe", recipe]):
+        made = bessemer("convert", MODEL, "--to", "tflite:int8", *common, "--data", IMAGES, "--json", *more)
+        assert made.returncode == 0, made.stderr
+        rows.append(Evidence.model_validate_json(made.stdout).targets[0].quantization)
+    plain, mended = rows
+    assert plain is not None
+    assert mended is not None
+    assert mended.trials[-1].snr == pytest.approx(found.mend.snr, abs=0.01)
+    assert plain.emulation is not None
+    assert mended.emulation is not None
+    assert mended.artifact is not None
+    assert mended.emulation > plain.emulation + 0.5 * found.mend.gain, "on images that it never saw"
+    assert mended.artifact > mended.emulation - 1
 
 
 def test_labels_that_are_names_are_left_out_and_said(bessemer: Run, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Group:
 
     values: computed ones and graph inputs; constants: operands written in the same integers; sources: the values
     whose statistics set the range (what only moves them adds nothing); fixed: (scale, zero point) that the
-    specification states; activations: the type of the integers.
+    specification states; activations: the type of the integers; ranges: the method that an override states.
     """
 
     values: list[onnx_ir.Value] = field(default_factory=list)
@@ -31,6 +31,7 @@ class Group:
     sources: list[onnx_ir.Value] = field(default_factory=list)
     fixed: tuple[float, int] | None = None
     activations: str = "INT8"
+    ranges: str = ""
 
     @property
     def bits(self) -> int:
@@ -310,7 +311,7 @@ def _groups(
 ) -> list[Group]:
     """One group for each set of values that integer kernels want in one encoding, in graph order."""
     union, moved, fixed = _Union(), set[Any](), dict[Any, tuple[float, int]]()
-    kinds = dict[Any, str]()
+    kinds, methods = dict[Any, str](), dict[Any, str]()
     weights = {product.weight for node in integer for product in _product(node, scheme)}
     for node in graph:
         if node not in integer:
@@ -321,13 +322,15 @@ def _groups(
         for value in members:
             union.find(value)
             kinds.setdefault(value, asked.activations)
+            if asked.ranges:
+                methods[value] = asked.ranges
         if node.op_type in FIXED:
             fixed[node.outputs[0]] = FIXED[node.op_type][asked.activations]
         if node.op_type in SAME and members and not asked.requantizes:
             for value in members[1:]:
                 union.join(members[0], value)
             moved.update(node.outputs)
-    return _collect(union, moved, fixed, kinds)
+    return _collect(union, moved, fixed, kinds, methods)
 
 
 def _collect(
@@ -335,10 +338,12 @@ def _collect(
     moved: set[onnx_ir.Value],
     fixed: dict[onnx_ir.Value, tuple[float, int]],
     kinds: dict[onnx_ir.Value, str],
+    methods: dict[onnx_ir.Value, str],
 ) -> list[Group]:
     groups: dict[onnx_ir.Value, Group] = {}
     for value in union.parent:
         group = groups.setdefault(union.find(value), Group(activations=kinds[value]))
+        group.ranges = methods.get(value, group.ranges)
         (group.constants if is_constant(value) else group.values).append(value)
         if value in fixed:
             group.fixed = fixed[value]

@@ -8,7 +8,7 @@ Identity is put: the two values at its sides get encodings of their own, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import layer_of
+from bessemer.quantize.ranges import METHODS
 from bessemer.quantize.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -34,21 +35,24 @@ class LayerPrecision:
     """An override: what the nodes that `match` names compute in.
 
     match: glob of node, layer or operator names; weights: 'int4' | 'int8'; activations: 'int8' | 'int16' | 'float'
-    (weights are float then, too). '' leaves what an earlier override, or else the scheme, says; the last one that
-    states something wins. Raises UsageError for a precision that nothing can hold.
+    (weights are float then, too); ranges: how those of what the nodes read and make are chosen, see `ranges.METHODS`.
+    '' leaves what an earlier override, or else the scheme, says; the last one that states something wins. Raises
+    UsageError for a precision that nothing can hold.
     """
 
     match: str
     weights: str = ""
     activations: str = ""
+    ranges: str = ""
 
     def __post_init__(self) -> None:
         if not self.match:
             raise UsageError("An override names no layer", fix="Say match = 'GLOB'")
-        if not self.weights and not self.activations:
-            raise UsageError(f"The override of '{self.match}' changes nothing", fix="Say weights or activations")
+        if not self.weights and not self.activations and not self.ranges:
+            raise UsageError(f"The override of '{self.match}' changes nothing", fix="Say weights, activations or ranges")
         _known("weights", self.weights, WEIGHTS)
         _known("activations", self.activations, ACTIVATIONS)
+        _known("ranges", self.ranges, METHODS)
         if self.activations == "float" and self.weights:
             raise UsageError(
                 f"The override of '{self.match}' asks for float activations and {self.weights} weights",
@@ -57,43 +61,47 @@ class LayerPrecision:
             )
 
     def __str__(self) -> str:
-        """As `--layer` spells it: GLOB=a16, GLOB=w4, GLOB=a8_w4, GLOB=float."""
-        if self.activations == "float":
-            return f"{self.match}=float"
-        parts = [f"a{self.activations[3:]}"] * bool(self.activations) + [f"w{self.weights[3:]}"] * bool(self.weights)
-        return f"{self.match}={'_'.join(parts)}"
+        """As `--layer` spells it: GLOB=a16, GLOB=w4, GLOB=a8_w4, GLOB=a8_minmax, GLOB=float."""
+        wide = self.activations if self.activations == "float" else f"a{self.activations[3:]}"
+        parts = [wide] * bool(self.activations) + [f"w{self.weights[3:]}"] * bool(self.weights)
+        return f"{self.match}={'_'.join([*parts, *[self.ranges] * bool(self.ranges)])}"
 
     @classmethod
     def parse(cls, text: str) -> LayerPrecision:
         """The way back from `str`. Raises UsageError that shows the grammar."""
         match, equals, kind = text.rpartition("=")
-        said = {part[:1]: f"int{part[1:]}" for part in kind.split("_")} if kind != "float" else {}
-        if not equals or not set(said) <= {"a", "w"}:
-            raise UsageError(
-                f"'{text}' is no override of a layer's precision",
-                fix="Write GLOB=a8_w4, GLOB=a16_w8, GLOB=w4, GLOB=a16 or GLOB=float",
-            )
-        return cls(match, said.get("w", ""), "float" if kind == "float" else said.get("a", ""))
+        said: dict[str, str] = {}
+        for part in kind.split("_") if equals else [""]:
+            key = "ranges" if part in METHODS else {"a": "activations", "w": "weights", "f": "activations"}.get(part[:1], "")
+            if not key or key in said:
+                raise UsageError(
+                    f"'{text}' is no override of a layer's precision",
+                    fix="Write GLOB=a8_w4, GLOB=a16_w8, GLOB=w4, GLOB=a16, GLOB=minmax or GLOB=float",
+                )
+            said[key] = part if part in METHODS or part == "float" else f"int{part[1:]}"
+        return cls(match, **said)
 
 
-def _known(what: str, given: str, known: dict[str, str]) -> None:
+def _known(what: str, given: str, known: Iterable[str]) -> None:
     if given and given not in known:
-        near = get_close_matches(given, known, n=1)
+        near = get_close_matches(given, list(known), n=1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"No layer has {what} in '{given}'", fix=f"{hint}Choose one of {', '.join(known)}")
+        raise UsageError(f"No layer has {what} by '{given}'", fix=f"{hint}Choose one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
 class Precision:
     """What one node computes in: ONNX type names, activations 'FLOAT' where it stays float.
 
-    match: the override that named its activations ('' none); requantizes: an Identity between two encodings.
+    match: the override that named its activations ('' none); requantizes: an Identity between two encodings;
+    ranges: how those of its data are chosen ('' as everywhere).
     """
 
     activations: str
     weights: str
     match: str = ""
     requantizes: bool = False
+    ranges: str = ""
 
 
 def precision_of(node: onnx_ir.Node, scheme: Scheme) -> Precision:
@@ -124,6 +132,8 @@ def mark(graph: onnx_ir.Graph, scheme: Scheme, layers: Sequence[LayerPrecision])
 def _overridden(found: Precision, item: LayerPrecision) -> Precision:
     if item.weights:
         found = replace(found, weights=WEIGHTS[item.weights])
+    if item.ranges:
+        found = replace(found, ranges=item.ranges)
     if item.activations:
         found = replace(found, activations=ACTIVATIONS[item.activations], match=item.match)
     return found

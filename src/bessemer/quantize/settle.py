@@ -49,8 +49,8 @@ def group_ranges(plan: Plan, seen: Statistics, how: Quantize) -> dict[int, Range
     leading = leads_to_product([value for group in plan.groups for value in group.values])
     ranges = {}
     for place, group in enumerate(plan.groups):
-        cut = how.method if group.bits == 8 else "minmax"
-        whole = cut in CUTTING and not leading.intersection(group.values)
+        cut = group.ranges or (how.method if group.bits == 8 else "minmax")
+        whole = cut in CUTTING and not group.ranges and not leading.intersection(group.values)
         method = RangeMethod(
             "minmax" if whole else cut, how.percentile, 2**group.bits, symmetric=group.symmetric
         )

@@ -54,7 +54,7 @@ def activations(model: Model) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "text", ["conv1=a8_w4", "*=w4", "block*/conv=a16", "a=b=a16_w8", "head=float"]
+    "text", ["conv1=a8_w4", "*=w4", "block*/conv=a16", "a=b=a16_w8", "head=float", "x=average", "x=a8_w4_mse"]
 )
 def test_the_spelling_comes_back(text: str) -> None:
     assert str(LayerPrecision.parse(text)) == text
@@ -64,7 +64,7 @@ def test_the_spelling_comes_back(text: str) -> None:
     ("text", "said"),
     [
         ("conv1", "no override"), ("conv1=b4", "no override"), ("conv1=a7", "Did you mean 'int8'"),
-        ("conv1=w16", "Choose one of int8, int4"), ("=a8", "names no layer"),
+        ("c=a8_a16", "no override"), ("conv1=w16", "Choose one of int8, int4"), ("=a8", "names no layer"),
     ],
 )  # fmt: skip
 def test_a_wrong_spelling_is_explained(text: str, said: str) -> None:
@@ -151,6 +151,18 @@ def test_sixteen_bits_by_default_and_eight_for_one() -> None:
     kinds = Counter(activations(model).values())
     assert kinds["INT8"] == 2
     assert kinds["INT16"] >= 4
+
+
+def test_ranges_of_one_layer_are_its_own() -> None:
+    """The loudest sample is cut by 'average' and kept by 'minmax'."""
+
+    def scale(*overrides: str) -> float:
+        model, _ = made(conv_net(), *overrides)
+        found = encoding_of(model.graph.graph.outputs[0])
+        assert found is not None
+        return float(found.scale)
+
+    assert scale("Gemm=average") < 0.8 * scale()
 
 
 def prepared(model: Model, target: Any, options: Any) -> Prepared:
