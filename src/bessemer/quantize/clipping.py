@@ -1,6 +1,6 @@
 """How options say what to clip: `[GLOB=]WHAT`, for weights and activations (`algorithms/*_clipping.py`).
 
-GLOB names nodes, layers, operators or values, and all of them where it is missing; the first rule that fits holds.
+GLOB names nodes, layers, operators or values, and all of them where it is missing; the last rule that fits wins.
 WHAT is a mode ('disabled', 'mmse', ...), `percentile:P` or `percentile:LOW:HIGH` (in percent), or `LOW..HIGH` (real
 numbers: the manual mode).
 """
@@ -97,8 +97,8 @@ def _check(clip: Clip, text: str) -> None:
 
 
 def rule_for(given: Sequence[Rule], names: Sequence[str]) -> Rule | None:
-    """The first rule that fits."""
-    return next((rule for rule in given if rule.fits(names)), None)
+    """The last rule that fits."""
+    return next((rule for rule in reversed(given) if rule.fits(names)), None)
 
 
 def names_of(node: onnx_ir.Node) -> tuple[str, ...]:

@@ -20,13 +20,20 @@ class RangeMethod:
     """How a range is chosen.
 
     method: one of METHODS; percentile: share of elements kept, in percent, for 'percentile'; levels: integers
-    available (256 for 8 bits); symmetric: the range must be [-r, r].
+    available (256 for 8 bits); symmetric: the range must be [-r, r]; power_of_two: the step between integers will be
+    rounded up to a power of two, which 'mse' reckons with.
     """
 
     method: str = "mse"
     percentile: float = 99.99
     levels: int = 256
     symmetric: bool = False
+    power_of_two: bool = False
+
+    def step(self, width: Array) -> Array:
+        """Between integers that span so much."""
+        real = width / (self.levels - 1)
+        return np.exp2(np.ceil(np.log2(real, where=real > 0, out=np.zeros_like(real)))) if self.power_of_two else real
 
 
 def choose(seen: Histogram, how: RangeMethod) -> Range:
@@ -93,10 +100,10 @@ def mse(seen: Histogram, how: RangeMethod) -> Range:
         second[-1] - second[above] - 2 * highs * (first[-1] - first[above]) + highs**2 * (mass[-1] - mass[above])
     )
     if pairs:
-        noise = ((highs - lows) / (how.levels - 1)) ** 2 / 12 * (mass[above] - mass[below])
+        noise = how.step(highs - lows) ** 2 / 12 * (mass[above] - mass[below])
         best = int(np.argmin(noise + cut_low + cut_high))
         return float(lows[best]), float(highs[best])
-    step = (highs[None, :] - lows[:, None]) / (how.levels - 1)
+    step = how.step(highs[None, :] - lows[:, None])
     inside = np.maximum(mass[above][None, :] - mass[below][:, None], 0)
     loss = step**2 / 12 * inside + cut_low[:, None] + cut_high[None, :]
     row, column = np.unravel_index(int(np.argmin(loss)), loss.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,17 +46,20 @@ def settle(
 
 def group_ranges(plan: Plan, seen: Statistics, how: Quantize) -> dict[int, Range]:
     """A range for each group, by its place."""
-    bits = 16 if plan.scheme.activations == "INT16" else 8
-    method = RangeMethod(
-        "minmax" if bits == 16 else how.method, how.percentile, 2**bits, symmetric=plan.scheme.symmetric
-    )
-    whole = replace(method, method="minmax") if how.method in CUTTING else method
     leading = leads_to_product([value for group in plan.groups for value in group.values])
-    ranges = {
-        place: _range(group, seen, method if leading.intersection(group.values) else whole)
-        for place, group in enumerate(plan.groups)
-    }
-    return {place: gated(plan.groups[place], span, 2**bits) for place, span in ranges.items()}
+    ranges = {}
+    for place, group in enumerate(plan.groups):
+        cut = group.ranges or (how.method if group.bits == 8 else "minmax")
+        whole = cut in CUTTING and not group.ranges and not leading.intersection(group.values)
+        method = RangeMethod(
+            "minmax" if whole else cut,
+            how.percentile,
+            2**group.bits,
+            symmetric=group.symmetric,
+            power_of_two=plan.scheme.power_of_two,
+        )
+        ranges[place] = gated(group, _range(group, seen, method), 2**group.bits)
+    return ranges
 
 
 def gated(group: Group, span: Range, levels: int) -> Range:
@@ -134,7 +136,7 @@ def width(plan: Plan, ranges: dict[int, Range], place: int) -> float:
     """Real width that a group's integers span."""
     fixed = plan.groups[place].fixed
     if fixed is not None:
-        return fixed[0] * 256
+        return fixed[0] * (1 << plan.groups[place].bits)
     return ranges[place][1] - ranges[place][0]
 
 

@@ -17,7 +17,7 @@ from bessemer.quantize.judge import Judge, clone, held_out, spread
 from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import Plan, make_plan
-from bessemer.quantize.scheme import SCHEMES
+from bessemer.quantize.precision import mark, settle_precisions
 from bessemer.quantize.settle import settle
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     if LEVELS[number].train:
         load_torch(f"Optimisation level {number}")
     model = clone(model)
-    spell(model.graph, SCHEMES[how.precision].activations)
+    scheme = how.scheme
+    mark(model.graph.graph, scheme, how.layers)
+    spell(model.graph, scheme.activations)
+    settle_precisions(model.graph.graph, scheme, how.keep)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         bench = _Bench.of(model, how, LEVELS[number], samples)
         best = bench.best()
@@ -98,16 +101,14 @@ class _Bench:
         notes: Sequence[str],
     ) -> None:
         self.model, self.how, self.level, self.judge, self.rest = model, how, level, judge, rest
-        plan = make_plan(model.graph.graph, SCHEMES[how.precision], how.keep)
+        plan = make_plan(model.graph.graph, how.scheme, how.keep)
         if not plan.products:
             raise UsageError(
                 "There is nothing to quantize: no convolution or matrix product has a constant weight"
             )
-        self.clips = clipping.rules(how.weights_clipping, clipping.WEIGHTS)
         layers = [clipping.names_of(product.node) for product in plan.products]
-        clipping.refuse_idle(self.clips, layers, "layer with integer weights")
-        limits = clipping.rules(how.activation_clipping, clipping.ACTIVATIONS)
-        self.seen = collect(model, plan, samples, limits, recollect=how.recollect)
+        clipping.refuse_idle(how.weight_clips, layers, "layer with integer weights")
+        self.seen = collect(model, plan, samples, how.activation_clips, recollect=how.recollect)
         self.trials: list[Trial] = []
         self.notes = notes
 
@@ -178,9 +179,9 @@ class _Bench:
 
         made = clone(self.model)
         graph = made.graph.graph
-        plan = make_plan(graph, SCHEMES[self.how.precision], self.how.keep)
+        plan = make_plan(graph, self.how.scheme, self.how.keep)
         plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
-        assign(graph, plan, ranges, self.clips)
+        assign(graph, plan, ranges, self.how.weight_clips)
         if isinstance(steps, FineTune):
             finetune(made, self.model.graph, plan, spread(self.rest, steps.samples), steps)
         elif steps is not None:

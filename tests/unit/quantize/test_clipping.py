@@ -119,10 +119,10 @@ def test_rules_that_say_nothing_are_refused(text: str, reason: str) -> None:
         Quantize(weights_clipping=(text,))
 
 
-def test_the_first_rule_that_fits_a_layer_holds() -> None:
+def test_the_last_rule_that_fits_a_layer_wins() -> None:
     net, samples = named_net(), images(2)
     names = [node.name for node in net.graph.graph if node.op_type == "Conv"]
-    how = Quantize("int8x4", "minmax", level=-100, weights_clipping=(f"{names[0]}=-0.1..0.1", "Gemm=mmse", "disabled"))
+    how = Quantize("int8x4", "minmax", level=-100, weights_clipping=("disabled", "Gemm=mmse", f"{names[0]}=-0.1..0.1"))
     made, _ = quantize(net, how, samples)
     plain, _ = quantize(net, Quantize("int8x4", "minmax", level=-100, weights_clipping=("disabled",)), samples)
     reach = {}
@@ -175,7 +175,7 @@ def test_activations_are_clipped_by_value_layer_and_operator() -> None:
         name: span for name, span in plain.items() if name != "ar"
     }
     assert net_ranges("make_a=-1..0.5") == by_value, "the layer whose activation makes the value"
-    every = net_ranges("x=disabled", "-0.25..0.25")
+    every = net_ranges("-0.25..0.25", "x=disabled")
     assert every["x"] == plain["x"]
     assert all(max(-low, high) <= 0.25 + step for name, (low, high) in every.items() if name != "x")
 
