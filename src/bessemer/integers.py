@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
     from bessemer.quantize.data import Samples
+    from bessemer.quantize.levels import Quantize
+    from bessemer.quantize.precision import LayerPrecision
     from bessemer.quantize.stage import Quantized
     from bessemer.request import ConvertOptions, Progress
 
@@ -69,16 +71,26 @@ class Integers:
     def _calibrated(self, precision: str, keep: tuple[str, ...]) -> Source:
         """Weights and activations, once per scheme and set of exceptions."""
         from bessemer.passes.qdq import KERNELS_KEY
-        from bessemer.quantize.levels import Quantize
         from bessemer.quantize.stage import quantize
 
-        asked = self.options.calibration
-        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
-        samples = self.samples
+        how, samples = self._how(precision, keep), self.samples
         self.watch.stage("quantize")
         made, done = quantize(self.model, how, samples)
         made.graph.metadata_props[KERNELS_KEY] = "integer"
-        return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
+        record = quantization_record(done).model_copy(update={"layers": [str(item) for item in how.layers]})
+        return Source(made, record, (*done.notes, *samples.notes), emulates=True)
+
+    def _how(self, precision: str, keep: tuple[str, ...]) -> Quantize:
+        """The recipe's options, under those that the target and the command line state."""
+        from bessemer.script.recipe import asked
+
+        return asked(self.options.recipe, self._changes(precision, keep))
+
+    def _changes(self, precision: str, keep: tuple[str, ...]) -> dict[str, Any]:
+        options = self.options
+        given = {"keep": keep} if keep else {}
+        seed = {"seed": options.seed} if options.seed else {}
+        return {"precision": precision, **options.calibration.stated, **given, **seed}
 
     def _weights(self, validated: Any) -> Source:
         """Weights in blocks, dynamic int8, float8: what an ONNX graph can say."""
@@ -107,15 +119,23 @@ class Integers:
         floats = [ev.FloatNode(node=node, reason=reason) for node, reason in done.floats]
         return Source(made, ev.Quantization(method="rtn", weights=done.weights, floats=floats))
 
-    def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
-        """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
+    def analysis(self, precision: str, keep: tuple[str, ...], *, prove: bool = False) -> ev.Analysis:
+        """What each layer costs at a static precision; prove: quantize once more with the remedies that gained.
+
+        Raises UsageError where the model cannot be quantized.
+        """
         from bessemer.quantize.analysis import analyze
-        from bessemer.quantize.levels import Quantize
+        from bessemer.quantize.precision import LayerPrecision
+        from bessemer.quantize.stage import quantize
 
         _refuse_quantized(self.model)
-        asked, samples = self.options.calibration, self.samples
-        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        how, samples = self._how(precision, keep), self.samples
         found = analyze(self.model, how, samples, self.watch.stage)
+        more = tuple(LayerPrecision.parse(text) for text in found.mend.layers) if found.mend is not None else ()
+        if prove and found.mend is not None:
+            self.watch.stage("quantize")
+            snr = quantize(self.model, replace(how, layers=(*how.layers, *more)), samples)[1].snr
+            found.mend = found.mend.model_copy(update={"snr": snr})
         return ev.Analysis(
             path=str(self.model.origin.path),
             precision=precision,
@@ -125,8 +145,24 @@ class Integers:
             snr=found.snr,
             layers=found.layers,
             remedies=found.remedies,
+            mend=found.mend,
+            recipe=self._recipe(precision, keep, more, found.snr, found.mend),
             notes=samples.notes,
         )
+
+    def _recipe(
+        self, precision: str, keep: tuple[str, ...], more: tuple[LayerPrecision, ...], snr: float, mend: ev.Mend | None
+    ) -> str:
+        """What was asked for, with the remedies that gained."""
+        from bessemer.script.recipe import stated, write
+
+        changes = self._changes(precision, keep)
+        changes["layers"] = (*changes.get("layers", ()), *more)
+        fields = stated(self.options.recipe, changes)
+        said = [f"bessemer analyze {self.model.origin.path.name}: outputs at {snr:.1f} dB"]
+        said += ["no remedy that was tried helps"] if mend is None else [f"remedies that gain {mend.gain:.1f} dB together"]
+        said += [f"with them: {mend.snr:.1f} dB"] if mend is not None and mend.snr is not None else []
+        return write(fields, said)
 
     @property
     def samples(self) -> Samples:
@@ -169,7 +205,7 @@ def quantization_record(done: Quantized) -> ev.Quantization:
         samples=done.samples,
         values=done.values,
         weights=done.weights,
-        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr) for t in done.trials],
+        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr, floats=t.floats) for t in done.trials],
         floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
         float_macs=done.float_macs,
     )

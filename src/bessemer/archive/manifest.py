@@ -30,7 +30,9 @@ TOOLS = (
 
 def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
     """The manifest of a conversion of `path`."""
-    given = [path, *(item for item in (options.data, options.labels) if item is not None)]
+    recipe = options.recipe.path if options.recipe is not None else None
+    others = (options.data, options.labels, options.calibration.path, recipe)
+    given = [path, *(item for item in others if item is not None)]
     return ev.Manifest(
         bessemer=version("bessemer"),
         command=command_line(),
