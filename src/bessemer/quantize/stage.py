@@ -177,21 +177,20 @@ class _Bench:
     def _best(self) -> tuple[Model, Quantized]:
         methods = AUTO if self.how.method == "auto" else (self.how.method,)
         plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
-        steps = self._steps()
         starts = plain[: 1 if self.level.train else 2]
-        refined = [self._try(record.method, steps) for _, record in starts] if steps is not None else []
+        refined = [self._try(record.method, steps) for _, record in starts for steps in self._steps()]
         return max((*plain, *refined), key=lambda item: item[1].snr)
 
-    def _steps(self) -> Layerwise | FineTune | None:
+    def _steps(self) -> list[Layerwise | FineTune]:
+        """What is tried on the best ranges; AdaRound is worth little at 8 bits, so there are always biases alone too."""
         from bessemer.quantize.algorithms.adaround import AdaRound
         from bessemer.quantize.algorithms.finetune import FineTune
         from bessemer.quantize.algorithms.layerwise import Layerwise
 
         if self.level.train:
-            return FineTune(seed=self.how.seed)
-        if not self.level.correct:
-            return None
-        return Layerwise(AdaRound(seed=self.how.seed) if self.level.rounding else None)
+            return [FineTune(seed=self.how.seed)]
+        corrected = [Layerwise()] if self.level.correct else []
+        return [*corrected, Layerwise(AdaRound(seed=self.how.seed))] if self.level.rounding else [*corrected]
 
     def _try(self, method: str, steps: Layerwise | FineTune | None) -> tuple[Model, Quantized]:
         from bessemer.quantize.algorithms.finetune import FineTune, finetune

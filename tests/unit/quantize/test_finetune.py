@@ -184,3 +184,97 @@ def test_trained_scales_reach_the_encodings() -> None:
             source, bias = encoding_of(product.node.inputs[0]), encoding_of(product.node.inputs[2])
             want = np.float32(source.scale) * encoding_of(product.weight).scale  # type: ignore[union-attr]
             np.testing.assert_array_equal(bias.scale, want)  # type: ignore[union-attr]
+
+
+@needs_torch
+@pytest.mark.parametrize("name", ["l2rel", "ce", "cosine"])
+def test_losses_and_their_gradients_are_those_of_numpy(name: str) -> None:
+    """Against the formulas in double precision, gradients by central differences."""
+    import torch
+
+    from bessemer.quantize.algorithms.distances import LOSSES
+
+    rng = np.random.default_rng(0)
+    got, wanted = rng.standard_normal((3, 5)), rng.standard_normal((3, 5))
+
+    def soft(x: np.ndarray) -> np.ndarray:
+        return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+    def value(x: np.ndarray) -> float:
+        if name == "l2rel":
+            return float(((x - wanted) ** 2).sum())
+        if name == "ce":
+            return float(-(soft(wanted) * np.log(soft(x))).sum())
+        norms = np.linalg.norm(x, axis=1) * np.linalg.norm(wanted, axis=1)
+        return float((1 - (x * wanted).sum(1) / norms).sum())
+
+    leaf = torch.tensor(got, requires_grad=True)
+    loss = LOSSES[name](leaf, torch.tensor(wanted))
+    loss.backward()
+    assert abs(loss.item() - value(got)) < 1e-9
+    for place in np.ndindex(got.shape):
+        step = np.zeros_like(got)
+        step[place] = 1e-6
+        slope = (value(got + step) - value(got - step)) / 2e-6
+        assert abs(leaf.grad[place].item() - slope) < 1e-6
+
+
+@needs_torch
+def test_an_activation_scale_gets_the_gradient_of_lsq() -> None:
+    """The student's own chain, against the formula (round(x/s) - x/s inside, the clipped integer outside) written out."""
+    import torch
+
+    from bessemer.quantize.fake import FakeQuantized
+
+    made, _ = rounded(conv_net(1), images(8), "int8")
+    student, value = FakeQuantized(made.graph), made.graph.graph.inputs[0]
+    encoding = encoding_of(value)
+    assert encoding is not None
+    x = torch.from_numpy(images(1)[0][value.name or ""] * 1.5)
+    scale = torch.tensor(encoding.scale, requires_grad=True)
+    student.scales = {value.name or "": scale}
+    seen = student._act(value, x)
+    seen.sum().backward()
+    ratio = x.numpy().astype(np.float64) / float(encoding.scale)
+    steps = np.rint(ratio) + float(encoding.zero_point)
+    inside = (steps >= -128) & (steps <= 127)
+    slope = np.where(inside, np.rint(ratio) - ratio, np.clip(steps, -128, 127) - float(encoding.zero_point))
+    np.testing.assert_allclose(float(scale.grad), slope.sum(), rtol=1e-3)
+    assert (~inside).any()
+
+
+@needs_torch
+def test_trained_activation_scales_reach_the_values_and_the_biases() -> None:
+    from bessemer.quantize.algorithms.finetune import FineTune, finetune
+
+    model, samples = conv_net(1), images(24)
+    made, plan = rounded(model, samples, "int8x4")
+    before = [weight_of(product.weight).integers.copy() for product in plan.products]  # type: ignore[union-attr]
+    ranges = [encoding_of(group.values[0]).scale.copy() for group in plan.groups]  # type: ignore[union-attr]
+    tuned = finetune(made, model.graph, plan, samples, FineTune(epochs=3, rate=2e-3, bias_only=True, train_scales=True))
+    assert tuned.epoch and tuned.losses[tuned.epoch] < tuned.losses[0]
+    for old, product in zip(before, plan.products, strict=True):
+        np.testing.assert_array_equal(weight_of(product.weight).integers, old)  # type: ignore[union-attr]
+        if product.bias is None:
+            continue
+        source, bias = encoding_of(product.node.inputs[0]), encoding_of(product.node.inputs[2])
+        want = np.float32(source.scale) * encoding_of(product.weight).scale  # type: ignore[union-attr]
+        np.testing.assert_array_equal(bias.scale, want)  # type: ignore[union-attr]
+    after = [encoding_of(group.values[0]).scale for group in plan.groups]  # type: ignore[union-attr]
+    assert any(not np.array_equal(old, new) for old, new in zip(ranges, after, strict=True))
+    assert Judge(model, samples)(made) > 0
+
+
+@needs_torch
+def test_powers_of_two_are_not_trained_and_unknown_losses_are_named() -> None:
+    from dataclasses import replace
+
+    from bessemer.quantize.algorithms.finetune import FineTune, finetune
+
+    model, samples = conv_net(1), images(8)
+    made, plan = rounded(model, samples, "int8")
+    plan = replace(plan, scheme=replace(plan.scheme, power_of_two=True))
+    with pytest.raises(UsageError, match="powers of two cannot be trained"):
+        finetune(made, model.graph, plan, samples, FineTune(train_scales=True))
+    with pytest.raises(UsageError, match=r"no loss 'l1'.*l2rel, ce, cosine"):
+        FineTune(loss="l1")

@@ -38,11 +38,11 @@ class AdaRound:
     """
 
     positions: int = 16384
-    damping: float = 0.01
+    damping: float = 0.1
     sweeps: int = 20
     orders: int = 4
-    refits: int = 3
-    turns: int = 4
+    refits: int = 1
+    turns: int = 2
     seed: int = 0
 
 

@@ -50,8 +50,7 @@ def walk_layers(model: Model, teacher: onnx_ir.Model, plan: Plan, samples: Seque
         Walk(model.graph, students, samples), Walk(teacher, teachers, samples), strict=True
     ):
         product = products[mine.node]
-        if _round(model.graph.graph, product, mine, theirs, how, fixed=plan.scheme.power_of_two):
-            continue
+        _round(model.graph.graph, product, mine, theirs, how, fixed=plan.scheme.power_of_two)
         if how.correct and correctable(product):
             _correct(model.graph.graph, product, mine, theirs)
 
@@ -74,14 +73,13 @@ def correctable(product: Product) -> bool:
 
 def _round(
     graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, how: Layerwise, *, fixed: bool
-) -> bool:
-    """New integers, and where a channel has a scale of its own, new scales unless `fixed`; True where the bias is settled
-    as well."""
+) -> None:
+    """New integers, and where a channel has a scale of its own, new scales unless `fixed`; a bias that suits them."""
     node, encoding, rounding = product.node, encoding_of(product.weight), how.rounding
     if rounding is None or not patches.supported(node):
-        return False
+        return
     if encoding is None or len(product.weight.uses()) > 1 or product.real is None:
-        return False
+        return
     real, free = patches.matrix(node, product.real), how.correct and correctable(product)
     seen = task(mine, theirs, real, rounding.positions, rounding.seed)
     bias = np.zeros(real.shape[:2]) if product.bias is None else held(product.bias).reshape(real.shape[:2])
@@ -100,7 +98,6 @@ def _round(
     set_weight(product.weight, QuantizedWeight(integers.astype(holder(encoding.dtype)), encoding))
     if free or product.bias is not None:
         replace_bias(graph, product, found.bias.reshape(-1).astype(np.float32))
-    return free
 
 
 def _holds(found: Rounded, source: Encoding | None) -> bool:
