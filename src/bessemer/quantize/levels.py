@@ -17,7 +17,8 @@ class Quantize:
     precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen ('auto' tries
     several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
     that the data allows); keep: globs of nodes, layers or operators that stay float; layers: overrides of single
-    layers' precision, the last that matches wins.
+    layers' precision, the last that matches wins; compression: 0 to 5, the share of the weights' bytes that goes into 4
+    bits (see COMPRESSION), layers with an override apart.
     """
 
     precision: str = "int8"
@@ -27,6 +28,7 @@ class Quantize:
     keep: tuple[str, ...] = ()
     seed: int = 0
     layers: tuple[LayerPrecision, ...] = ()
+    compression: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in SCHEMES:
@@ -42,6 +44,14 @@ class Quantize:
                 f"There is no optimisation level {self.level}",
                 fix=f"Choose one of {', '.join(map(str, LEVELS))}",
             )
+
+
+        if self.compression not in COMPRESSION:
+            raise UsageError(f"There is no compression level {self.compression}", fix="Choose one of 0 to 5")
+
+
+COMPRESSION = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.6, 4: 0.8, 5: 1.0}
+"""Share of the weights' bytes in 4 bits, by compression level."""
 
 
 @dataclass(frozen=True)
