@@ -57,6 +57,8 @@ class Quantized:
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    """Overrides of layers' precision, as `--layer` spells them."""
     teacher: Model | None = None
     """The float model that the trials were held against, node for node like the result."""
     histograms: dict[str, Histogram] = field(default_factory=dict)
@@ -66,6 +68,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
     from threadpoolctl import threadpool_limits
 
+    from bessemer.quantize.algorithms.compression import compressed
     from bessemer.quantize.spell import spell
     from bessemer.runners.torch.runner import load_torch
 
@@ -75,6 +78,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     if LEVELS[number].train:
         load_torch(f"Optimisation level {number}")
     model = clone(model)
+    how, said = compressed(model, how, samples)
     scheme = how.scheme
     mark(model.graph.graph, scheme, how.layers)
     spell(model.graph, scheme.activations)
@@ -82,6 +86,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         made, record = _Bench.of(model, how, LEVELS[number], samples).best()
     record.level, record.why = number, why
+    record.layers, record.notes = [str(item) for item in how.layers], [*said, *record.notes]
     if len(samples) < FEW:
         record.notes.append(f"{len(samples)} calibration samples are few: ranges may not hold for other data")
     return made, record
