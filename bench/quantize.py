@@ -163,8 +163,15 @@ class Bench:
     def _judged(self, path: Path, runner: Callable[[Path], Run]) -> Row:
         try:
             return self.judge(runner(path)) | {"bytes": path.stat().st_size}
-        except (RuntimeError, ValueError) as error:  # the runtime refuses what was written
+        except refusals() as error:
             return {"failed": f"does not run: {_last(str(error))}"}
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What a runtime raises at an artifact that it cannot load or run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return RuntimeError, ValueError, state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented
 
 
 def _facts(done: Measured) -> dict[str, str]:
