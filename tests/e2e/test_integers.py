@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bessemer.verify.evidence import Analysis, Evidence
+from bessemer.verify.evidence import Analysis, Evidence, Search
 
 from .conftest import Run
 
@@ -241,3 +241,24 @@ def test_compression_shrinks_the_file_and_says_what_it_chose(bessemer: Run, cali
     assert (rows[0][3].status, rows[1][3].status) == ("executed", "declined")
     assert {blocker.rule for blocker in rows[1][3].blockers} == {"qdq-opset"}
     assert all("INT4" in blocker.reason for blocker in rows[1][3].blockers)
+
+
+def test_a_searched_mix_is_a_recipe_that_converts(bessemer: Run, calibration: Path, tmp_path: Path) -> None:
+    recipe, common = tmp_path / "mix.toml", ["--calibration", calibration, "--ranges", "minmax", "--quant-level", "0"]
+    asked = ["--search", "bops", "--budget", "0.8", "--optimizer", "pareto"]
+    done = bessemer("analyze", MODEL, *common, *asked, "--recipe-out", recipe, "--json")
+    assert done.returncode == 0, done.stderr
+    found = Search.model_validate_json(done.stdout)
+    assert found.best.share <= 0.8
+    assert {item.chosen for item in found.layers} >= {"a8_w4"}
+    made = bessemer("convert", MODEL, "--to", "tflite", "--to", "ort", *common, "--recipe", recipe, "--json")
+    assert made.returncode == 0, made.stderr
+    for row in Evidence.model_validate_json(made.stdout).targets:
+        assert row.quantization is not None
+        assert row.quantization.trials[-1].snr > found.best.measured - 0.5, "equalization is decided anew"
+        assert row.quantization.emulation is not None
+        assert row.quantization.artifact is not None
+        assert row.quantization.artifact > row.quantization.emulation - 1
+    shown = bessemer("analyze", MODEL, *common, *asked)
+    assert "predicted" in shown.stdout
+    assert bessemer("analyze", MODEL, *common, "--budget", "0.8").returncode == 2

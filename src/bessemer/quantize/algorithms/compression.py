@@ -42,6 +42,11 @@ class Unit:
     damage: float = 0.0
 
     @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return ", ".join(product.name for product in self.products)
+
+    @property
     def price(self) -> float:
         """Damage for each byte."""
         return self.damage / max(self.bytes, 1)
