@@ -255,7 +255,7 @@ def quantization_record(done: Quantized) -> ev.Quantization:
         values=done.values,
         weights=done.weights,
         layers=done.layers,
-        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr) for t in done.trials],
+        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr, floats=t.floats) for t in done.trials],
         floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
         float_macs=done.float_macs,
     )

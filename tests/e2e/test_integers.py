@@ -224,6 +224,44 @@ def test_a_wrong_recipe_stops_before_anything_is_written(bessemer: Run, calibrat
     assert not (tmp_path / "made").exists()
 
 
+def scales_of(path: Path) -> np.ndarray:
+    """Every scale that an artifact states, as its own runtime or file format reads it."""
+    if path.suffix == ".tflite":
+        from ai_edge_litert.interpreter import Interpreter
+
+        details = Interpreter(str(path)).get_tensor_details()
+        return np.concatenate([item["quantization_parameters"]["scales"] for item in details])
+    import onnx
+
+    graph = onnx.load(path).graph
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    return np.concatenate([held[node.input[1]].reshape(-1) for node in pairs])
+
+
+def test_scales_are_powers_of_two_where_asked(bessemer: Run, calibration: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "shift.toml"
+    recipe.write_text('[quantize]\nscales = "power-of-two"\n')
+    targets = ["--to", "tflite:int8", "--to", "ort:int8", "--to", "onnx:int8", "--out", tmp_path / "out"]
+    done = bessemer(
+        "convert", MODEL, *targets, "--calibration", calibration, "--recipe", recipe, "--data", IMAGES, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    for row in Evidence.model_validate_json(done.stdout).targets:
+        assert row.quantization is not None
+        assert row.accuracy is not None
+        assert row.accuracy.artifact >= row.accuracy.original - 0.01
+        assert row.quantization.emulation is not None
+        assert row.quantization.artifact is not None
+        assert row.quantization.emulation > 25
+        assert row.quantization.artifact > row.quantization.emulation - 1
+    for path in (tmp_path / "out").rglob("*"):
+        if path.suffix in (".tflite", ".onnx"):
+            scales = scales_of(path)
+            assert scales.size > 10
+            assert np.all(np.frexp(scales)[0] == 0.5), path
+
+
 def test_compression_shrinks_the_file_and_says_what_it_chose(bessemer: Run, calibration: Path) -> None:
     common = ["convert", MODEL, "--calibration", calibration, "--data", IMAGES, "--ranges", "minmax", "--json"]
     targets = ["--to", "tflite:int8", "--to", "ort:int8", "--to", "onnx:int8", "--to", "onnx:int8,opset=13"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
+from bessemer.quantize.algorithms.activation_clipping import limits
 from bessemer.quantize.assign import assign
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import JUDGED, Judge, clone, spread
@@ -19,7 +20,7 @@ from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import Sample, Statistics, observe
 from bessemer.quantize.plan import Plan, data_inputs, make_plan
 from bessemer.quantize.precision import LayerPrecision, mark, settle_precisions
-from bessemer.quantize.scheme import INTEGER, SCHEMES
+from bessemer.quantize.scheme import INTEGER
 from bessemer.quantize.settle import settle
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Replan:
     ) -> None:
         if how.method == "auto":
             raise UsageError("A plan that is made again needs a range method", fix="Name one in place of auto")
-        self.teacher, self.how, self.scheme = teacher, how, SCHEMES[how.precision]
+        self.teacher, self.how, self.scheme = teacher, how, how.scheme
         known = dict(seen or {})
         missing = [name for name in _values(teacher.graph.graph) if name not in known]
         self.seen = observe(teacher.graph, missing, samples) if missing else Statistics(samples=len(samples))
@@ -53,8 +54,10 @@ class Replan:
         how = replace(self.how, layers=(*self.how.layers, *layers))
         mark(graph, self.scheme, how.layers)
         settle_precisions(graph, self.scheme, how.keep)
-        plan, ranges = settle(graph, make_plan(graph, self.scheme, how.keep), self._seen(graph), how)
-        assign(graph, plan, ranges)
+        plan, seen = make_plan(graph, self.scheme, how.keep), self._seen(graph)
+        seen.limits = limits(plan, seen, how.activation_clips)
+        plan, ranges = settle(graph, plan, seen, how)
+        assign(graph, plan, ranges, how.weight_clips)
         return made, plan
 
     def snr(self, layers: Sequence[LayerPrecision] = ()) -> float:

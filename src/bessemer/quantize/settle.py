@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,13 +33,20 @@ def wanted(plan: Plan) -> list[str]:
 
 
 def settle(
-    graph: onnx_ir.Graph, plan: Plan, seen: Statistics, how: Quantize
+    graph: onnx_ir.Graph,
+    plan: Plan,
+    seen: Statistics,
+    how: Quantize,
+    excepted: Mapping[onnx_ir.Node, str] | None = None,
 ) -> tuple[Plan, dict[int, Range]]:
-    """The plan once ranges are known: uneven Concats at the end stay float, even ones share an encoding."""
+    """The plan once ranges are known: uneven Concats at the end stay float, even ones share an encoding.
+
+    excepted: the nodes that `plan` leaves in float, with the reason.
+    """
     ranges = group_ranges(plan, seen, how)
     uneven = uneven_concats(graph, plan, ranges)
     if uneven:
-        plan = make_plan(graph, plan.scheme, how.keep, uneven)
+        plan = make_plan(graph, plan.scheme, how.keep, {**(excepted or {}), **uneven})
         ranges = group_ranges(plan, seen, how)
     return plan, share_concats(graph, plan, ranges)
 
@@ -52,7 +59,11 @@ def group_ranges(plan: Plan, seen: Statistics, how: Quantize) -> dict[int, Range
         cut = group.ranges or (how.method if group.bits == 8 else "minmax")
         whole = cut in CUTTING and not group.ranges and not leading.intersection(group.values)
         method = RangeMethod(
-            "minmax" if whole else cut, how.percentile, 2**group.bits, symmetric=group.symmetric
+            "minmax" if whole else cut,
+            how.percentile,
+            2**group.bits,
+            symmetric=group.symmetric,
+            power_of_two=plan.scheme.power_of_two,
         )
         ranges[place] = gated(group, _range(group, seen, method), 2**group.bits)
     return ranges
@@ -102,7 +113,7 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
     for value in group.sources:
         name = value.name or ""
         if name in seen.histograms and value in group.values:
-            span = choose(seen.histograms[name], method)
+            span = _within(choose(seen.histograms[name], method), seen.limits.get(name))
         elif value in group.constants:
             real = held(value)
             span = (float(real.min(initial=0)), float(real.max(initial=0)))
@@ -110,6 +121,10 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
             continue
         low, high = min(low, span[0]), max(high, span[1])
     return low, high
+
+
+def _within(span: Range, limit: Range | None) -> Range:
+    return span if limit is None else (max(span[0], limit[0]), min(span[1], limit[1]))
 
 
 def _concats(graph: onnx_ir.Graph, plan: Plan) -> list[tuple[onnx_ir.Node, list[int], int]]:
