@@ -158,7 +158,7 @@ class _Bench:
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials; where none is near enough, of those with a few nodes in float too."""
         chosen = self._best()
-        if self.how.promote and chosen[1].snr < LEAST:
+        if self.how.promote and self.level.equalize and chosen[1].snr < LEAST:
             chosen = max(chosen, self._promoted(chosen[1].method), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
         chosen[1].notes.extend(self.notes)
