@@ -201,4 +201,4 @@ def test_other_schemes_and_compression_are_refused() -> None:
 def test_the_stage_settles_the_method() -> None:
     replan = prepared(conv_net(), Quantize(level=3), images(16))
     assert replan.how.method != "auto"
-    assert search(replan, Asked("weights", 0.6)).best.share <= 0.6
+    assert search(replan, Asked("weights", 0.6)).best.share <= 0.6 + 1e-9

@@ -13,8 +13,10 @@ that they remove for their cost, then exchanged while that helps.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bessemer.ir.encoding import Encoding, encoding_of, set_encoding, set_weight, weight_of
@@ -104,6 +106,8 @@ class Junction:
 
     def noise_of(self, wide: set[int]) -> float:
         """With these layers in 16 bits."""
+        if not wide:
+            return self.noise[8]
         enough = self.needs <= wide if self.needs else bool(wide & set(self.reads))
         if not self.wide or not enough:
             return self.noise[8]
@@ -139,14 +143,23 @@ class Problem:
 
     def share(self, choice: Choice) -> float:
         """Cost relative to all in int8."""
-        whole = sum(self.cost(place, "a8_w8") for place in range(len(self.layers)))
-        return sum(self.cost(place, name) for place, name in enumerate(choice)) / max(whole, 1)
+        return sum(map(operator.getitem, self._shares, choice))
+
+    @cached_property
+    def _shares(self) -> list[dict[str, float]]:
+        """Of every layer in every precision."""
+        whole = max(sum(self.cost(place, "a8_w8") for place in range(len(self.layers))), 1)
+        return [{name: self.cost(place, name) / whole for name in CANDIDATES} for place in range(len(self.layers))]
 
     def noise(self, choice: Choice) -> float:
         """Predicted relative noise of the outputs."""
-        weights = sum(layer.noise[bits(name)[1]] for layer, name in zip(self.layers, choice, strict=True))
-        wide = {place for place, name in enumerate(choice) if bits(name)[0] == 16}
+        weights = sum(map(operator.getitem, self._weights, choice))
+        wide = {place for place, name in enumerate(choice) if name == "a16_w8"}
         return weights + sum(item.noise_of(wide) for item in self.junctions)
+
+    @cached_property
+    def _weights(self) -> list[dict[str, float]]:
+        return [{name: layer.noise[bits(name)[1]] for name in CANDIDATES} for layer in self.layers]
 
     def moves(self, choice: Choice) -> Iterator[Choice]:
         """Choices one step away."""
