@@ -215,6 +215,11 @@ def weight_snr(real: Array, weight: QuantizedWeight) -> float:
         part = replace(held, scale=held.scale[of_scale], zero_point=held.zero_point[of_scale])
         signal += energy(real[cut])
         noise += energy(part.dequantize(weight.integers[cut]) - real[cut])
+    return decibels(signal, noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Of two energies."""
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 
