@@ -77,8 +77,7 @@ class Integers:
         self.watch.stage("quantize")
         made, done = quantize(self.model, how, samples)
         made.graph.metadata_props[KERNELS_KEY] = "integer"
-        record = quantization_record(done).model_copy(update={"layers": [str(item) for item in how.layers]})
-        return Source(made, record, (*done.notes, *samples.notes), emulates=True)
+        return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
 
     def _how(self, precision: str, keep: tuple[str, ...]) -> Quantize:
         """The recipe's options, under those that the target and the command line state."""
@@ -125,16 +124,16 @@ class Integers:
         Raises UsageError where the model cannot be quantized.
         """
         from bessemer.quantize.analysis import analyze
-        from bessemer.quantize.precision import LayerPrecision
+        from bessemer.quantize.precision import parsed
         from bessemer.quantize.stage import quantize
 
         _refuse_quantized(self.model)
         how, samples = self._how(precision, keep), self.samples
         found = analyze(self.model, how, samples, self.watch.stage)
-        more = tuple(LayerPrecision.parse(text) for text in found.mend.layers) if found.mend is not None else ()
+        layers = (*found.overrides, *parsed(found.mend.layers if found.mend is not None else ()))
         if prove and found.mend is not None:
             self.watch.stage("quantize")
-            snr = quantize(self.model, replace(how, layers=(*how.layers, *more)), samples)[1].snr
+            snr = quantize(self.model, replace(how, layers=layers, compression=0), samples)[1].snr
             found.mend = found.mend.model_copy(update={"snr": snr})
         return ev.Analysis(
             path=str(self.model.origin.path),
@@ -146,19 +145,18 @@ class Integers:
             layers=found.layers,
             remedies=found.remedies,
             mend=found.mend,
-            recipe=self._recipe(precision, keep, more, found.snr, found.mend),
+            recipe=self._recipe(precision, keep, layers, found.snr, found.mend),
             notes=samples.notes,
         )
 
     def _recipe(
-        self, precision: str, keep: tuple[str, ...], more: tuple[LayerPrecision, ...], snr: float, mend: ev.Mend | None
+        self, precision: str, keep: tuple[str, ...], layers: tuple[LayerPrecision, ...], snr: float, mend: ev.Mend | None
     ) -> str:
-        """What was asked for, with the remedies that gained."""
+        """What was asked for, with the remedies that gained; compression is spelled out in the layers."""
         from bessemer.script.recipe import stated, write
 
-        changes = self._changes(precision, keep)
-        changes["layers"] = (*changes.get("layers", ()), *more)
-        fields = stated(self.options.recipe, changes)
+        fields = stated(self.options.recipe, self._changes(precision, keep)) | {"layers": layers}
+        fields.pop("compression", None)
         said = [f"bessemer analyze {self.model.origin.path.name}: outputs at {snr:.1f} dB"]
         said += ["no remedy that was tried helps"] if mend is None else [f"remedies that gain {mend.gain:.1f} dB together"]
         said += [f"with them: {mend.snr:.1f} dB"] if mend is not None and mend.snr is not None else []
@@ -205,7 +203,8 @@ def quantization_record(done: Quantized) -> ev.Quantization:
         samples=done.samples,
         values=done.values,
         weights=done.weights,
-        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr) for t in done.trials],
+        layers=done.layers,
+        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr, floats=t.floats) for t in done.trials],
         floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
         float_macs=done.float_macs,
     )

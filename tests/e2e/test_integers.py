@@ -260,3 +260,22 @@ def test_scales_are_powers_of_two_where_asked(bessemer: Run, calibration: Path, 
             scales = scales_of(path)
             assert scales.size > 10
             assert np.all(np.frexp(scales)[0] == 0.5), path
+
+
+def test_compression_shrinks_the_file_and_says_what_it_chose(bessemer: Run, calibration: Path) -> None:
+    common = ["convert", MODEL, "--calibration", calibration, "--data", IMAGES, "--ranges", "minmax", "--json"]
+    targets = ["--to", "tflite:int8", "--to", "ort:int8", "--to", "onnx:int8", "--to", "onnx:int8,opset=13"]
+    rows = []
+    for level in ("0", "3"):
+        done = bessemer(*common, *targets, "--compression", level, "--out", f"level{level}")
+        assert done.returncode in (0, 3), done.stderr
+        rows.append(Evidence.model_validate_json(done.stdout).targets)
+    for plain, small in zip(rows[0][:3], rows[1][:3], strict=True):
+        assert small.quantization is not None
+        assert len(small.quantization.layers) == 2
+        assert small.files[0].bytes < plain.files[0].bytes - 2000
+        assert small.accuracy is not None
+        assert small.accuracy.artifact >= small.accuracy.original - 0.01
+    assert (rows[0][3].status, rows[1][3].status) == ("executed", "declined")
+    assert {blocker.rule for blocker in rows[1][3].blockers} == {"qdq-opset"}
+    assert all("INT4" in blocker.reason for blocker in rows[1][3].blockers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,13 +33,20 @@ def wanted(plan: Plan) -> list[str]:
 
 
 def settle(
-    graph: onnx_ir.Graph, plan: Plan, seen: Statistics, how: Quantize
+    graph: onnx_ir.Graph,
+    plan: Plan,
+    seen: Statistics,
+    how: Quantize,
+    excepted: Mapping[onnx_ir.Node, str] | None = None,
 ) -> tuple[Plan, dict[int, Range]]:
-    """The plan once ranges are known: uneven Concats at the end stay float, even ones share an encoding."""
+    """The plan once ranges are known: uneven Concats at the end stay float, even ones share an encoding.
+
+    excepted: the nodes that `plan` leaves in float, with the reason.
+    """
     ranges = group_ranges(plan, seen, how)
     uneven = uneven_concats(graph, plan, ranges)
     if uneven:
-        plan = make_plan(graph, plan.scheme, how.keep, uneven)
+        plan = make_plan(graph, plan.scheme, how.keep, {**(excepted or {}), **uneven})
         ranges = group_ranges(plan, seen, how)
     return plan, share_concats(graph, plan, ranges)
 

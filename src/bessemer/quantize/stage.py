@@ -18,6 +18,7 @@ from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.precision import mark, settle_precisions
+from bessemer.quantize.promote import LEAST, Promotion, promote
 from bessemer.quantize.settle import settle
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ FEW = 16
 
 @dataclass
 class Trial:
-    """One way to quantize, and the signal-to-noise ratio of its outputs in dB."""
+    """One way to quantize, and the signal-to-noise ratio of its outputs in dB; floats: nodes promoted to float."""
 
     method: str
     steps: str
     snr: float
+    floats: int = 0
 
 
 @dataclass
@@ -55,6 +57,8 @@ class Quantized:
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    """Overrides of layers' precision, as `--layer` spells them."""
     teacher: Model | None = None
     """The float model that the trials were held against, node for node like the result."""
     histograms: dict[str, Histogram] = field(default_factory=dict)
@@ -64,6 +68,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
     from threadpoolctl import threadpool_limits
 
+    from bessemer.quantize.algorithms.compression import compressed
     from bessemer.quantize.spell import spell
     from bessemer.runners.torch.runner import load_torch
 
@@ -73,15 +78,15 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     if LEVELS[number].train:
         load_torch(f"Optimisation level {number}")
     model = clone(model)
+    how, said = compressed(model, how, samples)
     scheme = how.scheme
     mark(model.graph.graph, scheme, how.layers)
     spell(model.graph, scheme.activations)
     settle_precisions(model.graph.graph, scheme, how.keep)
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
-        bench = _Bench.of(model, how, LEVELS[number], samples)
-        best = bench.best()
-    made, record = best
+        made, record = _Bench.of(model, how, LEVELS[number], samples).best()
     record.level, record.why = number, why
+    record.layers, record.notes = [str(item) for item in how.layers], [*said, *record.notes]
     if len(samples) < FEW:
         record.notes.append(f"{len(samples)} calibration samples are few: ranges may not hold for other data")
     return made, record
@@ -110,6 +115,7 @@ class _Bench:
         clipping.refuse_idle(how.weight_clips, layers, "layer with integer weights")
         self.seen = collect(model, plan, samples, how.activation_clips, recollect=how.recollect)
         self.trials: list[Trial] = []
+        self.promotion = Promotion()
         self.notes = notes
 
     @classmethod
@@ -150,17 +156,36 @@ class _Bench:
         return snr
 
     def best(self) -> tuple[Model, Quantized]:
-        """The best of all trials."""
+        """The best of all trials; where none is near enough, of those with a few nodes in float too."""
+        chosen = self._best()
+        if self.how.promote and chosen[1].snr < LEAST:
+            chosen = max(chosen, self._promoted(chosen[1].method), key=lambda item: item[1].snr)
+        chosen[1].trials = self.trials
+        chosen[1].notes.extend(self.notes)
+        chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
+        return chosen
+
+    def _promoted(self, method: str) -> tuple[Model, Quantized]:
+        """The best with the nodes in float that cost most in integers."""
+        made, plan = self._make(method)
+        judge = Judge(self.model, spread(self.judge.samples, PROMOTED))
+        self.promotion = promote(self.model, made, plan, judge)
+        chosen = self._best()
+        count, share = len(self.promotion.places), self.promotion.share
+        if count:
+            chosen[1].notes.append(
+                f"{count} operators compute in float ({share:.1%} of the multiply-accumulates): with everything in "
+                f"integers the outputs had {max(trial.snr for trial in self.trials if not trial.floats):.1f} dB"
+            )
+        return chosen
+
+    def _best(self) -> tuple[Model, Quantized]:
         methods = AUTO if self.how.method == "auto" else (self.how.method,)
         plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
         steps = self._steps()
         starts = plain[: 1 if self.level.train else 2]
         refined = [self._try(record.method, steps) for _, record in starts] if steps is not None else []
-        chosen = max((*plain, *refined), key=lambda item: item[1].snr)
-        chosen[1].trials = self.trials
-        chosen[1].notes.extend(self.notes)
-        chosen[1].teacher, chosen[1].histograms = self.model, self.seen.histograms
-        return chosen
+        return max((*plain, *refined), key=lambda item: item[1].snr)
 
     def _steps(self) -> Layerwise | FineTune | None:
         from bessemer.quantize.algorithms.adaround import AdaRound
@@ -177,20 +202,31 @@ class _Bench:
         from bessemer.quantize.algorithms.finetune import FineTune, finetune
         from bessemer.quantize.algorithms.layerwise import walk_layers
 
-        made = clone(self.model)
+        made, plan = self._make(method)
         graph = made.graph.graph
-        plan = make_plan(graph, self.how.scheme, self.how.keep)
-        plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method))
-        assign(graph, plan, ranges, self.how.weight_clips)
         if isinstance(steps, FineTune):
             finetune(made, self.model.graph, plan, spread(self.rest, steps.samples), steps)
         elif steps is not None:
             count = self.level.samples if steps.rounding is not None else CORRECTED
             walk_layers(made, self.model.graph, plan, spread(self.rest, count), steps)
         snr = self.judge(made)
-        self.trials.append(Trial(method, steps.title if steps is not None else "", snr))
+        self.trials.append(Trial(method, steps.title if steps is not None else "", snr, len(self.promotion.places)))
         return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
 
+    def _make(self, method: str) -> tuple[Model, Plan]:
+        """Ranges by one method, weights rounded to nearest."""
+        made = clone(self.model)
+        graph = made.graph.graph
+        nodes = list(graph)
+        floats = {nodes[place]: reason for place, reason in self.promotion.places.items()}
+        plan = make_plan(graph, self.how.scheme, self.how.keep, floats)
+        plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method), floats)
+        assign(graph, plan, ranges, self.how.weight_clips)
+        return made, plan
+
+
+PROMOTED = 4
+"""Samples on which noise sources are compared: many short runs."""
 
 AUTO = ("minmax", "mse", "percentile")
 """Methods that 'auto' tries."""

@@ -110,11 +110,13 @@ class Accuracy(Record):
 
 
 class TrialRecord(Record):
-    """One way to quantize that was tried, and the SNR of its outputs in dB on calibration samples."""
+    """One way to quantize that was tried, and the SNR of its outputs in dB on calibration samples; floats: nodes that
+    were left in float for the outputs' sake."""
 
     method: str
     steps: str
     snr: float
+    floats: int = 0
 
 
 class FloatNode(Record):
