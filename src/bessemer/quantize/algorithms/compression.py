@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from bessemer.ir.encoding import QuantizedWeight, set_weight
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
+from bessemer.quantize.algorithms.weights_clipping import clip_for, clipped
 from bessemer.quantize.assign import held, weight_encoding
+from bessemer.quantize.clipping import Rule, names_of
 from bessemer.quantize.judge import JUDGED, Judge, clone, spread
 from bessemer.quantize.levels import COMPRESSION, Quantize
 from bessemer.quantize.observe import Sample
@@ -75,7 +77,7 @@ def compress(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[tu
     ]  # fmt: skip
     found = list(units(graph, free))
     if sum(unit.bytes for unit in found) > want - done:
-        _measure(copy, found, spread(samples, JUDGED))
+        _measure(copy, found, spread(samples, JUDGED), how.weight_clips)
     chosen = _choose(found, want - done)
     reached = (done + sum(unit.bytes for unit in chosen)) / total if total else 0.0
     said = f"Compression level {how.compression}: {reached:.0%} of the weights' bytes in 4 bits"
@@ -99,7 +101,7 @@ def _bytes(product: Product) -> int:
     return 0 if product.weight.shape is None else math.prod(product.weight.shape.numpy())
 
 
-def _measure(model: Model, found: Sequence[Unit], samples: Sequence[Sample]) -> None:
+def _measure(model: Model, found: Sequence[Unit], samples: Sequence[Sample], clips: Sequence[Rule]) -> None:
     judge = Judge(model, samples)
     for unit in found:
         copy = clone(model)
@@ -108,8 +110,10 @@ def _measure(model: Model, found: Sequence[Unit], samples: Sequence[Sample]) -> 
         for product in unit.products:
             weight = nodes[places[product.node]].inputs[1]
             if weight is not None:
-                encoding = weight_encoding(held(weight), product.axis, "INT4")
-                set_weight(weight, QuantizedWeight(encoding.quantize(held(weight)), encoding))
+                clip = clip_for(clips, names_of(product.node))
+                real = clipped(held(weight), clip)
+                encoding = weight_encoding(real, product.axis, "INT4", clip)
+                set_weight(weight, QuantizedWeight(encoding.quantize(real), encoding))
         unit.damage = 10 ** (-judge(copy) / 10)
 
 
