@@ -18,6 +18,7 @@ from bessemer.quantize.stage import quantize
 from bessemer.quantize.weights import quantize_weights
 from bessemer.runners.graph import GraphRunner
 from bessemer.targets.registry import find, validate
+from bessemer.verify.compare import from_artifact, to_artifact
 
 from .nets import model_of
 
@@ -53,8 +54,6 @@ def sequences(count: int = 16) -> list[Sample]:
 
 def ratio(model: Model, target: str, made: Model, options: dict[str, str], folder: Path) -> tuple[float, dict[str, int]]:
     """SNR of the artifact's outputs, run in its own runtime, against the float model's; its operators."""
-    from bessemer.verify.compare import from_artifact, to_artifact
-
     loaded = find(target).load()
     prepared = loaded.prepare(clone(made), validate(target, loaded, options))
     runner = loaded.runner(loaded.write(prepared, folder, "net").path)
@@ -149,3 +148,66 @@ def test_the_emulation_of_a_hybrid_cell_is_that_of_its_codes() -> None:
     sample = sequences(1)[0]
     got = GraphRunner(emulated(made.graph), optimize=False).run(sample)["y"]
     np.testing.assert_allclose(got, GraphRunner(twin.graph).run(sample)["y"], rtol=1e-5, atol=1e-5)
+
+
+def test_the_voice_detector_keeps_its_lstm_float_or_dynamic(real_asset, tmp_path: Path) -> None:
+    """Silero VAD at 16 kHz: the If on the sampling rate is decided, its LSTM is one operator."""
+    import wave
+
+    import onnx
+
+    from bessemer.pipeline import ConvertOptions, normalise, open_model
+
+    proto = onnx.load(real_asset("audio/silero_vad/silero_vad.onnx"))
+    kept = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in
+            (("input", (1, 576)), ("state", (2, 1, 128)))]  # fmt: skip
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(16000), "sr"))
+    onnx.save(proto, tmp_path / "vad.onnx")
+    model = open_model(tmp_path / "vad.onnx", ConvertOptions().opening)
+    normalise(model, ConvertOptions())
+    with wave.open(str(real_asset("audio/silero_vad/test.wav"))) as sound:
+        signal = np.frombuffer(sound.readframes(512 * 400), np.int16).astype(np.float32) / 32768
+    runner, state, samples = GraphRunner(model.graph), np.zeros((2, 1, 128), np.float32), []
+    for place in range(64, signal.size - 512, 512):
+        samples.append({"input": signal[None, place - 64 : place + 512], "state": state})
+        state = runner.run(samples[-1])["stateN"]
+    judge = Judge(model, samples[1::7])
+    made, record = quantize(model, Quantize(level=1), samples[::7])
+    assert "no integer kernel for LSTM" in {reason for _, reason in record.floats}
+    assert record.float_macs is not None
+    assert 0.1 < record.float_macs < 0.9
+    asked = validate("ort", find("ort").load(), {"precision": "int8-dynamic"})
+    dynamic, _ = quantize_weights(model, asked, None)
+    hybrid = clone(model)
+    make_hybrid(hybrid)
+    assert judge(made) > 22
+    for target, source, options, least in (
+        ("ort", made, {"precision": "int8"}, judge(made) - 1),
+        ("tflite", made, {"precision": "int8"}, judge(made) - 1),
+        ("ort", dynamic, {"precision": "int8-dynamic"}, 34),
+        ("tflite", hybrid, {"precision": "int8-dynamic"}, 34),
+    ):
+        loaded = find(target).load()
+        prepared = loaded.prepare(clone(source), validate(target, loaded, options))
+        artifact = loaded.runner(loaded.write(prepared, tmp_path, target).path)
+        assert Judged(artifact, prepared).ratio(judge) > least, target
+
+
+class Judged:
+    """An artifact in its own runtime, asked as `Judge` asks a model."""
+
+    def __init__(self, runner, prepared) -> None:
+        self.runner, self.prepared = runner, prepared
+
+    def ratio(self, judge: Judge) -> float:
+        shares: dict[str, list[float]] = {}
+        for sample, want in zip(judge.samples, judge.wanted, strict=True):
+            got = self.runner.run(to_artifact(sample, self.prepared.inputs))
+            for name, right in want.items():
+                border = self.prepared.outputs[name]
+                held = shares.setdefault(name, [0.0, 0.0])
+                held[0] += float(np.square(from_artifact(got[border.name], border) - right).sum())
+                held[1] += float(np.square(right).sum())
+        return float(-10 * np.log10(np.mean([noise / signal for noise, signal in shares.values()])))
