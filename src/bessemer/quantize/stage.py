@@ -158,7 +158,7 @@ class _Bench:
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials; where none is near enough, of those with a few nodes in float too."""
         chosen = self._best()
-        if self.how.promote and chosen[1].snr < LEAST:
+        if self.how.promote and self.level.equalize and chosen[1].snr < LEAST:
             chosen = max(chosen, self._promoted(chosen[1].method), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
         chosen[1].notes.extend(self.notes)
@@ -181,22 +181,30 @@ class _Bench:
 
     def _best(self) -> tuple[Model, Quantized]:
         methods = AUTO if self.how.method == "auto" else (self.how.method,)
-        plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
-        steps = self._steps()
-        starts = plain[: 1 if self.level.train else 2]
-        refined = [self._try(record.method, steps) for _, record in starts] if steps is not None else []
-        return max((*plain, *refined), key=lambda item: item[1].snr)
+        found = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
+        ways = self._ways()
+        if not ways:
+            return found[0]
+        first, others = found[0][1].method, [record.method for _, record in found[1:2]]
+        tried = [(way, self._try(first, way)) for way in ways]
+        best = max(tried, key=lambda item: item[1][1].snr)[0]
+        second = [] if self.level.train else [self._try(method, best) for method in others]
+        return max((*found, *(made for _, made in tried), *second), key=lambda item: item[1].snr)
 
-    def _steps(self) -> Layerwise | FineTune | None:
+    def _ways(self) -> list[Layerwise | FineTune]:
+        """What the level does once ranges are chosen, by its cost."""
         from bessemer.quantize.algorithms.adaround import AdaRound
         from bessemer.quantize.algorithms.finetune import FineTune
         from bessemer.quantize.algorithms.layerwise import Layerwise
 
         if self.level.train:
-            return FineTune(seed=self.how.seed)
-        if not self.level.correct:
-            return None
-        return Layerwise(AdaRound(seed=self.how.seed) if self.level.rounding else None)
+            return [FineTune(seed=self.how.seed)]
+        ways: list[Layerwise | FineTune] = []
+        if self.level.correct:
+            ways += [Layerwise(center="mean"), Layerwise(center="median")]
+        if self.level.rounding:
+            ways += [Layerwise(AdaRound(seed=self.how.seed))]
+        return ways
 
     def _try(self, method: str, steps: Layerwise | FineTune | None) -> tuple[Model, Quantized]:
         from bessemer.quantize.algorithms.finetune import FineTune, finetune
@@ -228,7 +236,7 @@ class _Bench:
 PROMOTED = 4
 """Samples on which noise sources are compared: many short runs."""
 
-AUTO = ("minmax", "mse", "percentile")
+AUTO = ("minmax", "average", "mse", "percentile")
 """Methods that 'auto' tries."""
 
 
