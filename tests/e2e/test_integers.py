@@ -279,3 +279,32 @@ def test_compression_shrinks_the_file_and_says_what_it_chose(bessemer: Run, cali
     assert (rows[0][3].status, rows[1][3].status) == ("executed", "declined")
     assert {blocker.rule for blocker in rows[1][3].blockers} == {"qdq-opset"}
     assert all("INT4" in blocker.reason for blocker in rows[1][3].blockers)
+
+
+CLIPS = """
+[quantize]
+weights_clipping = ["mmse", "Gemm=percentile:99.9"]
+activation_clipping = ["Relu=percentile:99.9"]
+recollect = true
+"""
+
+
+def test_clips_of_a_recipe_reach_both_runtimes(bessemer: Run, calibration: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "clips.toml"
+    recipe.write_text(CLIPS)
+    asked = ["convert", MODEL, "--to", "tflite:int8", "--to", "ort:int8", "--calibration", calibration, "--data", IMAGES]
+    done, plain = bessemer(*asked, "--recipe", recipe, "--json", "--out", "clipped"), bessemer(*asked, "--json")
+    assert (done.returncode, plain.returncode) == (0, 0), done.stderr
+    clipped, other = (Evidence.model_validate_json(item.stdout) for item in (done, plain))
+    for row, without in zip(clipped.targets, other.targets, strict=True):
+        assert row.quantization is not None
+        assert row.accuracy is not None
+        assert row.quantization.artifact is not None
+        assert row.quantization.emulation is not None
+        assert row.quantization.artifact > row.quantization.emulation - 1
+        assert row.accuracy.artifact >= row.accuracy.original - 0.01
+        assert row.files[0].sha256 != without.files[0].sha256
+    recipe.write_text('[quantize]\nweights_clipping = ["mmsee"]\n')
+    wrong = bessemer(*asked, "--recipe", recipe)
+    assert wrong.returncode == 2
+    assert "does not say what to clip" in " ".join(wrong.stderr.split())
