@@ -41,7 +41,7 @@ def test_integers_keep_the_accuracy_and_say_what_they_cost(bessemer: Run, calibr
         assert made.emulation > 30
         assert made.artifact is not None
         assert made.artifact > made.emulation - 1
-        assert {trial.steps for trial in made.trials} >= {"", "bias correction"}
+        assert {trial.steps for trial in made.trials} == {"", "bias correction", "bias correction by medians"}
     assert sum(file.bytes for file in evidence.targets[0].files) < 0.5 * (DEMO / "digits.tflite").stat().st_size
     assert evidence.targets[0].operators.get("CONV_2D") == 4
 
@@ -312,3 +312,32 @@ def test_python_takes_a_recipe_by_its_path(calibration: Path, tmp_path: Path) ->
     assert row.verified
     assert row.quantization is not None
     assert row.quantization.layers == ["head=a16", "block*/conv=w4"]
+
+
+CLIPS = """
+[quantize]
+weights_clipping = ["mmse", "Gemm=percentile:99.9"]
+activation_clipping = ["Relu=percentile:99.9"]
+recollect = true
+"""
+
+
+def test_clips_of_a_recipe_reach_both_runtimes(bessemer: Run, calibration: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "clips.toml"
+    recipe.write_text(CLIPS)
+    asked = ["convert", MODEL, "--to", "tflite:int8", "--to", "ort:int8", "--calibration", calibration, "--data", IMAGES]
+    done, plain = bessemer(*asked, "--recipe", recipe, "--json", "--out", "clipped"), bessemer(*asked, "--json")
+    assert (done.returncode, plain.returncode) == (0, 0), done.stderr
+    clipped, other = (Evidence.model_validate_json(item.stdout) for item in (done, plain))
+    for row, without in zip(clipped.targets, other.targets, strict=True):
+        assert row.quantization is not None
+        assert row.accuracy is not None
+        assert row.quantization.artifact is not None
+        assert row.quantization.emulation is not None
+        assert row.quantization.artifact > row.quantization.emulation - 1
+        assert row.accuracy.artifact >= row.accuracy.original - 0.01
+        assert row.files[0].sha256 != without.files[0].sha256
+    recipe.write_text('[quantize]\nweights_clipping = ["mmsee"]\n')
+    wrong = bessemer(*asked, "--recipe", recipe)
+    assert wrong.returncode == 2
+    assert "does not say what to clip" in " ".join(wrong.stderr.split())

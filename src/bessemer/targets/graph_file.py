@@ -63,6 +63,9 @@ class GraphOptions(BaseModel):
     algorithm: Literal["rtn", "gptq", "awq", "awq+gptq"] = Field(
         "rtn", description="how int4 and int8-weights are rounded: to nearest, or better by calibration data"
     )
+    clip: Literal["disabled", "mmse"] = Field(
+        "disabled", description="int4, int8-weights: mmse: integers reach where the squared error is least, not extremes"
+    )
     smooth: float = Field(
         0.0, ge=0, le=1, description="int8-dynamic: SmoothQuant's strength (0.5 is usual); needs calibration data"
     )

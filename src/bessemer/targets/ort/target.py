@@ -109,9 +109,11 @@ class OrtTarget:
 
 def _spelling(options: OrtOptions) -> list[Pass]:
     """Encodings in the runtime's own operators."""
+    from bessemer.passes.dynamic_lstm import DynamicLstm
     from bessemer.passes.matmul_nbits import MatMulNBits
 
-    return [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
+    recurrent: list[Pass] = [DynamicLstm()] if options.precision == "int8-dynamic" else []
+    return [*recurrent, *([MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else [])]
 
 
 def _refuse_packed_borders(lowered: Lowered) -> None:
