@@ -30,7 +30,11 @@ TOOLS = (
 
 def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
     """The manifest of a conversion of `path`."""
-    given = [path, *(item for item in (options.data, options.labels) if item is not None)]
+    from bessemer.verify.feeds import names_function, source_file
+
+    asked = (options.data, options.calibration.path, options.labels)
+    files = {item: source_file(item) if names_function(item) else item for item in asked if item is not None}
+    given = [path, *(item for item in files.values() if item is not None)]
     return ev.Manifest(
         bessemer=version("bessemer"),
         command=command_line(),
