@@ -15,6 +15,7 @@ from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
     from bessemer.quantize.data import Samples
+    from bessemer.quantize.levels import Quantize
     from bessemer.quantize.stage import Quantized
     from bessemer.request import ConvertOptions, Progress
 
@@ -46,9 +47,14 @@ class Integers:
         return getattr(validated, "precision", "") in (*SCHEMES, *WEIGHTS)
 
     def check(self, every: Iterable[Any]) -> None:
-        """Raise UsageError where a target is to be calibrated and there is no data: before any other row is written."""
-        if any(getattr(validated, "precision", "") in SCHEMES for validated in every):
-            _path(self.options)
+        """Raise UsageError where a target is to be calibrated and there is no data for it, too little, or such as cannot
+        be meant: before any other row is written."""
+        from bessemer.quantize.levels import check_enough
+
+        asked = [validated for validated in every if getattr(validated, "precision", "") in SCHEMES]
+        for validated in asked:
+            _refuse_quantized(self.model)
+            check_enough(self._how(validated.precision, tuple(validated.keep)), len(self.samples))
 
     def needs_no_data(self, validated: Any) -> bool:
         """Whether only weights become integers: a target can then be asked about the real thing without data."""
@@ -69,16 +75,19 @@ class Integers:
     def _calibrated(self, precision: str, keep: tuple[str, ...]) -> Source:
         """Weights and activations, once per scheme and set of exceptions."""
         from bessemer.passes.qdq import KERNELS_KEY
-        from bessemer.quantize.levels import Quantize
         from bessemer.quantize.stage import quantize
 
-        asked = self.options.calibration
-        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
         samples = self.samples
         self.watch.stage("quantize")
-        made, done = quantize(self.model, how, samples)
+        made, done = quantize(self.model, self._how(precision, keep), samples)
         made.graph.metadata_props[KERNELS_KEY] = "integer"
         return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
+
+    def _how(self, precision: str, keep: tuple[str, ...]) -> Quantize:
+        from bessemer.quantize.levels import Quantize
+
+        asked = self.options.calibration
+        return Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
 
     def _weights(self, validated: Any) -> Source:
         """Weights in blocks, dynamic int8, float8: what an ONNX graph can say."""
@@ -110,11 +119,11 @@ class Integers:
     def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
         """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
         from bessemer.quantize.analysis import analyze
-        from bessemer.quantize.levels import Quantize
+        from bessemer.quantize.levels import check_enough
 
         _refuse_quantized(self.model)
-        asked, samples = self.options.calibration, self.samples
-        how = Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        samples, how = self.samples, self._how(precision, keep)
+        check_enough(how, len(samples))
         found = analyze(self.model, how, samples, self.watch.stage)
         return ev.Analysis(
             path=str(self.model.origin.path),
@@ -131,12 +140,14 @@ class Integers:
     @property
     def samples(self) -> Samples:
         """The calibration data. Raises UsageError where none was given."""
+        from bessemer.quantize.checks import check_data
         from bessemer.quantize.data import calibration_samples
 
         if self._samples is None:
             asked, path = self.options.calibration, _path(self.options)
             limit = asked.samples or (0 if asked.path is not None else self.options.samples)
             self._samples = calibration_samples(path, self.model.signature, self.options.preprocess, limit)
+            self._samples.notes += check_data(self.model, self._samples)
         return self._samples
 
 

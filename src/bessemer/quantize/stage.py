@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from bessemer.quantize.algorithms.finetune import FineTune
     from bessemer.quantize.algorithms.layerwise import Layerwise
 
-FEW = 16
-"""Below so many samples ranges are a guess: said in the report."""
-
-
 @dataclass
 class Trial:
     """One way to quantize, and the signal-to-noise ratio of its outputs in dB."""
@@ -76,8 +72,6 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
         best = bench.best()
     made, record = best
     record.level, record.why = number, why
-    if len(samples) < FEW:
-        record.notes.append(f"{len(samples)} calibration samples are few: ranges may not hold for other data")
     return made, record
 
 

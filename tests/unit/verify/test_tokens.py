@@ -37,7 +37,8 @@ def test_lists_are_padded_to_the_models_length_with_a_mask(tmp_path: Path) -> No
     assert got["attention_mask"] == [[1, 1, 1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]]
     assert got["token_type_ids"] == [[0] * 5, [0, 1, 0, 0, 0], [0] * 5]
     assert found.sets[0].arrays["input_ids"].dtype == np.int64
-    assert found.notes == ("tokens are padded with 0 to 5", "1 of 3 samples are longer than the model's 5 tokens and were cut")
+    said = "1 of 3 samples are longer than the model's 5 tokens and were cut"
+    assert found.notes == ("tokens are padded with 0 to 5", said)
 
 
 def test_an_open_length_is_that_of_the_longest_of_a_run(tmp_path: Path) -> None:
