@@ -22,6 +22,10 @@ STANDS_FOR = "bessemer.stands_for"
 """In `Value.meta` of integers: the name and the encoding of the value that they represent."""
 
 
+STATED = ("INT8", "UINT8")
+"""Weights whose zero point is written even where it is zero: without one ONNX Runtime finds no integer kernel for a Gemm."""
+
+
 @dataclass(frozen=True)
 class MaterializeQdq:
     """Before: a float graph with encodings, at `opset`. After: the same meaning in Q/DQ nodes."""
@@ -198,7 +202,7 @@ def _quantizer(graph: onnx_ir.Graph, value: onnx_ir.Value, encoding: Encoding, n
 def _dequantize(
     graph: onnx_ir.Graph, integers: onnx_ir.Value, encoding: Encoding, name: str, *, signed_zero: bool
 ) -> onnx_ir.Node:
-    """The node, not yet in the graph; a zero point of zeros is left out of weights."""
+    """The node, not yet in the graph; a zero point of zeros is left out of weights and biases, those of bytes excepted."""
     import onnx_ir
 
     maker = integers.producer()
@@ -207,7 +211,7 @@ def _dequantize(
     else:
         scale, zero = _parameters(graph, encoding, name)
         parameters = [scale, zero]
-    if len(parameters) > 1 and not signed_zero and not np.any(encoding.zero_point):
+    if len(parameters) > 1 and not signed_zero and encoding.dtype not in STATED and not np.any(encoding.zero_point):
         unused = parameters.pop()
         if unused is not None and unused.name is not None:
             del graph.initializers[unused.name]

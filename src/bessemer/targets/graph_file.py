@@ -67,6 +67,10 @@ class GraphOptions(BaseModel):
         0.0, ge=0, le=1, description="int8-dynamic: SmoothQuant's strength (0.5 is usual); needs calibration data"
     )
     float8: Literal["e4m3fn", "e5m2"] = Field("e4m3fn", description="fp8: which one")
+    form: Literal["qdq", "qoperator"] = Field(
+        "qdq",
+        description="8-bit integers as Q/DQ pairs around float operators, or as operators on integers where there are some",
+    )
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
     )
@@ -157,6 +161,19 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
         quantized,
         model.origin.format,
     )
+
+
+def integer_form(options: GraphOptions, *, contrib: bool) -> list[Pass]:
+    """The passes that state encodings as the options say. Raises UsageError for a form that the precision has not."""
+    from bessemer.passes.to_qoperator import QOperators
+
+    if options.form == "qdq":
+        return []
+    if options.precision not in ("int8", "float32"):
+        raise UsageError(
+            f"There are no operators on integers for {options.precision}", fix="Leave form=qoperator out, or ask for int8"
+        )
+    return [QOperators(contrib)]
 
 
 def _type_of(specs: tuple[Any, ...], index: int) -> str:

@@ -23,6 +23,7 @@ from bessemer.targets.graph_file import (
     Lowered,
     constant_bytes,
     describe,
+    integer_form,
     keeps_external,
     lower,
     write_graph,
@@ -110,8 +111,11 @@ class OrtTarget:
 def _spelling(options: OrtOptions) -> list[Pass]:
     """Encodings in the runtime's own operators."""
     from bessemer.passes.matmul_nbits import MatMulNBits
+    from bessemer.passes.unsigned import UnsignedActivations
 
-    return [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
+    spelling: list[Pass] = [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
+    unsigned = [UnsignedActivations()] if options.precision == "int8" else []
+    return [*spelling, *unsigned, *integer_form(options, contrib=True)]
 
 
 def _refuse_packed_borders(lowered: Lowered) -> None:
