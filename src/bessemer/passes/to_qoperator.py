@@ -74,6 +74,34 @@ class QOperators:
 
 
 @dataclass(frozen=True)
+class SaturatingClips:
+    """Before: clips whose result is stored in bytes. After: those that saturation keeps anyway are gone; ONNX Runtime
+    would draw others into the float operator before them."""
+
+    name: ClassVar[str] = "saturating-clips"
+
+    def run(self, graph: onnx_ir.Model) -> PassResult:
+        """Rewrite in place."""
+        return PassResult(sum(_drop_clip(node) for node in list(graph.graph.all_nodes())))
+
+
+def _drop_clip(node: onnx_ir.Node) -> bool:
+    bounds, encoding, source = _bounds(node), byte_encoding(node.outputs[0]), node.inputs[0] if node.inputs else None
+    if bounds is None or encoding is None or source is None or _steps(bounds, encoding) is not None:
+        return False
+    maker = source.producer()
+    if maker is None or encoding_of(source) is not None or _only_reader(source) is not node or node.graph is None:
+        return False
+    old, name = node.outputs[0], node.outputs[0].name
+    set_encoding(source, encoding)
+    tag(maker, *layer_of(maker).split(";"), *layer_of(node).split(";"))
+    old.replace_all_uses_with(source, replace_graph_outputs=True)
+    node.graph.remove(node, safe=True)
+    old.name, source.name = None, name
+    return True
+
+
+@dataclass(frozen=True)
 class Result:
     """Where an operator's result is stored: the last node drawn into it, its encoding, and a clip of integers."""
 

@@ -71,6 +71,11 @@ class GraphOptions(BaseModel):
         "qdq",
         description="8-bit integers as Q/DQ pairs around float operators, or as operators on integers where there are some",
     )
+    activations: Literal["uint8", "int8"] = Field(
+        "uint8",
+        description="int8: the type that holds 8-bit activations; the numbers are the same, and x86 multiplies unsigned by "
+        "signed bytes several times faster",
+    )
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
     )
@@ -165,15 +170,18 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
 
 def integer_form(options: GraphOptions, *, contrib: bool) -> list[Pass]:
     """The passes that state encodings as the options say. Raises UsageError for a form that the precision has not."""
-    from bessemer.passes.to_qoperator import QOperators
+    from bessemer.passes.to_qoperator import QOperators, SaturatingClips
+    from bessemer.passes.unsigned import UnsignedActivations
 
+    chosen = options.precision == "int8"
+    steps: list[Pass] = [UnsignedActivations()] if chosen and options.activations == "uint8" else []
     if options.form == "qdq":
-        return []
+        return [*steps, SaturatingClips()] if chosen else steps
     if options.precision not in ("int8", "float32"):
         raise UsageError(
             f"There are no operators on integers for {options.precision}", fix="Leave form=qoperator out, or ask for int8"
         )
-    return [QOperators(contrib)]
+    return [*steps, QOperators(contrib)]
 
 
 def _type_of(specs: tuple[Any, ...], index: int) -> str:

@@ -111,11 +111,9 @@ class OrtTarget:
 def _spelling(options: OrtOptions) -> list[Pass]:
     """Encodings in the runtime's own operators."""
     from bessemer.passes.matmul_nbits import MatMulNBits
-    from bessemer.passes.unsigned import UnsignedActivations
 
     spelling: list[Pass] = [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
-    unsigned = [UnsignedActivations()] if options.precision == "int8" else []
-    return [*spelling, *unsigned, *integer_form(options, contrib=True)]
+    return [*spelling, *integer_form(options, contrib=True)]
 
 
 def _refuse_packed_borders(lowered: Lowered) -> None:
