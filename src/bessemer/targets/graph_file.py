@@ -33,7 +33,7 @@ CLOSENESS = {
     "float16": HALVES["FLOAT16"],
     "mixed": HALVES["FLOAT16"],
     "bfloat16": HALVES["BFLOAT16"],
-    **dict.fromkeys(("int8", "int4", "int8-weights", "int8-dynamic", "fp8"), INTEGERS),
+    **dict.fromkeys(("int8", "int16x8", "int4", "int8-weights", "int8-dynamic", "fp8"), INTEGERS),
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
@@ -49,11 +49,12 @@ class GraphOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     precision: Literal[
-        "float32", "float16", "bfloat16", "mixed", "int8", "int4", "int8-weights", "int8-dynamic", "fp8"
+        "float32", "float16", "bfloat16", "mixed", "int8", "int16x8", "int4", "int8-weights", "int8-dynamic", "fp8"
     ] = Field(
         "float32",
         description="mixed: float16, with sums, powers and normalisations in float32; int8: weights and activations, "
-        "from calibration data; int4, int8-weights: weights only; int8-dynamic: activations are quantized as the model "
+        "from calibration data; int16x8: activations in 16 bits, weights in 8; "
+        "int4, int8-weights: weights only; int8-dynamic: activations are quantized as the model "
         "runs; fp8: float8 weights and activations, from calibration data",
     )
     block: int = Field(
@@ -136,7 +137,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
         step.run(graph)
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
-    MaterializeQdq(opset).run(graph)
+    MaterializeQdq(opset, contrib=target == "ort").run(graph)
     if half and options.precision == "float32" and options.weights == "stored":
         store_half(graph.graph)
     _set_versions(graph, opset)
@@ -234,7 +235,7 @@ def at_opset(
     refused: list[Blocker] = []
     for opset in range(first, last + 1):
         copy = graph.clone() if opset < last else graph
-        found = [*blockers, *encoding_blockers(copy, opset), *convert_opset(copy, opset)]
+        found = [*blockers, *encoding_blockers(copy, opset, target == "ort"), *convert_opset(copy, opset)]
         if not found:
             return copy, opset
         refused = refused or found

@@ -41,7 +41,7 @@ LIMIT = 600
 class OrtOptions(GraphOptions):
     """Options of the `ort` target."""
 
-    precision: Literal["float32", "float16", "int8", "int4", "int8-weights", "int8-dynamic"] = "float32"
+    precision: Literal["float32", "float16", "int8", "int16x8", "int4", "int8-weights", "int8-dynamic"] = "float32"
     blocks: Literal["nbits", "qdq"] = Field(
         "nbits", description="weights in blocks as MatMulNBits nodes, or in the standard's words"
     )
