@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from bessemer.verify import evidence as ev
 if TYPE_CHECKING:
     from bessemer.quantize.data import Samples
     from bessemer.quantize.levels import Quantize
+    from bessemer.quantize.precision import LayerPrecision
     from bessemer.quantize.stage import Quantized
     from bessemer.request import ConvertOptions, Progress
 
@@ -77,17 +78,23 @@ class Integers:
         from bessemer.passes.qdq import KERNELS_KEY
         from bessemer.quantize.stage import quantize
 
-        samples = self.samples
+        how, samples = self._how(precision, keep), self.samples
         self.watch.stage("quantize")
-        made, done = quantize(self.model, self._how(precision, keep), samples)
+        made, done = quantize(self.model, how, samples)
         made.graph.metadata_props[KERNELS_KEY] = "integer"
         return Source(made, quantization_record(done), (*done.notes, *samples.notes), emulates=True)
 
     def _how(self, precision: str, keep: tuple[str, ...]) -> Quantize:
-        from bessemer.quantize.levels import Quantize
+        """The recipe's options, under those that the target and the command line state."""
+        from bessemer.script.recipe import asked
 
-        asked = self.options.calibration
-        return Quantize(precision, asked.ranges, level=asked.level, keep=keep, seed=self.options.seed)
+        return asked(self.options.recipe, self._changes(precision, keep))
+
+    def _changes(self, precision: str, keep: tuple[str, ...]) -> dict[str, Any]:
+        options = self.options
+        given = {"keep": keep} if keep else {}
+        seed = {"seed": options.seed} if options.seed else {}
+        return {"precision": precision, **options.calibration.stated, **given, **seed}
 
     def _weights(self, validated: Any) -> Source:
         """Weights in blocks, dynamic int8, float8: what an ONNX graph can say."""
@@ -116,15 +123,25 @@ class Integers:
         floats = [ev.FloatNode(node=node, reason=reason) for node, reason in done.floats]
         return Source(made, ev.Quantization(method="rtn", weights=done.weights, floats=floats))
 
-    def analysis(self, precision: str, keep: tuple[str, ...]) -> ev.Analysis:
-        """What each layer costs at a static precision. Raises UsageError where it cannot be quantized."""
+    def analysis(self, precision: str, keep: tuple[str, ...], *, prove: bool = False) -> ev.Analysis:
+        """What each layer costs at a static precision; prove: quantize once more with the remedies that gained.
+
+        Raises UsageError where the model cannot be quantized.
+        """
         from bessemer.quantize.analysis import analyze
         from bessemer.quantize.levels import check_enough
+        from bessemer.quantize.precision import parsed
+        from bessemer.quantize.stage import quantize
 
         _refuse_quantized(self.model)
-        samples, how = self.samples, self._how(precision, keep)
+        how, samples = self._how(precision, keep), self.samples
         check_enough(how, len(samples))
         found = analyze(self.model, how, samples, self.watch.stage)
+        layers = (*found.overrides, *parsed(found.mend.layers if found.mend is not None else ()))
+        if prove and found.mend is not None:
+            self.watch.stage("quantize")
+            snr = quantize(self.model, replace(how, layers=layers, compression=0), samples)[1].snr
+            found.mend = found.mend.model_copy(update={"snr": snr})
         return ev.Analysis(
             path=str(self.model.origin.path),
             precision=precision,
@@ -134,8 +151,23 @@ class Integers:
             snr=found.snr,
             layers=found.layers,
             remedies=found.remedies,
+            mend=found.mend,
+            recipe=self._recipe(precision, keep, layers, found.snr, found.mend),
             notes=samples.notes,
         )
+
+    def _recipe(
+        self, precision: str, keep: tuple[str, ...], layers: tuple[LayerPrecision, ...], snr: float, mend: ev.Mend | None
+    ) -> str:
+        """What was asked for, with the remedies that gained; compression is spelled out in the layers."""
+        from bessemer.script.recipe import stated, write
+
+        fields = stated(self.options.recipe, self._changes(precision, keep)) | {"layers": layers}
+        fields.pop("compression", None)
+        said = [f"bessemer analyze {self.model.origin.path.name}: outputs at {snr:.1f} dB"]
+        said += ["no remedy that was tried helps"] if mend is None else [f"remedies that gain {mend.gain:.1f} dB together"]
+        said += [f"with them: {mend.snr:.1f} dB"] if mend is not None and mend.snr is not None else []
+        return write(fields, said)
 
     @property
     def samples(self) -> Samples:
@@ -180,7 +212,8 @@ def quantization_record(done: Quantized) -> ev.Quantization:
         samples=done.samples,
         values=done.values,
         weights=done.weights,
-        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr) for t in done.trials],
+        layers=done.layers,
+        trials=[ev.TrialRecord(method=t.method, steps=t.steps, snr=t.snr, floats=t.floats) for t in done.trials],
         floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
         float_macs=done.float_macs,
     )

@@ -72,7 +72,7 @@ def convert(
         spare_runner(targets[0].name) as spare,
         Workspace(out) as work,
     ):
-        requests = [(request, *_resolve(request)) for request in targets]
+        requests = [(request, *_resolve(request, options)) for request in targets]
         from bessemer.assemble import Meter, assemble, refused
         from bessemer.passes.stats import operator_counts
 
@@ -106,7 +106,7 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     from bessemer.assemble import declined_row, prepared_row
     from bessemer.integers import Integers
 
-    requests = [(request, *_resolve(request)) for request in targets]
+    requests = [(request, *_resolve(request, options)) for request in targets]
     try:
         raw = open_model(path, options.opening)
     except Declined as refusal:
@@ -133,9 +133,16 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
 
 
 def analyze(
-    path: Path, options: ConvertOptions, precision: str, keep: tuple[str, ...], progress: Progress | None = None
+    path: Path,
+    options: ConvertOptions,
+    precision: str,
+    keep: tuple[str, ...],
+    progress: Progress | None = None,
+    *,
+    prove: bool = False,
 ) -> Analysis:
-    """What each layer of a float model costs in integers, and what would mend the worst ones.
+    """What each layer of a float model costs in integers, and what would mend the worst ones; prove: the remedies that
+    gained are applied together once more.
 
     Raises UsageError for data that cannot serve, UnreadableInput, Declined.
     """
@@ -145,7 +152,7 @@ def analyze(
     watch.stage("open")
     model = open_model(path, options.opening)
     watch.stage("optimise")
-    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep)
+    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep, prove=prove)
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
@@ -170,11 +177,14 @@ def run(path: Path, options: ConvertOptions) -> list[dict[str, Array]]:
         return reference_of(runner, model, options).answers
 
 
-def _resolve(request: TargetRequest) -> tuple[Target, Any]:
+def _resolve(request: TargetRequest, options: ConvertOptions) -> tuple[Target, Any]:
+    """The target and its options; a recipe's precision is for those that name none."""
     from bessemer.targets.registry import find, validate
 
     target = find(request.name).load()
-    return target, validate(request.name, target, request.options)
+    said = {} if options.recipe is None else options.recipe.quantize
+    default = {"precision": said["precision"]} if "precision" in said else {}
+    return target, validate(request.name, target, {**default, **request.options})
 
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:

@@ -22,6 +22,7 @@ from bessemer.ir.signature import TensorSpec
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant
 from bessemer.quantize.judge import clone, spread
+from bessemer.quantize.levels import FEW
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import bias_operands
 from bessemer.quantize.scheme import PRODUCTS
@@ -30,9 +31,6 @@ from bessemer.verify.inputs import image_axes, rows_indexed_by
 
 if TYPE_CHECKING:
     import onnx_ir
-
-FEW = 16
-"""Below so many samples ranges are a guess."""
 
 LOOKED_AT = 8
 """Samples, spread over the data, that are run."""

@@ -17,8 +17,8 @@ from bessemer.runners.graph import GraphRunner
 if TYPE_CHECKING:
     import onnx_ir
 
-JUDGED = 16
-"""Samples, spread over the data, on whose outputs trials are compared."""
+JUDGED, MORE = 16, 64
+"""Samples, spread over the data, on whose outputs trials are compared: an eighth of them, within these bounds."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def held_out(samples: Sequence[Sample]) -> tuple[list[Sample], Sequence[Sample]]
     """
     if len(samples) < 4 * JUDGED:
         return spread(samples, JUDGED), samples
-    judged = {place * len(samples) // JUDGED for place in range(JUDGED)}
+    count = min(max(len(samples) // 8, JUDGED), MORE)
+    judged = {place * len(samples) // count for place in range(count)}
     rest = tuple(place for place in range(len(samples)) if place not in judged)
     return [samples[place] for place in sorted(judged)], Selected(samples, rest)
 

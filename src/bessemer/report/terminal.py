@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Analysis,
         BlockerRecord,
         Evidence,
+        LayerNoise,
         ModelRecord,
         Quantization,
         TargetEvidence,
@@ -212,7 +213,26 @@ def analysis(record: Analysis, rows: int) -> RenderableType:
     parts: list[RenderableType] = [heading, Text(), table]
     if len(worst) > rows:
         parts.append(Text(f"and {len(worst) - rows} more layers (--rows)", style="dim"))
-    return Group(*parts, Text(), *_remedies(record))
+    return Group(*parts, Text(), _distributions(worst[:WORST]), Text(), *_remedies(record))
+
+
+WORST = 5
+"""Layers whose distributions are drawn."""
+
+
+def _distributions(layers: Sequence[LayerNoise]) -> Table:
+    """From the lowest to the highest value, heights by the logarithm of the counts."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    table.add_column("weights", no_wrap=True)
+    table.add_column("outputs", no_wrap=True)
+    for item in layers:
+        both = [
+            "" if held is None else f"{held.low:.2g} {units.bars(held.shares)} {held.high:.2g}"
+            for held in (item.weights, item.outputs)
+        ]
+        table.add_row(Text(words.first_name(item.layer)), *both)
+    return table
 
 
 LEAST_GAIN = 0.2
@@ -231,9 +251,11 @@ def _remedies(record: Analysis) -> Iterator[RenderableType]:
     for item in helped:
         table.add_row(Text(words.first_name(item.layer)), item.action, f"+{units.decibel(item.gain)}")
     yield table
-    option = next((item.option for item in helped if item.option), "")
-    if option:
-        yield Text.assemble("\nThe best one that is an option: ", (f"--to TARGET:{record.precision},{option}", "bold"))
+    if record.mend is not None:
+        proved = "" if record.mend.snr is None else f", all in all {units.decibel(record.mend.snr)}"
+        asked = "\n".join(f"  --layer '{item}'" for item in record.mend.layers)
+        gain = units.decibel(record.mend.gain)
+        yield Text(f"\nTogether they gain {gain}{proved} (--recipe-out writes it):\n{asked}")
 
 
 def comparison(row: TargetEvidence) -> RenderableType:

@@ -20,7 +20,8 @@ class GraphRunner:
     """A canonical graph in ONNX Runtime. It takes a clone: the graph given is not changed.
 
     outputs: names of values to return instead of the graph's own; optimize: let the runtime join operators (values
-    that are returned are computed all the same); threads: 0 leaves the choice to the runtime.
+    that are returned are computed all the same); without it only constants are computed beforehand; threads: 0 leaves
+    the choice to the runtime.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class GraphRunner:
         with tempfile.TemporaryDirectory(prefix="bessemer-graph-") as folder:
             path = Path(folder) / "graph.onnx"
             write(tapped(graph, outputs) if outputs else graph.clone(), path)
-            self._runner = OrtRunner(path, optimize=optimize, threads=threads)
+            self._runner = OrtRunner(path, optimize=optimize, fold=not optimize, threads=threads)
         self.names = [spec.name for spec in self._runner.signature.outputs]
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

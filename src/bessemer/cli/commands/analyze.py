@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,14 @@ Keep = Annotated[
     list[str] | None,
     typer.Option("--keep", metavar="GLOB", help="Nodes, layers or operators that stay float, repeatable."),
 ]
+RecipeOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe-out",
+        metavar="FILE",
+        help="Write what gained as a recipe for convert --recipe, after quantizing once more with it.",
+    ),
+]
 Rows = Annotated[int, typer.Option("--rows", min=1, metavar="N", help="Layers to show, the worst first.")]
 
 
@@ -25,6 +34,7 @@ def command(
     precision: Precision = "int8",
     keep: Keep = None,
     rows: Rows = 20,
+    recipe_out: RecipeOut = None,
     json: o.Json = False,
 ) -> None:
     """Quantize a model on calibration data and show what each layer costs, what was tried at the worst ones, and what
@@ -37,7 +47,9 @@ def command(
     from bessemer import pipeline
 
     with Stages() as stages:
-        record = pipeline.analyze(model, options, precision, tuple(keep or ()), stages)
+        record = pipeline.analyze(model, options, precision, tuple(keep or ()), stages, prove=recipe_out is not None)
+    if recipe_out is not None:
+        recipe_out.write_text(record.recipe, encoding="utf-8")
     if json:
         show_record(record)
         return
