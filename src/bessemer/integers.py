@@ -42,6 +42,8 @@ class Integers:
         self.model, self.options, self.watch = model, options, watch
         self._static: dict[tuple[str, tuple[str, ...]], Source] = {}
         self._samples: Samples | None = None
+        self.saved = model.past.quantized if model.past is not None else None
+        """What an archive says that was quantized already."""
 
     def wants(self, validated: Any) -> bool:
         """Whether a target's options ask for integers (or float8)."""
@@ -52,6 +54,8 @@ class Integers:
         be meant: before any other row is written."""
         from bessemer.quantize.levels import check_enough
 
+        if self.saved is not None:
+            return
         asked = [validated for validated in every if getattr(validated, "precision", "") in SCHEMES]
         for validated in asked:
             _refuse_quantized(self.model)
@@ -63,6 +67,9 @@ class Integers:
 
     def of(self, validated: Any) -> Source:
         """The model for a target with these options. Raises UsageError where it cannot be quantized."""
+        if self.saved is not None:
+            record = ev.Quantization.model_validate_json(self.saved.record)
+            return Source(self.model, record, tuple(self.saved.notes), emulates=True)
         if not self.wants(validated):
             return Source(self.model)
         _refuse_quantized(self.model)
