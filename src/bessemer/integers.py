@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 class Source:
     """What a target lowers: the float model, or a quantized copy with what was done.
 
-    emulates: whether the encodings by themselves say what the artifact computes (not where activations are quantized
-    as the model runs).
+    emulates: whether there is an emulation of what the artifact computes; by_row: of activations that are quantized row by
+    row as the model runs, as TFLite's hybrid kernels do.
     """
 
     model: Model
     record: ev.Quantization | None = None
     notes: tuple[str, ...] = ()
     emulates: bool = False
+    by_row: bool = False
 
 
 class Integers:
@@ -117,7 +118,7 @@ class Integers:
             weights=len(done.layers),
             floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
         )
-        return Source(made, record, tuple(done.notes), emulates=validated.precision != "int8-dynamic")
+        return Source(made, record, tuple(done.notes), emulates=True)
 
     def _hybrid(self, validated: Any) -> Source:
         """Integer weights whose kernels quantize activations as they run: TFLite's dynamic range."""
@@ -128,7 +129,8 @@ class Integers:
         made = clone(self.model)
         done = make_hybrid(made, validated.keep)
         floats = [ev.FloatNode(node=node, reason=reason) for node, reason in done.floats]
-        return Source(made, ev.Quantization(method="rtn", weights=done.weights, floats=floats))
+        record = ev.Quantization(method="rtn", weights=done.weights, floats=floats)
+        return Source(made, record, emulates=True, by_row=True)
 
     def analysis(self, precision: str, keep: tuple[str, ...], *, prove: bool = False) -> ev.Analysis:
         """What each layer costs at a static precision; prove: quantize once more with the remedies that gained.

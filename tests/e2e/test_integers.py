@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +281,47 @@ def test_compression_shrinks_the_file_and_says_what_it_chose(bessemer: Run, cali
     assert (rows[0][3].status, rows[1][3].status) == ("executed", "declined")
     assert {blocker.rule for blocker in rows[1][3].blockers} == {"qdq-opset"}
     assert all("INT4" in blocker.reason for blocker in rows[1][3].blockers)
+
+
+@pytest.mark.parametrize("target", ["tflite", "onnx", "ort"])
+def test_activations_quantized_as_the_model_runs_have_both_baselines(
+    bessemer: Run, calibration: Path, target: str
+) -> None:
+    done = bessemer("convert", MODEL, "--to", f"{target}:int8-dynamic", "--data", calibration, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = Evidence.model_validate_json(done.stdout).targets
+    made = row.quantization
+    assert made is not None
+    assert made.emulation is not None
+    assert made.artifact is not None
+    assert made.runtime is not None
+    assert 25 < made.emulation < 45
+    assert abs(made.artifact - made.emulation) < 0.5
+    assert made.runtime > 60, "the runtime rounds as the emulation says it does"
+
+
+def bytes_with_threads(calibration: Path, out: str, threads: int, level: int) -> bytes:
+    """The TFLite file that a process with so many threads writes."""
+    count = str(threads)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    command = [sys.executable, "-m", "bessemer.cli", "convert", str(MODEL), "--to", "tflite:int8", "--out", out]
+    done = subprocess.run(
+        [*command, "--calibration", str(calibration), "--quant-level", str(level)],
+        cwd=calibration.parent, env={**os.environ, **dict.fromkeys(names, count)}, capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (file,) = (calibration.parent / out).glob("*.tflite")
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("level", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_threads_and_repetition_change_no_byte(tmp_path: Path, level: int) -> None:
+    with np.load(IMAGES) as archive:
+        images = next(archive[name] for name in archive.files if archive[name].ndim > 1)
+    np.save(tmp_path / "some.npy", images[: 64 if level == 1 else 300])
+    made = {
+        bytes_with_threads(tmp_path / "some.npy", f"{name}-{level}", threads, level)
+        for name, threads in (("one", 1), ("again", 1), ("four", 4))
+    }
+    assert len(made) == 1
