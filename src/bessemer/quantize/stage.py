@@ -152,7 +152,7 @@ class _Bench:
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials; where none is near enough, of those with a few nodes in float too."""
         chosen = self._best()
-        if self.how.promote and chosen[1].snr < LEAST:
+        if self.how.promote and self.level.equalize and chosen[1].snr < LEAST:
             chosen = max(chosen, self._promoted(chosen[1].method), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
         chosen[1].notes.extend(self.notes)
@@ -179,10 +179,10 @@ class _Bench:
         ways = self._ways()
         if not ways:
             return found[0]
-        first, others = found[0][1].method, [record.method for _, record in found[1:2]]
+        first, *others = [record.method for _, record in found if record.snr > found[0][1].snr - NEAR]
         tried = [(way, self._try(first, way)) for way in ways]
         best = max(tried, key=lambda item: item[1][1].snr)[0]
-        second = [] if self.level.train else [self._try(method, best) for method in others]
+        second = [self._try(method, best) for method in others[: best.repeats]]
         return max((*found, *(made for _, made in tried), *second), key=lambda item: item[1].snr)
 
     def _ways(self) -> list[Layerwise | FineTune]:
@@ -226,6 +226,9 @@ class _Bench:
         assign(graph, plan, ranges, self.how.weight_clips)
         return made, plan
 
+
+NEAR = 3.0
+"""Range methods that leave the outputs so many dB behind the best one are not refined."""
 
 PROMOTED = 4
 """Samples on which noise sources are compared: many short runs."""

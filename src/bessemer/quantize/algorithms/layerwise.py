@@ -42,6 +42,11 @@ class Layerwise:
     center: Center = "mean"
 
     @property
+    def repeats(self) -> int:
+        """How many further starting points it is worth to be tried from."""
+        return 3 if self.rounding is None else 1
+
+    @property
     def title(self) -> str:
         """As the report says it."""
         steps = ["AdaRound"] * (self.rounding is not None) + [CORRECTIONS[self.center]] * self.correct
