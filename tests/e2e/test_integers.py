@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -235,8 +238,7 @@ def scales_of(path: Path) -> np.ndarray:
 
     graph = onnx.load(path).graph
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    pairs = [node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
-    return np.concatenate([held[node.input[1]].reshape(-1) for node in pairs])
+    return np.concatenate([array.reshape(-1) for name, array in held.items() if "scale" in name])
 
 
 def test_scales_are_powers_of_two_where_asked(bessemer: Run, calibration: Path, tmp_path: Path) -> None:
@@ -341,3 +343,47 @@ def test_clips_of_a_recipe_reach_both_runtimes(bessemer: Run, calibration: Path,
     wrong = bessemer(*asked, "--recipe", recipe)
     assert wrong.returncode == 2
     assert "does not say what to clip" in " ".join(wrong.stderr.split())
+
+
+@pytest.mark.parametrize("target", ["tflite", "onnx", "ort"])
+def test_activations_quantized_as_the_model_runs_have_both_baselines(
+    bessemer: Run, calibration: Path, target: str
+) -> None:
+    done = bessemer("convert", MODEL, "--to", f"{target}:int8-dynamic", "--data", calibration, "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = Evidence.model_validate_json(done.stdout).targets
+    made = row.quantization
+    assert made is not None
+    assert made.emulation is not None
+    assert made.artifact is not None
+    assert made.runtime is not None
+    assert 25 < made.emulation < 45
+    assert abs(made.artifact - made.emulation) < 0.5
+    assert made.runtime > 60, "the runtime rounds as the emulation says it does"
+
+
+def bytes_with_threads(calibration: Path, out: str, threads: int, level: int) -> bytes:
+    """The TFLite file that a process with so many threads writes."""
+    count = str(threads)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    command = [sys.executable, "-m", "bessemer.cli", "convert", str(MODEL), "--to", "tflite:int8", "--out", out]
+    done = subprocess.run(
+        [*command, "--calibration", str(calibration), "--quant-level", str(level)],
+        cwd=calibration.parent, env={**os.environ, **dict.fromkeys(names, count)}, capture_output=True, text=True,
+        timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (file,) = (calibration.parent / out).glob("*.tflite")
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize("level", [1, pytest.param(3, marks=pytest.mark.slow)])
+def test_threads_and_repetition_change_no_byte(tmp_path: Path, level: int) -> None:
+    with np.load(IMAGES) as archive:
+        images = next(archive[name] for name in archive.files if archive[name].ndim > 1)
+    np.save(tmp_path / "some.npy", images[: 64 if level == 1 else 300])
+    made = {
+        bytes_with_threads(tmp_path / "some.npy", f"{name}-{level}", threads, level)
+        for name, threads in (("one", 1), ("again", 1), ("four", 4))
+    }
+    assert len(made) == 1

@@ -90,14 +90,15 @@ def energy(array: Array) -> float:
     return float(np.vdot(wide, wide))
 
 
-def emulated(graph: onnx_ir.Model) -> onnx_ir.Model:
+def emulated(graph: onnx_ir.Model, *, by_row: bool = False) -> onnx_ir.Model:
     """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic; activations that are quantized while the
-    model runs, as ONNX's integer operators."""
+    model runs, as ONNX's integer operators, or row by row (by_row) as TFLite's hybrid kernels."""
     from bessemer.ir.canonical import OPSET
     from bessemer.passes.dynamic import DynamicInt8
+    from bessemer.passes.dynamic_rows import DynamicRows
     from bessemer.passes.materialize import MaterializeQdq
 
     copy = graph.clone()
-    DynamicInt8().run(copy)
+    (DynamicRows() if by_row else DynamicInt8()).run(copy)
     MaterializeQdq(OPSET).run(copy)
     return copy

@@ -14,7 +14,7 @@ from bessemer.quantize.algorithms.activation_clipping import collect
 from bessemer.quantize.assign import assign
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, held_out, spread
-from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
+from bessemer.quantize.levels import FEW, LEVELS, Level, Quantize, choose_level
 from bessemer.quantize.observe import Sample, Statistics
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.precision import mark, settle_precisions
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
     from bessemer.quantize.algorithms.finetune import FineTune
     from bessemer.quantize.algorithms.layerwise import Layerwise
-
-FEW = 16
-"""Below so many samples ranges are a guess: said in the report."""
-
 
 @dataclass
 class Trial:
@@ -87,8 +83,6 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
         made, record = _Bench.of(model, how, LEVELS[number], samples).best()
     record.level, record.why = number, why
     record.layers, record.notes = [str(item) for item in how.layers], [*said, *record.notes]
-    if len(samples) < FEW:
-        record.notes.append(f"{len(samples)} calibration samples are few: ranges may not hold for other data")
     return made, record
 
 
