@@ -86,13 +86,16 @@ def resnet(model: Path, folder: Path, pairs: int) -> list[str]:
         command = ours(model, mine, "entropy", folder / f"ours-{pair}", "--stop-after", "write")
         found[0].append(checked(measure(command)))
         found[1].append(checked(measure(peer)))
-        print([(round(run.seconds, 1), round(run.cpu, 1), run.peak >> 20) for run in (found[0][-1], found[1][-1])], flush=True)
+        for run in (found[0][-1], found[1][-1]):
+            print(f"{run.seconds:.1f} s, {run.cpu:.1f} CPU s, {run.peak / 1e6:.0f} MB", flush=True)
     verified = checked(measure(ours(model, mine, "entropy", folder / "verified")))
     bare = checked(measure(floor(model, theirs)))
     processor = statistics.median(t.cpu / o.cpu for o, t in zip(*found, strict=True))
+    faster, leaner = ratio(found[1], found[0]), peak(found[1]) / peak(found[0])
     return [
-        f"ResNet-50, 32 images, entropy ({load()}): {ratio(found[1], found[0]):.1f} times faster by the clock, "
-        f"{processor:.1f} times by the processor, {peak(found[1]) / peak(found[0]):.1f} times leaner.",
+        f"ResNet-50, 32 images, entropy ({load()}).",
+        "",
+        f"Times faster by the clock {faster:.1f}, by the processor {processor:.1f}; times leaner {leaner:.1f}.",
         "",
         *HEAD,
         _row("**bessemer**", found[0]),
