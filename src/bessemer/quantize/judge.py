@@ -67,15 +67,14 @@ class Judge:
 
     def __init__(self, model: Model, samples: Sequence[Sample]) -> None:
         self.samples = samples
-        runner = GraphRunner(model.graph)
-        self.wanted = [runner.run(sample) for sample in samples]
+        self.wanted = list(GraphRunner(model.graph, threads=1).each(samples))
 
     def __call__(self, model: Model) -> float:
         """In dB, over all outputs by their relative noise."""
-        runner = GraphRunner(emulated(model.graph), optimize=False)
+        runner = GraphRunner(emulated(model.graph), optimize=False, threads=1)
         signal, noise = dict[str, float](), dict[str, float]()
-        for sample, want in zip(self.samples, self.wanted, strict=True):
-            for (name, right), got in zip(want.items(), runner.run(sample).values(), strict=True):
+        for want, found in zip(self.wanted, runner.each(self.samples), strict=True):
+            for (name, right), got in zip(want.items(), found.values(), strict=True):
                 if right.dtype.kind != "f":
                     continue
                 signal[name] = signal.get(name, 0) + energy(right)
