@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import statistics
 import subprocess
@@ -21,7 +22,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 @dataclass(frozen=True)
 class Measured:
     """seconds: wall; peak: bytes of all processes of the tree together at the worst moment (resident sets added up,
-    so that pages they share count for each); code: exit status, -9 when stopped; tail: last lines on stderr.
+    so that pages they share count for each); code: exit status, -9 when stopped; tail: last lines on stderr;
+    cpu: processor seconds of all processes of the tree that were waited for.
     """
 
     seconds: float
@@ -29,6 +31,7 @@ class Measured:
     code: int
     tail: str = ""
     out: str = ""
+    cpu: float = 0.0
 
     @property
     def stopped(self) -> bool:
@@ -50,7 +53,7 @@ def measure(
     whole = {**os.environ, **(env or {})}
     whole.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
+        start, before = time.perf_counter(), _spent()
         process = subprocess.Popen(command, stdout=out, stderr=err, env=whole, cwd=cwd, start_new_session=True)
         peak = 0
         while (code := process.poll()) is None:
@@ -58,13 +61,19 @@ def measure(
             if time.perf_counter() - start > limit:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return Measured(time.perf_counter() - start, peak, -9, f"stopped at {limit:.0f} s")
+                return Measured(time.perf_counter() - start, peak, -9, f"stopped at {limit:.0f} s", cpu=_spent() - before)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(TICK)
         seconds = time.perf_counter() - start
         out.seek(0)
         err.seek(0)
-        return Measured(seconds, peak, code, err.read()[-2000:], out.read())
+        return Measured(seconds, peak, code, err.read()[-2000:], out.read(), _spent() - before)
+
+
+def _spent() -> float:
+    """Processor seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _tree(pid: int) -> Iterator[int]:

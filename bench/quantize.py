@@ -1,31 +1,35 @@
 """Int8 accuracy on real models and data: ours against ONNX Runtime's quantizer, NNCF, AIMET and Quark.
 
-python bench/quantize.py FOLDER --work DIR [--nncf VENV] [--aimet VENV] [--quark VENV] [--task NAME]... [--limit S]
-                         [--redo] [--write docs/quantization.md]
+python bench/quantize.py FOLDER --work DIR [--nncf VENV] [--aimet VENV] [--quark VENV] [--tensorflow VENV]
+                         [--task NAME]... [--cell GLOB]... [--redo GLOB]... [--limit S] [--write docs/quantization.md]
 
 FOLDER holds the models and data that tasks/data.py names. All tools read the same calibration samples, and the rivals
-the float ONNX file that we write; each runs in a process of its own. DIR keeps every figure, so that an interrupted
-table goes on where it stood; --redo measures the chosen tasks again.
+the float ONNX file that we write; each runs in a process of its own. DIR/TASK/CELL.json keeps every figure, so that an
+interrupted table goes on where it stood, and several runs may share DIR: each takes cells that nobody is at. --redo
+measures cells again (--redo 'ours*'), --cell measures these only (--cell none: just the page).
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import load, measure
-from tasks.data import TASKS, Data, Task
+from measure import Measured, load, measure
+from tasks.artifacts import Run, onnx_inputs, onnx_run, play, tflite_run
+from tasks.data import TASKS, Data, Task, variants
 from tasks.score import score
 
 HERE = Path(__file__).parent / "tasks"
-LEVELS = {0: 1, 1: 16, 3: 256}
-"""Our levels with the samples that each needs."""
 PEERS = {
     "ort-minmax": "ONNX Runtime MinMax",
     "ort-percentile": "ONNX Runtime Percentile",
@@ -33,108 +37,160 @@ PEERS = {
     "nncf": "NNCF",
     "aimet": "AIMET",
     "aimet-cle": "AIMET CLE",
-    "aimet-adaround": "AIMET AdaRound",
     "quark": "Quark A8W8",
+    "aimet-adaround": "AIMET AdaRound",
 }
 Row = dict[str, Any]
-Run = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
-def onnx_run(path: Path) -> tuple[Run, str]:
-    """A model in ONNX Runtime, with the name of its input."""
-    import onnxruntime
+@dataclass(frozen=True)
+class Ours:
+    """A cell of ours: level, precision, samples that the level needs; tasks: the only ones that have it."""
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 2, 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda sample: session.run(None, {name: sample})[0], name
+    level: int
+    need: int
+    precision: str = "int8"
+    tasks: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The cell's name."""
+        return f"ours-{self.level}" if self.precision == "int8" else f"ours-{self.precision}-{self.level}"
 
-def tflite_run(path: Path) -> Run:
-    """A model in LiteRT, float at its borders."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=2)
-    interpreter.allocate_tensors()
-    (source,), (result, *_) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def run(sample: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        interpreter.set_tensor(source["index"], sample)
-        interpreter.invoke()
-        return interpreter.get_tensor(result["index"])
-
-    return run
+    @property
+    def title(self) -> str:
+        """In the table."""
+        return f"ours, level {self.level}" if self.precision == "int8" else f"ours W4A8, level {self.level}"
 
 
-def figures(work: Path, task: Task) -> Path:
-    """Where a task's figures are kept."""
-    return work / task.name.replace(" ", "-") / "figures.json"
+FOUR_BITS = ("MLPerf Tiny ResNet", "ResNet-20", "MobileNetV2")
+OURS = (
+    Ours(-100, 1),
+    Ours(0, 1),
+    Ours(1, 16),
+    Ours(3, 256),
+    *(Ours(level, need, "int8x4", FOUR_BITS) for level, need in ((1, 16), (2, 1024), (3, 256))),
+)
 
 
 class Bench:
-    """One task: its data, its float results, and the rows found so far."""
+    """One task: its data and its float results."""
 
     def __init__(self, task: Task, folder: Path, work: Path, limit: float) -> None:
-        self.task, self.model, self.limit = task, folder / task.model, limit
+        self.task, self.limit, self.work = task, limit, work
+        self.model = work / task.model if task.prepared else folder / task.model
         self.data: Data = task.load(folder)
-        self.work = figures(work, task).parent
-        self.work.mkdir(parents=True, exist_ok=True)
-        self._float()
+        self.onnx = work / "float.path"
+        self.samples = work / "samples.npz"
 
-    def _float(self) -> None:
-        done = measure([sys.executable, str(HERE / "ours.py"), str(self.model), "-", str(self.work), "float"])
-        found = [line.split(" ", 1)[1] for line in done.out.splitlines() if line.startswith("onnx ")]
-        if not found:
-            raise SystemExit(f"{self.task.name}: no float model: {done.tail}")
-        self.onnx = Path(found[0])
-        run, name = onnx_run(self.onnx)
-        self.want = [run(sample) for sample in self.data.evaluate]
-        self.samples = self.work / "samples.npz"
-        np.savez(self.samples, **{name: self.data.calibrate})
+    def prepare(self, folder: Path, pythons: dict[str, str]) -> None:
+        """The model, its float ONNX file and the calibration samples, once."""
+        if self.task.prepared and not self.model.exists():
+            python = pythons["tensorflow"] if self.task.prepared == "keywords" else sys.executable
+            _must(measure([python, str(HERE / "prepare.py"), self.task.prepared, str(folder), str(self.model)]))
+        if not self.onnx.exists():
+            done = measure([sys.executable, str(HERE / "ours.py"), str(self.model), "-", str(self.work), "float"])
+            _must(done)
+            self.onnx.write_text(_facts(done)["onnx"])
+        self.onnx = Path(self.onnx.read_text())
+        run, name = onnx_run(self.onnx), self._main_input()
+        self.want = play(run, self.data, self.data.evaluate, name)[0]
+        if not self.samples.exists():
+            feeds = play(run, self.data, self.data.calibrate, name)[1][:: self.task.thin]
+            np.savez(self.samples, **{key: np.stack([feed[key] for feed in feeds]) for key in feeds[0]})
+
+    def _main_input(self) -> str:
+        (name,) = (name for name in onnx_inputs(self.onnx) if name not in self.data.state)
+        return name
+
+    @property
+    def count(self) -> int:
+        """Calibration samples."""
+        return -(-len(self.data.calibrate) // self.task.thin)
 
     def judge(self, run: Run) -> Row:
         """Figures of one artifact."""
-        got = [run(sample) for sample in self.data.evaluate]
+        got = play(run, self.data, self.data.evaluate, self._main_input())[0]
         return score(self.task, got, self.want, self.data.labels)
 
     def float_row(self) -> Row:
         """The float model against itself."""
         return {"who": "float", "where": "ONNX Runtime", **score(self.task, self.want, self.want, self.data.labels)}
 
-    def ours(self, level: int, method: str) -> list[Row]:
+    def ours(self, cell: Ours) -> list[Row]:
         """Both artifacts of one level."""
-        folder = self.work / f"ours-{level}-{method}"
+        folder = self.work / cell.key
         folder.mkdir(exist_ok=True)
-        script = [str(HERE / "ours.py"), str(self.model), str(self.samples), str(folder), str(level), method]
-        done = measure([sys.executable, *script], limit=self.limit)
-        facts = dict(line.split(" ", 1) for line in done.out.splitlines() if " " in line)
+        samples, count = self.samples_for(cell.need)
+        script = [str(HERE / "ours.py"), str(self.model), str(samples), str(folder), str(cell.level), "auto"]
+        done = measure([sys.executable, *script, cell.precision], limit=self.limit)
+        facts = _facts(done)
         rows = []
         for target, where in (("ort", "ONNX Runtime"), ("tflite", "LiteRT")):
-            row: Row = {"who": f"ours, level {level}" + (f", {method}" if method != "auto" else ""), "where": where}
+            row: Row = {"who": cell.title + (f", {count} samples" if count > self.count else ""), "where": where}
             row |= {"seconds": done.seconds, "peak": done.peak, "chose": facts.get("chose", "")}
             if target in facts:
                 path = Path(facts[target])
-                row |= self.judge(onnx_run(path)[0] if target == "ort" else tflite_run(path))
-                row["bytes"] = path.stat().st_size
+                row |= self._judged(path, onnx_run if target == "ort" else tflite_run)
             else:
-                row["failed"] = _last(done.tail)
+                row["failed"] = facts.get(f"declined-{target}", _last(done.tail))
             rows.append(row)
         return rows
 
-    def peer(self, kind: str, python: str) -> Row:
+    def samples_for(self, need: int) -> tuple[Path, int]:
+        """The calibration samples, with variants of the pictures where a level needs more than there are."""
+        if need <= self.count or self.task.pictures is None:
+            return self.samples, self.count
+        path = self.work / f"samples-{need}.npz"
+        grown = variants(self.data.calibrate, need, self.task.pictures)
+        if not path.exists():
+            part = path.with_suffix(f".{os.getpid()}.npz")
+            np.savez(part, **{self._main_input(): grown})
+            part.replace(path)
+        return path, len(grown)
+
+    def peer(self, kind: str, python: str) -> list[Row]:
         """One rival."""
         out = self.work / f"{kind}.onnx"
         out.unlink(missing_ok=True)
-        command = [python, str(HERE / "peer.py"), kind, str(self.onnx), str(self.samples), str(out)]
+        source = self._older() if kind == "nncf" else self.onnx
+        command = [python, str(HERE / "peer.py"), kind, str(source), str(self.samples), str(out)]
         done = measure(command, limit=self.limit, cwd=self.work)
         row: Row = {"who": PEERS[kind], "where": "ONNX Runtime", "seconds": done.seconds, "peak": done.peak}
         if done.code or not out.exists():
-            return row | {"failed": _last(done.tail)}
+            return [row | {"failed": _last(done.tail)}]
+        return [row | self._judged(out, onnx_run)]
+
+    def _older(self) -> Path:
+        """The float model at opset 17: NNCF's unsigned Q/DQ pairs are not valid in the newest ones."""
+        folder = self.work / "opset-17"
+        folder.mkdir(exist_ok=True)
+        done = measure([sys.executable, str(HERE / "ours.py"), str(self.model), "-", str(folder), "float", "opset=17"])
+        _must(done)
+        return Path(_facts(done)["onnx"])
+
+    def _judged(self, path: Path, runner: Callable[[Path], Run]) -> Row:
         try:
-            return row | self.judge(onnx_run(out)[0]) | {"bytes": out.stat().st_size}
-        except RuntimeError as error:  # what they wrote does not run
-            return row | {"failed": f"does not run: {_last(str(error))}"}
+            return self.judge(runner(path)) | {"bytes": path.stat().st_size}
+        except refusals() as error:
+            return {"failed": f"does not run: {_last(str(error))}"}
+
+
+def refusals() -> tuple[type[Exception], ...]:
+    """What a runtime raises at an artifact that it cannot load or run."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return RuntimeError, ValueError, state.Fail, state.InvalidArgument, state.InvalidGraph, state.NotImplemented
+
+
+def _facts(done: Measured) -> dict[str, str]:
+    """The lines 'NAME VALUE' that ours.py prints."""
+    return {name: value for name, _, value in (line.partition(" ") for line in done.out.splitlines()) if value}
+
+
+def _must(done: Measured) -> None:
+    if done.code:
+        raise SystemExit(done.tail)
 
 
 def _last(text: str) -> str:
@@ -145,6 +201,7 @@ def _last(text: str) -> str:
 COLUMNS = {
     "classes": (("top-1 %", "top1", "{:.2f}"), ("agree %", "agree", "{:.2f}"), ("SNR dB", "snr", "{:.1f}")),
     "boxes": (("AP", "ap", "{:.1f}"), ("AP50", "ap50", "{:.1f}"), ("SNR dB", "snr", "{:.1f}")),
+    "speech": (("agree %", "agree", "{:.2f}"), ("SNR dB", "snr", "{:.1f}")),
     "snr": (("SNR dB", "snr", "{:.1f}"),),
 }
 
@@ -156,7 +213,9 @@ def render(tables: dict[str, dict[str, Any]]) -> str:
         "",
         "Generated by `python bench/quantize.py`. Every tool calibrates on the same samples, none of which is evaluated;",
         "figures are those of the written artifact in its runtime. SNR is that of the outputs against the float model's.",
-        "Seconds and memory are of the whole process on a machine that others use too: compare them within a table.",
+        "Where one of our levels needs more pictures than there are, mirrored and shifted ones of the same are added, and",
+        "the row says how many. Rivals run with their defaults, AIMET's AdaRound with 200 iterations. Seconds and memory",
+        "are of the whole process on a machine that others use too: compare them within a table.",
     ]
     for task in TASKS:
         if task.name in tables:
@@ -173,7 +232,7 @@ def _table(task: Task, table: dict[str, Any]) -> list[str]:
         cells = [row["who"], row["where"]]
         if "failed" in row:
             said = row["failed"].replace("|", "\\|")
-            cells += [f"fails: {said}", *[""] * (len(columns) - 1), ""]
+            cells += [said if said.startswith("stopped") else f"fails: {said}", *[""] * (len(columns) - 1), ""]
         else:
             cells += ["-" if row["who"] == "float" and key in ("snr", "agree") else form.format(row[key])
                       for _, key, form in columns]  # fmt: skip
@@ -183,30 +242,66 @@ def _table(task: Task, table: dict[str, Any]) -> list[str]:
     return lines
 
 
-def fill(task: Task, args: argparse.Namespace, known: dict[str, Any], store: Path) -> None:
-    """Measure what `known` lacks."""
-    bench = Bench(task, args.folder, args.work, args.limit)
-    sizes = {"calibrate": len(bench.data.calibrate), "evaluate": len(bench.data.evaluate)}
-    rows = known.setdefault("rows", [bench.float_row()])
-    known.update(sizes, load=load())
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process is the one at work on it; the claim ends with the process, however that ends."""
+    with open(path.with_suffix(".lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
-    def add(found: list[Row]) -> None:
-        rows.extend(found)
-        for row in found:
-            print(task.name, {key: round(v, 2) if isinstance(v, float) else v for key, v in row.items()}, flush=True)
-        store.write_text(json.dumps(known, indent=1))
 
-    have = {row["who"] for row in rows}
-    for level, need in LEVELS.items():
-        if need <= sizes["calibrate"] and f"ours, level {level}" not in have:
-            add(bench.ours(level, "auto"))
-    pythons = {"ort": sys.executable} | {
-        name: str(venv / "bin/python") for name in ("nncf", "aimet", "quark") if (venv := getattr(args, name))
-    }
-    for kind, title in PEERS.items():
-        family = kind.split("-")[0]
-        if family in pythons and title not in have and (not args.peer or kind in args.peer):
-            add([bench.peer(kind, pythons[family])])
+def place(work: Path, task: Task) -> Path:
+    """Where a task's cells are kept."""
+    return work / task.name.replace(" ", "-")
+
+
+def order(task: Task) -> list[str]:
+    """Cells of a task as the table lists them."""
+    ours = [cell.key for cell in OURS if not cell.tasks or task.name in cell.tasks]
+    return ["float", *ours, *PEERS]
+
+
+def fill(bench: Bench, wanted: Sequence[str], pythons: dict[str, str]) -> None:
+    """Measure the cells of a task that nobody has measured or is at."""
+    for key in order(bench.task):
+        store = bench.work / f"{key}.json"
+        if store.exists() or not (key == "float" or any(fnmatchcase(key, glob) for glob in wanted)):
+            continue
+        with claimed(store) as mine:
+            rows = cell_rows(bench, key, pythons) if mine and not store.exists() else None
+            if rows is None:
+                continue
+            store.with_suffix(".part").write_text(json.dumps({"rows": rows, "load": load(), **sizes(bench)}, indent=1))
+            store.with_suffix(".part").replace(store)
+            for row in rows:
+                print(bench.task.name, {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+
+
+def sizes(bench: Bench) -> dict[str, int]:
+    """Of the task."""
+    return {"calibrate": bench.count, "evaluate": len(bench.data.evaluate)}
+
+
+def cell_rows(bench: Bench, key: str, pythons: dict[str, str]) -> list[Row] | None:
+    """Measure one cell; None where there are too few samples for it, or its tool is not here."""
+    if key == "float":
+        return [bench.float_row()]
+    if key in PEERS:
+        python = pythons.get(key.split("-")[0])
+        return bench.peer(key, python) if python else None
+    cell = next(cell for cell in OURS if cell.key == key)
+    return bench.ours(cell) if bench.samples_for(cell.need)[1] >= cell.need else None
+
+
+def table(task: Task, work: Path) -> dict[str, Any] | None:
+    """All cells of a task that are there."""
+    paths = [place(work, task) / f"{key}.json" for key in order(task)]
+    cells = [json.loads(path.read_text()) for path in paths if path.exists()]
+    return {**cells[-1], "rows": [row for cell in cells for row in cell["rows"]]} if cells else None
 
 
 def main() -> None:
@@ -214,26 +309,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--work", type=Path, required=True)
-    for name in ("nncf", "aimet", "quark"):
+    for name in ("nncf", "aimet", "quark", "tensorflow"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--task", action="append", choices=[task.name for task in TASKS])
-    parser.add_argument("--peer", action="append", choices=list(PEERS))
+    parser.add_argument("--cell", action="append")
+    parser.add_argument("--redo", action="append", default=[])
     parser.add_argument("--limit", type=float, default=400)
-    parser.add_argument("--redo", action="store_true")
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()
-    args.folder, args.work = args.folder.resolve(), args.work.resolve()
-    args.work.mkdir(parents=True, exist_ok=True)
+    folder, work = args.folder.resolve(), args.work.resolve()
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    for task in TASKS:
-        if args.task and task.name not in args.task:
-            continue
-        store = figures(args.work, task)
-        known: dict[str, Any] = json.loads(store.read_text()) if store.exists() and not args.redo else {}
-        fill(task, args, known, store)
-    stores = {task.name: figures(args.work, task) for task in TASKS}
-    tables = {name: json.loads(store.read_text()) for name, store in stores.items() if store.exists()}
-    page = render(tables)
+    venvs = {name: getattr(args, name) for name in ("nncf", "aimet", "quark", "tensorflow")}
+    pythons = {"ort": sys.executable} | {name: str(venv / "bin/python") for name, venv in venvs.items() if venv}
+    chosen = [task for task in TASKS if not args.task or task.name in args.task]
+    for task in chosen:
+        for path in [path for glob in args.redo for path in place(work, task).glob(f"{glob}.json")]:
+            path.unlink()
+    wanted = args.cell or ["*"]
+    for task in chosen if wanted != ["none"] else []:
+        place(work, task).mkdir(parents=True, exist_ok=True)
+        bench = Bench(task, folder, place(work, task), args.limit)
+        bench.prepare(folder, pythons)
+        fill(bench, wanted, pythons)
+    page = render({task.name: found for task in TASKS if (found := table(task, work))})
     if args.write:
         args.write.write_text(page)
     else:

@@ -23,11 +23,16 @@ class Data:
     calibrate: Samples
     evaluate: Samples
     labels: Any = None
+    state: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Inputs with their shapes that take what an output of that shape was for the sample before."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """metric: 'classes' (top-1, agreement, SNR), 'boxes' (AP) or 'snr'; offset: of class numbers in the output."""
+    """metric: 'classes' (top-1, agreement, SNR), 'boxes' (AP), 'speech' (agreement at 0.5) or 'snr'; offset: of class
+    numbers in the output; prepared: model is made by tasks/prepare.py, not a file of the folder; pictures: the axis of
+    a sample's width, so that variants of it can be made; thin: one in so many of the samples calibrates.
+    """
 
     name: str
     model: str
@@ -35,7 +40,10 @@ class Task:
     metric: str = "classes"
     offset: int = 0
     decode: str = ""
-    note: str = field(default="")
+    prepared: str = ""
+    pictures: int | None = None
+    thin: int = 1
+    note: str = ""
 
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -210,14 +218,66 @@ def _mel(bands: int, window: int, rate: int) -> Array:
     return np.maximum(0, np.minimum(rising, falling)) * (2 / (hertz[2:] - hertz[:-2]))[:, None]
 
 
+def small_pictures(folder: Path) -> Data:
+    """CIFAR-10 as torch wants it."""
+    data = cifar(folder)
+
+    def ready(images: Samples) -> Samples:
+        return np.ascontiguousarray(((images / 255 - MEAN) / STD).transpose(0, 1, 4, 2, 3), np.float32)
+
+    return Data(ready(data.calibrate), ready(data.evaluate), data.labels)
+
+
+def keywords(folder: Path) -> Data:
+    """The 1,000 samples of MLPerf Tiny's keyword spotting (kws01), whose files hold 49 x 10 MFCC in the reference
+    model's int8: every fourth calibrates, the others judge."""
+    base = folder / "data/mlperf_tiny_kws01"
+    with open(next(base.glob("*.csv")), newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    whole = np.stack([np.fromfile(base / name, np.int8) for name, *_ in rows]).astype(np.float32)
+    samples = ((whole - 83) * np.float32(0.5847029089927673)).reshape(-1, 1, 49, 10, 1)
+    labels = np.array([int(row[2]) for row in rows])
+    judges = np.arange(len(rows)) % 4 != 0
+    return Data(samples[~judges], samples[judges], labels[judges])
+
+
+def voice(folder: Path) -> Data:
+    """Frames of 512 samples with the 64 before them: the first half of a minute calibrates, the second judges."""
+    signal = np.pad(sound(folder / "audio/silero_vad/test.wav"), (64, 0))
+    frames = np.stack([signal[start : start + 576] for start in range(0, signal.size - 575, 512)])[:, None]
+    half = len(frames) // 2
+    return Data(frames[:half], frames[half:], state={"state": (2, 1, 128)})
+
+
+def variants(samples: Samples, need: int, width: int) -> Samples:
+    """At least `need` samples: the pictures, mirrored, and both shifted by a sixteenth to either side."""
+    mirrored = np.flip(samples, width)
+    step = max(1, samples.shape[width] // 16)
+    made = [samples, mirrored]
+    for shift in (step, -step):
+        made += [_shifted(item, shift, width) for item in (samples, mirrored)]
+    return np.concatenate(made[: -(-need // len(samples))])
+
+
+def _shifted(samples: Samples, shift: int, width: int) -> Samples:
+    places = np.clip(np.arange(samples.shape[width]) + shift, 0, samples.shape[width] - 1)
+    return samples.take(places, width)
+
+
 TASKS = (
-    Task("MLPerf Tiny ResNet", "mcu_models/mlperf_tiny/pretrainedResnet.tflite", cifar),
-    Task("MobileNetV2", "imagenet_classifiers/mobilenet_v2_torchvision_fp32.onnx", imagenet("torch")),
-    Task("SqueezeNet 1.1", "imagenet_classifiers/squeezenet1.1_fp32_webnn.onnx", imagenet("torch")),
-    Task("MobileNetV1-0.25", "imagenet_classifiers/mobilenet_v1_0.25_224_1_default_1.tflite", imagenet("tf"), offset=1),
+    Task("MLPerf Tiny ResNet", "mcu_models/mlperf_tiny/pretrainedResnet.tflite", cifar, pictures=-2),
+    Task("ResNet-20", "resnet20.onnx", small_pictures, prepared="resnet20", pictures=-1),
+    Task("MobileNetV2", "imagenet_classifiers/mobilenet_v2_torchvision_fp32.onnx", imagenet("torch"), pictures=-1),
+    Task("SqueezeNet 1.1", "imagenet_classifiers/squeezenet1.1_fp32_webnn.onnx", imagenet("torch"), pictures=-1),
+    Task(
+        "MobileNetV1-0.25", "imagenet_classifiers/mobilenet_v1_0.25_224_1_default_1.tflite", imagenet("tf"), offset=1,
+        pictures=-2,
+    ),
+    Task("keyword spotting", "keywords.tflite", keywords, prepared="keywords"),
     Task("KWT-1 transformer", "audio/kwt_transformer/kwt1_non_stream_float.tflite", speech),
-    Task("visual wake words", "mcu_models/mlperf_tiny/vww_96_float.tflite", wake_words),
+    Task("visual wake words", "mcu_models/mlperf_tiny/vww_96_float.tflite", wake_words, pictures=-2),
     Task("YOLOX-nano", "detection/yolox_nano.onnx", letterboxed(416), "boxes", decode="yolox"),
     Task("FastestDet", "detection/FastestDet.onnx", stretched(352), "boxes", decode="fastestdet"),
+    Task("Silero VAD", "silero.onnx", voice, "speech", prepared="silero", thin=3),
     Task("anomaly autoencoder", "mcu_models/mlperf_tiny/model_ToyCar.tflite", machine, "snr"),
-)
+)  # fmt: skip

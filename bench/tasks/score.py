@@ -17,6 +17,9 @@ def score(task: Task, got: list[Array], want: list[Array], labels: Any) -> dict[
         mine, float_ones = (np.array([item.argmax() for item in items]) for items in (got, want))
         found["agree"] = 100 * float((mine == float_ones).mean())
         found["top1"] = 100 * float((mine - task.offset == labels).mean())
+    if task.metric == "speech":
+        said, meant = (np.array([float(item.reshape(-1)[0]) > 0.5 for item in items]) for items in (got, want))
+        found["agree"] = 100 * float((said == meant).mean())
     if task.metric == "boxes":
         from tasks.detection import average_precision
 

@@ -43,7 +43,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class.",
+        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class; .jsonl of "
+        "token lists; module:function or file.py:function that yields feeds.",
     ),
 ]
 Labels = Annotated[
@@ -110,6 +111,14 @@ LayerPrecisions = Annotated[
         "head=float.",
     ),
 ]
+Compression = Annotated[
+    int | None,
+    typer.Option(
+        "--compression",
+        metavar="N",
+        help="0 to 5: so many fifths of the weights' bytes in 4 bits, where that hurts least.",
+    ),
+]
 RecipeFile = Annotated[
     Path | None,
     typer.Option("--recipe", metavar="FILE", help="Options of the quantization as TOML; what stands here wins."),
@@ -156,6 +165,7 @@ class Asked:
     ranges: str | None = None
     quant_level: int | None = None
     layer: Sequence[str] | None = None
+    compression: int | None = None
     recipe: Path | None = None
     to: Sequence[str] = field(default_factory=tuple)
 
@@ -192,10 +202,12 @@ class Asked:
     def _quantize(self) -> dict[str, Any]:
         """Fields of `Quantize` that have an option of their own."""
         found: dict[str, Any] = {} if self.seed is None else {"seed": self.seed}
+        if self.compression is not None:
+            found["compression"] = self.compression
         if self.layer:
-            from bessemer.quantize.precision import LayerPrecision
+            from bessemer.quantize.precision import parsed
 
-            found["layers"] = tuple(LayerPrecision.parse(text) for text in self.layer)
+            found["layers"] = parsed(self.layer)
         return found
 
     def requests(self) -> list[TargetRequest]:
@@ -231,9 +243,10 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "ranges": (RangesMethod, None),
     "quant_level": (QuantLevel, None),
     "layer": (LayerPrecisions, None),
+    "compression": (Compression, None),
     "recipe": (RecipeFile, None),
 }
-QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "recipe")
+QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
 MODEL = ("shape", "signature")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")

@@ -24,6 +24,7 @@ from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, emulated, energy
 from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import Sample, channel_means
+from bessemer.quantize.precision import LayerPrecision, parsed
 from bessemer.quantize.remedies import mend, try_remedies
 from bessemer.quantize.replan import Replan
 from bessemer.quantize.scheme import PRODUCTS
@@ -49,6 +50,8 @@ class Analysis:
     layers: list[LayerNoise] = field(default_factory=list)
     remedies: list[Remedy] = field(default_factory=list)
     mend: Mend | None = None
+    overrides: tuple[LayerPrecision, ...] = ()
+    """Those that the analysed model was quantized with, compression spelled out."""
 
 
 Watch = Callable[[str], None]
@@ -65,12 +68,14 @@ def analyze(model: Model, how: Quantize, samples: Sequence[Sample], watch: Watch
     say("layers")
     layers = list(bench.layers())
     say("remedies")
-    method = replace(how, method=done.method)
+    method = replace(how, method=done.method, layers=parsed(done.layers), compression=0)
     replan = Replan(done.teacher, method, samples, done.histograms)
     order = sorted(range(len(layers)), key=lambda place: layers[place].alone)
     tried = try_remedies(replan, [bench.node(done.teacher, bench.places[place]) for place in order[:WORST]])
     remedies = [item.record for item in tried]
-    return Analysis(done.method, done.level, len(samples), bench.base, layers, remedies, mend(replan, tried))
+    found = Analysis(done.method, done.level, len(samples), bench.base, layers, remedies, mend(replan, tried))
+    found.overrides = method.layers
+    return found
 
 
 class _Twins:

@@ -82,6 +82,11 @@ class LayerPrecision:
         return cls(match, **said)
 
 
+def parsed(texts: Iterable[str]) -> tuple[LayerPrecision, ...]:
+    """Overrides as `--layer` spells them."""
+    return tuple(map(LayerPrecision.parse, texts))
+
+
 def _known(what: str, given: str, known: Iterable[str]) -> None:
     if given and given not in known:
         near = get_close_matches(given, list(known), n=1)

@@ -92,7 +92,7 @@ def feeds_silu(value: onnx_ir.Value) -> bool:
     return product.op_type == "Mul" and set(product.inputs) == {value, gates[0].outputs[0]}
 
 
-CUTTING = ("entropy", "percentile")
+CUTTING = ("average", "entropy", "percentile")
 """Methods that cut by how many elements are large, not by how large they are. Behind the last product the few large
 ones are the answer (the winner among logits), so there everything seen is kept."""
 

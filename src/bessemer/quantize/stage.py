@@ -14,8 +14,8 @@ from bessemer.quantize.algorithms.activation_clipping import collect
 from bessemer.quantize.assign import assign
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, held_out, spread
-from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
-from bessemer.quantize.observe import Sample
+from bessemer.quantize.levels import FEW, LEVELS, Level, Quantize, choose_level
+from bessemer.quantize.observe import Sample, Statistics
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.precision import mark, settle_precisions
 from bessemer.quantize.promote import LEAST, Promotion, promote
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
     from bessemer.quantize.algorithms.finetune import FineTune
     from bessemer.quantize.algorithms.layerwise import Layerwise
-
-FEW = 16
-"""Below so many samples ranges are a guess: said in the report."""
-
 
 @dataclass
 class Trial:
@@ -57,6 +53,8 @@ class Quantized:
     trials: list[Trial] = field(default_factory=list)
     floats: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    """Overrides of layers' precision, as `--layer` spells them."""
     teacher: Model | None = None
     """The float model that the trials were held against, node for node like the result."""
     histograms: dict[str, Histogram] = field(default_factory=dict)
@@ -66,6 +64,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     """A copy of a canonical float model with encodings chosen. Raises UsageError for data that cannot serve."""
     from threadpoolctl import threadpool_limits
 
+    from bessemer.quantize.algorithms.compression import compressed
     from bessemer.quantize.spell import spell
     from bessemer.runners.torch.runner import load_torch
 
@@ -75,6 +74,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     if LEVELS[number].train:
         load_torch(f"Optimisation level {number}")
     model = clone(model)
+    how, said = compressed(model, how, samples)
     scheme = how.scheme
     mark(model.graph.graph, scheme, how.layers)
     spell(model.graph, scheme.activations)
@@ -82,8 +82,7 @@ def quantize(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[Mo
     with threadpool_limits(1, user_api="blas"):  # small products: threads cost more than they bring
         made, record = _Bench.of(model, how, LEVELS[number], samples).best()
     record.level, record.why = number, why
-    if len(samples) < FEW:
-        record.notes.append(f"{len(samples)} calibration samples are few: ranges may not hold for other data")
+    record.layers, record.notes = [str(item) for item in how.layers], [*said, *record.notes]
     return made, record
 
 
@@ -108,7 +107,8 @@ class _Bench:
             )
         layers = [clipping.names_of(product.node) for product in plan.products]
         clipping.refuse_idle(how.weight_clips, layers, "layer with integer weights")
-        self.seen = collect(model, plan, samples, how.activation_clips, recollect=how.recollect)
+        self.samples = samples
+        self.seen = self._collect(plan)
         self.trials: list[Trial] = []
         self.promotion = Promotion()
         self.notes = notes
@@ -153,7 +153,7 @@ class _Bench:
     def best(self) -> tuple[Model, Quantized]:
         """The best of all trials; where none is near enough, of those with a few nodes in float too."""
         chosen = self._best()
-        if self.how.promote and chosen[1].snr < LEAST:
+        if self.how.promote and self.level.equalize and chosen[1].snr < LEAST:
             chosen = max(chosen, self._promoted(chosen[1].method), key=lambda item: item[1].snr)
         chosen[1].trials = self.trials
         chosen[1].notes.extend(self.notes)
@@ -165,6 +165,8 @@ class _Bench:
         made, plan = self._make(method)
         judge = Judge(self.model, spread(self.judge.samples, PROMOTED))
         self.promotion = promote(self.model, made, plan, judge)
+        if self.promotion.places:
+            self.seen = self._collect(self._plan(self.model))  # values show that were inside a kernel
         chosen = self._best()
         count, share = len(self.promotion.places), self.promotion.share
         if count:
@@ -176,21 +178,30 @@ class _Bench:
 
     def _best(self) -> tuple[Model, Quantized]:
         methods = AUTO if self.how.method == "auto" else (self.how.method,)
-        plain = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
-        starts = plain[: 1 if self.level.train else 2]
-        refined = [self._try(record.method, steps) for _, record in starts for steps in self._steps()]
-        return max((*plain, *refined), key=lambda item: item[1].snr)
+        found = sorted((self._try(method, None) for method in methods), key=lambda item: -item[1].snr)
+        ways = self._ways()
+        if not ways:
+            return found[0]
+        first, *others = [record.method for _, record in found if record.snr > found[0][1].snr - NEAR]
+        tried = [(way, self._try(first, way)) for way in ways]
+        best = max(tried, key=lambda item: item[1][1].snr)[0]
+        second = [self._try(method, best) for method in others[: best.repeats]]
+        return max((*found, *(made for _, made in tried), *second), key=lambda item: item[1].snr)
 
-    def _steps(self) -> list[Layerwise | FineTune]:
-        """What is tried on the best ranges; AdaRound is worth little at 8 bits, so there are always biases alone too."""
+    def _ways(self) -> list[Layerwise | FineTune]:
+        """What the level does once ranges are chosen, by its cost."""
         from bessemer.quantize.algorithms.adaround import AdaRound
         from bessemer.quantize.algorithms.finetune import FineTune
         from bessemer.quantize.algorithms.layerwise import Layerwise
 
         if self.level.train:
             return [FineTune(seed=self.how.seed)]
-        corrected = [Layerwise()] if self.level.correct else []
-        return [*corrected, Layerwise(AdaRound(seed=self.how.seed))] if self.level.rounding else [*corrected]
+        ways: list[Layerwise | FineTune] = []
+        if self.level.correct:
+            ways += [Layerwise(center="mean"), Layerwise(center="median")]
+        if self.level.rounding:
+            ways += [Layerwise(AdaRound(seed=self.how.seed))]
+        return ways
 
     def _try(self, method: str, steps: Layerwise | FineTune | None) -> tuple[Model, Quantized]:
         from bessemer.quantize.algorithms.finetune import FineTune, finetune
@@ -207,22 +218,34 @@ class _Bench:
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr, len(self.promotion.places)))
         return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
 
+    def _floats(self, model: Model) -> dict[onnx_ir.Node, str]:
+        nodes = list(model.graph.graph)
+        return {nodes[place]: reason for place, reason in self.promotion.places.items()}
+
+    def _plan(self, model: Model) -> Plan:
+        """For the model or a clone of it."""
+        return make_plan(model.graph.graph, self.how.scheme, self.how.keep, self._floats(model))
+
+    def _collect(self, plan: Plan) -> Statistics:
+        return collect(self.model, plan, self.samples, self.how.activation_clips, recollect=self.how.recollect)
+
     def _make(self, method: str) -> tuple[Model, Plan]:
         """Ranges by one method, weights rounded to nearest."""
         made = clone(self.model)
         graph = made.graph.graph
-        nodes = list(graph)
-        floats = {nodes[place]: reason for place, reason in self.promotion.places.items()}
-        plan = make_plan(graph, self.how.scheme, self.how.keep, floats)
-        plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method), floats)
+        how, floats = replace(self.how, method=method), self._floats(made)
+        plan, ranges = settle(graph, self._plan(made), self.seen, how, floats)
         assign(graph, plan, ranges, self.how.weight_clips)
         return made, plan
 
 
+NEAR = 3.0
+"""Range methods that leave the outputs so many dB behind the best one are not refined."""
+
 PROMOTED = 4
 """Samples on which noise sources are compared: many short runs."""
 
-AUTO = ("minmax", "mse", "percentile")
+AUTO = ("minmax", "average", "mse", "percentile")
 """Methods that 'auto' tries."""
 
 

@@ -75,21 +75,33 @@ class OrtRunner:
     """A session on the CPU.
 
     optimize: let the runtime optimise the graph (off by default: the file is executed as it is written);
+    fold: compute what is constant once, weights behind DequantizeLinear among it, and execute the rest as written;
     threads: 0 leaves the choice to the runtime;
     large: weights beside the graph stay memory-mapped: no kernel gets a copy of its own in the order it likes best,
     which would hold the model in memory once more and take longer than a run.
     """
 
     def __init__(
-        self, path: Path, *, optimize: bool = False, threads: int = 0, large: bool = False
+        self,
+        path: Path,
+        *,
+        optimize: bool = False,
+        fold: bool = False,
+        threads: int = 0,
+        large: bool = False,
     ) -> None:
         self._ort = load_runtime()
         self._path = path
         self._options = self._ort.SessionOptions()
         level = self._ort.GraphOptimizationLevel
-        self._options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+        plain = level.ORT_ENABLE_BASIC if fold else level.ORT_DISABLE_ALL
+        self._options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else plain
+        if fold:
+            self._options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 4
+        # Waiting threads sleep: beside other work (a second runtime, the user's own) spinning ones slow everybody down.
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if large:
             self._options.add_session_config_entry("session.disable_prepacking", "1")
         with refusals(path):

@@ -143,7 +143,7 @@ def _unknown(path: Path, table: str, key: str, known: Iterable[str]) -> UsageErr
 def write(changes: Mapping[str, Any], said: Sequence[str] = ()) -> str:
     """A recipe as text. changes: fields of `Quantize`; said: comment lines at its top."""
     lines = [f"# {line}".rstrip() for line in said] + ["[quantize]"]
-    lines += [f"{key} = {_toml(value)}" for key, value in changes.items() if not _tabled(value)]
+    lines += [f"{key} = {_toml(value)}" for key, value in changes.items() if not _tabled(value) and value != ()]
     for key, value in changes.items():
         for item in value if _tabled(value) else ():
             stated = {name: held for name, held in asdict(item).items() if held not in ("", None)}

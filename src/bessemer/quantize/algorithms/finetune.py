@@ -68,6 +68,11 @@ class FineTune:
     threads: int = 0
 
     @property
+    def repeats(self) -> int:
+        """How many further starting points it is worth to be tried from."""
+        return 0
+
+    @property
     def title(self) -> str:
         """As the report says it."""
         what = "fine-tuning of biases" if self.bias_only else "fine-tuning"

@@ -12,10 +12,18 @@ from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_wei
 from bessemer.ir.numbers import holder, integer_range
 from bessemer.quantize import patches
 from bessemer.quantize.algorithms.adaround import AdaRound, Rounded, adaround
-from bessemer.quantize.algorithms.bias_correction import add_to_bias, along, channel_axis, replace_bias
+from bessemer.quantize.algorithms.bias_correction import (
+    CORRECTIONS,
+    Center,
+    add_to_bias,
+    along,
+    channel_axis,
+    replace_bias,
+    shift,
+)
 from bessemer.quantize.algorithms.reconstruct import task
 from bessemer.quantize.assign import held
-from bessemer.quantize.observe import Sample, channel_means
+from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import Plan, Product
 from bessemer.quantize.stepwise import Stop, Walk
 
@@ -27,15 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layerwise:
-    """Which layer-wise algorithms run: `rounding` (None: nearest) and the correction of biases."""
+    """Which layer-wise algorithms run: `rounding` (None: nearest) and the correction of biases, towards `center`."""
 
     rounding: AdaRound | None = None
     correct: bool = True
+    center: Center = "mean"
+
+    @property
+    def repeats(self) -> int:
+        """How many further starting points it is worth to be tried from."""
+        return 3 if self.rounding is None else 1
 
     @property
     def title(self) -> str:
         """As the report says it."""
-        steps = ["AdaRound"] * (self.rounding is not None) + ["bias correction"] * self.correct
+        steps = ["AdaRound"] * (self.rounding is not None) + [CORRECTIONS[self.center]] * self.correct
         return ", ".join(steps)
 
 
@@ -52,12 +66,12 @@ def walk_layers(model: Model, teacher: onnx_ir.Model, plan: Plan, samples: Seque
         product = products[mine.node]
         _round(model.graph.graph, product, mine, theirs, how, fixed=plan.scheme.power_of_two)
         if how.correct and correctable(product):
-            _correct(model.graph.graph, product, mine, theirs)
+            _correct(model.graph.graph, product, mine, theirs, how.center)
 
 
-def _correct(graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop) -> None:
+def _correct(graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, center: Center) -> None:
     results, axis = mine.run(), channel_axis(mine.node)
-    delta = channel_means(theirs.run(), axis) - channel_means(results, axis)
+    delta = shift(theirs.run(), results, axis, center)
     add_to_bias(graph, product, delta)
     for index, array in enumerate(results):
         results[index] = array + along(delta.astype(np.float32), axis, array.ndim)
