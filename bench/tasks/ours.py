@@ -1,6 +1,7 @@
 """Our stage on one model: ours.py MODEL SAMPLES.npz FOLDER LEVEL [METHOD [PRECISION]]; writes ours.onnx and ours.tflite.
 
-LEVEL 'float' writes the float ONNX file that rivals quantize. Prints the seconds of the stage and what it chose.
+LEVEL 'float' writes the float ONNX file that rivals quantize; opset=N may follow.
+Prints the seconds of the stage and what it chose.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from bessemer.quantize.stage import quantize
 from bessemer.targets.registry import find, validate
 
 
-def write(model: Model, target: str, folder: Path, stem: str) -> None:
+def write(model: Model, target: str, folder: Path, stem: str, **options: str) -> None:
     """The artifact of a target, with its path or the reason why there is none."""
     loaded = find(target).load()
     try:
-        made = loaded.write(_prepare(model, loaded, validate(target, loaded, {})), folder, stem)
+        made = loaded.write(_prepare(model, loaded, validate(target, loaded, options)), folder, stem)
     except Declined as refusal:
         print(f"declined-{target} {' '.join(str(refusal).split())[:160]}")
         return
@@ -38,7 +39,7 @@ def main() -> None:
     normalise(model, ConvertOptions())
     out = Path(folder)
     if level == "float":
-        write(model, "onnx", out, "float")
+        write(model, "onnx", out, "float", **dict(item.split("=") for item in sys.argv[5:]))
         return
     with np.load(samples) as held:
         arrays = {name: held[name] for name in held.files}

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 class Source:
     """What a target lowers: the float model, or a quantized copy with what was done.
 
-    emulates: whether the encodings by themselves say what the artifact computes (not where activations are quantized
-    as the model runs).
+    emulates: whether there is an emulation of what the artifact computes; by_row: of activations that are quantized row by
+    row as the model runs, as TFLite's hybrid kernels do.
     """
 
     model: Model
     record: ev.Quantization | None = None
     notes: tuple[str, ...] = ()
     emulates: bool = False
+    by_row: bool = False
 
 
 class Integers:
@@ -44,15 +45,24 @@ class Integers:
         self.model, self.options, self.watch = model, options, watch
         self._static: dict[tuple[str, tuple[str, ...]], Source] = {}
         self._samples: Samples | None = None
+        self.saved = model.past.quantized if model.past is not None else None
+        """What an archive says that was quantized already."""
 
     def wants(self, validated: Any) -> bool:
         """Whether a target's options ask for integers (or float8)."""
         return getattr(validated, "precision", "") in (*SCHEMES, *WEIGHTS)
 
     def check(self, every: Iterable[Any]) -> None:
-        """Raise UsageError where a target is to be calibrated and there is no data: before any other row is written."""
-        if any(getattr(validated, "precision", "") in SCHEMES for validated in every):
-            _path(self.options)
+        """Raise UsageError where a target is to be calibrated and there is no data for it, too little, or such as cannot
+        be meant: before any other row is written."""
+        from bessemer.quantize.levels import check_enough
+
+        if self.saved is not None:
+            return
+        asked = [validated for validated in every if getattr(validated, "precision", "") in SCHEMES]
+        for validated in asked:
+            _refuse_quantized(self.model)
+            check_enough(self._how(validated.precision, tuple(validated.keep)), len(self.samples))
 
     def needs_no_data(self, validated: Any) -> bool:
         """Whether only weights become integers: a target can then be asked about the real thing without data."""
@@ -60,6 +70,9 @@ class Integers:
 
     def of(self, validated: Any) -> Source:
         """The model for a target with these options. Raises UsageError where it cannot be quantized."""
+        if self.saved is not None:
+            record = ev.Quantization.model_validate_json(self.saved.record)
+            return Source(self.model, record, tuple(self.saved.notes), emulates=True)
         if not self.wants(validated):
             return Source(self.model)
         _refuse_quantized(self.model)
@@ -107,7 +120,7 @@ class Integers:
             weights=len(done.layers),
             floats=[ev.FloatNode(node=node, reason=reason) for node, reason in done.floats],
         )
-        return Source(made, record, tuple(done.notes), emulates=validated.precision != "int8-dynamic")
+        return Source(made, record, tuple(done.notes), emulates=True)
 
     def _hybrid(self, validated: Any) -> Source:
         """Integer weights whose kernels quantize activations as they run: TFLite's dynamic range."""
@@ -118,7 +131,8 @@ class Integers:
         made = clone(self.model)
         done = make_hybrid(made, validated.keep)
         floats = [ev.FloatNode(node=node, reason=reason) for node, reason in done.floats]
-        return Source(made, ev.Quantization(method="rtn", weights=done.weights, floats=floats))
+        record = ev.Quantization(method="rtn", weights=done.weights, floats=floats)
+        return Source(made, record, emulates=True, by_row=True)
 
     def analysis(self, precision: str, keep: tuple[str, ...], *, prove: bool = False) -> ev.Analysis:
         """What each layer costs at a static precision; prove: quantize once more with the remedies that gained.
@@ -126,11 +140,13 @@ class Integers:
         Raises UsageError where the model cannot be quantized.
         """
         from bessemer.quantize.analysis import analyze
+        from bessemer.quantize.levels import check_enough
         from bessemer.quantize.precision import parsed
         from bessemer.quantize.stage import quantize
 
         _refuse_quantized(self.model)
         how, samples = self._how(precision, keep), self.samples
+        check_enough(how, len(samples))
         found = analyze(self.model, how, samples, self.watch.stage)
         layers = (*found.overrides, *parsed(found.mend.layers if found.mend is not None else ()))
         if prove and found.mend is not None:
@@ -199,12 +215,14 @@ class Integers:
     @property
     def samples(self) -> Samples:
         """The calibration data. Raises UsageError where none was given."""
+        from bessemer.quantize.checks import check_data
         from bessemer.quantize.data import calibration_samples
 
         if self._samples is None:
             asked, path = self.options.calibration, _path(self.options)
             limit = asked.samples or (0 if asked.path is not None else self.options.samples)
             self._samples = calibration_samples(path, self.model.signature, self.options.preprocess, limit)
+            self._samples.notes += check_data(self.model, self._samples)
         return self._samples
 
 

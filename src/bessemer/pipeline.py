@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from bessemer.ir.types import Array
     from bessemer.quantize.algorithms.mixed_precision import Asked
     from bessemer.runners.isolated import IsolatedRunner
+    from bessemer.sources.bsm.records import QuantizedRecord
     from bessemer.targets.base import Prepared, Target
     from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, TargetEvidence
     from bessemer.verify.judge import Reference
 
 
-def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> Path:
+def save_after(
+    stage: Stage, path: Path, out: Path, options: ConvertOptions, targets: Sequence[TargetRequest] = ()
+) -> Path:
     """Go as far as `stage` and save the model as `out/NAME.STAGE.bsm`, from which `convert` goes on.
 
+    targets: for the stage `quantize` alone; all ask for one precision and the same exceptions, which become the archive's.
     Raises UnreadableInput, UsageError, and Declined for operators with no meaning in the hub.
     """
     from bessemer.archive.bsm import save
@@ -37,12 +41,39 @@ def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> 
         raise UsageError(f"{path} is saved after {model.past.stage} already", fix="Convert it, or start from the original")
     before = operator_counts(model.graph)
     records = [] if stage == "open" else run_passes(model.graph, passes_until(model, options, stage))
+    quantized = None
+    if stage == "quantize":
+        model, quantized = _quantized(model, targets, options)
     with Workspace(out) as work:
-        file = work.path / f"{artifact_stem(path, '')}.{stage}.bsm"
+        file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
         place = out / file.name
-        save(model, stage, file, original=path, home=out, signature=options.signature, operators=before, passes=records)
+        said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized}
+        save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place
+
+
+def _quantized(
+    model: Model, targets: Sequence[TargetRequest], options: ConvertOptions
+) -> tuple[Model, QuantizedRecord]:
+    """The model with its encodings, and what the archive says of them. Raises UsageError where the targets differ."""
+    from bessemer.integers import Integers
+    from bessemer.quantize.scheme import SCHEMES
+    from bessemer.sources.bsm.records import QuantizedRecord
+
+    asked = [_resolve(request, options)[1] for request in targets]
+    wants = {(validated.precision, tuple(validated.keep)) for validated in asked if validated.precision in SCHEMES}
+    if len(wants) != 1 or len(wants) != len({(item.precision, tuple(item.keep)) for item in asked}):
+        raise UsageError(
+            "--stop-after quantize saves one set of integers",
+            why=f"the targets ask for {len(wants) or 'no'} static precision(s)",
+            fix=f"Say which with --to TARGET:PRECISION, one of {', '.join(SCHEMES)}; the archive serves every target",
+        )
+    integers = Integers(model, options, Silent())
+    integers.check(asked)
+    source = integers.of(asked[0])
+    record = "" if source.record is None else source.record.model_dump_json()
+    return source.model, QuantizedRecord(precision=asked[0].precision, record=record, notes=source.notes)
 
 
 def convert(
@@ -83,6 +114,7 @@ def convert(
         except Declined as refusal:
             return refused(path, requests, refusal, options, meter)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
+        requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
         original.load("bessemer.executors:of_source", str(path), options.opening)
         watch.stage("optimise")
         optimized = normalise(raw, options)
@@ -112,6 +144,7 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
         raw = open_model(path, options.opening)
     except Declined as refusal:
         return [declined_row(request, validated, refusal) for request, _, validated in requests]
+    requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
     optimized = normalise(raw, options)
     integers = Integers(optimized.model, options, Silent())
     rows: list[TargetEvidence] = []
@@ -204,6 +237,19 @@ def _resolve(request: TargetRequest, options: ConvertOptions) -> tuple[Target, A
     said = {} if options.recipe is None else options.recipe.quantize
     default = {"precision": said["precision"]} if "precision" in said else {}
     return target, validate(request.name, target, {**default, **request.options})
+
+
+def _as_saved(model: Model, validated: Any) -> Any:
+    """A target's options with the precision that an archive was quantized to. Raises UsageError for another one."""
+    held = model.past.quantized if model.past is not None else None
+    if held is None:
+        return validated
+    if validated.precision not in ("float32", held.precision) or validated.keep:
+        raise UsageError(
+            f"{model.origin.path.name} was quantized to {held.precision}",
+            fix="Leave precision and keep out, or start from the original",
+        )
+    return validated.model_copy(update={"precision": held.precision})
 
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:

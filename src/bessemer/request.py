@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from bessemer.passes.base import PassRecord
     from bessemer.verify.preprocess import Preprocess
 
-Stage = Literal["open", "normalise", "rewrite"]
-STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite")
+Stage = Literal["open", "normalise", "rewrite", "quantize"]
+STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite", "quantize")
 """Portable stages, in order: models after them are saved as `.bsm`."""
 
 

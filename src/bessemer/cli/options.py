@@ -43,7 +43,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class.",
+        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class; .jsonl of "
+        "token lists; module:function or file.py:function that yields feeds.",
     ),
 ]
 Labels = Annotated[

@@ -67,15 +67,14 @@ class Judge:
 
     def __init__(self, model: Model, samples: Sequence[Sample]) -> None:
         self.samples = samples
-        runner = GraphRunner(model.graph)
-        self.wanted = [runner.run(sample) for sample in samples]
+        self.wanted = list(GraphRunner(model.graph, threads=1).each(samples))
 
     def __call__(self, model: Model) -> float:
         """In dB, over all outputs by their relative noise."""
-        runner = GraphRunner(emulated(model.graph), optimize=False)
+        runner = GraphRunner(emulated(model.graph), optimize=False, threads=1)
         signal, noise = dict[str, float](), dict[str, float]()
-        for sample, want in zip(self.samples, self.wanted, strict=True):
-            for (name, right), got in zip(want.items(), runner.run(sample).values(), strict=True):
+        for want, found in zip(self.wanted, runner.each(self.samples), strict=True):
+            for (name, right), got in zip(want.items(), found.values(), strict=True):
                 if right.dtype.kind != "f":
                     continue
                 signal[name] = signal.get(name, 0) + energy(right)
@@ -90,14 +89,15 @@ def energy(array: Array) -> float:
     return float(np.vdot(wide, wide))
 
 
-def emulated(graph: onnx_ir.Model) -> onnx_ir.Model:
+def emulated(graph: onnx_ir.Model, *, by_row: bool = False) -> onnx_ir.Model:
     """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic; activations that are quantized while the
-    model runs, as ONNX's integer operators."""
+    model runs, as ONNX's integer operators, or row by row (by_row) as TFLite's hybrid kernels."""
     from bessemer.ir.canonical import OPSET
     from bessemer.passes.dynamic import DynamicInt8
+    from bessemer.passes.dynamic_rows import DynamicRows
     from bessemer.passes.materialize import MaterializeQdq
 
     copy = graph.clone()
-    DynamicInt8().run(copy)
+    (DynamicRows() if by_row else DynamicInt8()).run(copy)
     MaterializeQdq(OPSET).run(copy)
     return copy

@@ -16,6 +16,7 @@ from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight
 from bessemer.ir.model import layer_of
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import drop, hold_constant, is_constant, release
+from bessemer.quantize.algorithms.weights_clipping import Searched
 from bessemer.quantize.assign import held, own
 from bessemer.quantize.encodings import float8_format, integer_format
 from bessemer.quantize.encodings.base import Format, Grain
@@ -46,6 +47,10 @@ class Asked(Protocol):
     @property
     def algorithm(self) -> str:
         """'rtn' | 'gptq' | 'awq' | 'awq+gptq'."""
+
+    @property
+    def clip(self) -> str:
+        """'disabled' | 'mmse'."""
 
     @property
     def smooth(self) -> float:
@@ -176,7 +181,8 @@ def _form(node: onnx_ir.Node, options: Asked) -> tuple[Format, Grain]:
     per_output = node.op_type == "Conv" or not options.block
     grain = Grain(outputs) if per_output else Grain(1 - outputs, options.block)
     bits = "INT4" if options.precision == "int4" else "INT8"
-    return integer_format(bits if options.symmetric else f"U{bits}", symmetric=options.symmetric), grain
+    form = integer_format(bits if options.symmetric else f"U{bits}", symmetric=options.symmetric)
+    return (Searched(form.name, form.dtype, form.symmetric) if options.clip == "mmse" else form), grain
 
 
 def nearest(layers: Sequence[Layer], record: WeightsRecord) -> None:
@@ -215,6 +221,11 @@ def weight_snr(real: Array, weight: QuantizedWeight) -> float:
         part = replace(held, scale=held.scale[of_scale], zero_point=held.zero_point[of_scale])
         signal += energy(real[cut])
         noise += energy(part.dequantize(weight.integers[cut]) - real[cut])
+    return decibels(signal, noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Of two energies."""
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 

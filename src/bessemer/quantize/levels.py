@@ -113,6 +113,24 @@ LEVELS = {
 """Optimisation levels; 2 trains (extra `train`), takes long, and is only chosen where it is asked for."""
 
 
+FEW = 16
+"""Below so many samples ranges are a guess: said in the report."""
+
+NEEDED = {"average": 2, "percentile": 8, "entropy": 8}
+"""Samples without which a range method that was asked for by name says no more than the extremes do."""
+
+
+def check_enough(how: Quantize, samples: int) -> None:
+    """Raise UsageError where a level or a method was asked for by name and there are too few samples for it."""
+    choose_level(how, samples)
+    need = NEEDED.get(how.method, 1)
+    if samples < need:
+        raise UsageError(
+            f"Ranges by '{how.method}' need {need} calibration samples, there are {samples}",
+            fix="Give more data, or choose --ranges minmax",
+        )
+
+
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
     """The level and the reason. Raises UsageError for one that asks for more samples than there are."""
     if how.level is None:

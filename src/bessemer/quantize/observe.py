@@ -38,17 +38,28 @@ def observe(graph: onnx_ir.Model, names: Sequence[str], samples: Iterable[Sample
     seen = Statistics({name: Histogram() for name in names})
     inputs = {value.name for value in graph.graph.inputs}
     inner = [name for name in names if name not in inputs]
-    runner = GraphRunner(graph, inner) if inner else None
+    outer = [name for name in names if name in inputs]
+
+    def count(found: Mapping[str, Array]) -> None:
+        list(pool.map(lambda item: seen.histograms[item[0]].add(item[1]), found.items()))
+
+    def noted(sample: Sample) -> Sample:
+        count({name: sample[name] for name in outer})
+        seen.samples += 1
+        return sample
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for sample in samples:
-            found = {name: sample[name] for name in names if name in sample}
-            found |= runner.run(sample) if runner is not None else {}
-            list(pool.map(lambda item: seen.histograms[item[0]].add(item[1]), found.items()))
-            seen.samples += 1
+        for found in _answers(graph, inner, map(noted, samples)):
+            count(found)
     if not seen.samples:
         raise UsageError("The calibration data holds no sample")
     _finite(seen)
     return seen
+
+
+def _answers(graph: onnx_ir.Model, names: Sequence[str], samples: Iterable[Sample]) -> Iterable[Mapping[str, Array]]:
+    """The named values of the graph for each sample; nothing of the graph runs where none is named."""
+    return GraphRunner(graph, names, threads=1).each(samples) if names else ({} for _ in samples)
 
 
 def _finite(seen: Statistics) -> None:

@@ -64,7 +64,7 @@ def walk_layers(model: Model, teacher: onnx_ir.Model, plan: Plan, samples: Seque
         Walk(model.graph, students, samples), Walk(teacher, teachers, samples), strict=True
     ):
         product = products[mine.node]
-        if _round(model.graph.graph, product, mine, theirs, how):
+        if _round(model.graph.graph, product, mine, theirs, how, fixed=plan.scheme.power_of_two):
             continue
         if how.correct and correctable(product):
             _correct(model.graph.graph, product, mine, theirs, how.center)
@@ -86,8 +86,11 @@ def correctable(product: Product) -> bool:
     return len(node.inputs) < 3 or node.inputs[2] is None or product.bias is not None
 
 
-def _round(graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, how: Layerwise) -> bool:
-    """New integers, and where a channel has a scale of its own, new scales; True where the bias is settled as well."""
+def _round(
+    graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, how: Layerwise, *, fixed: bool
+) -> bool:
+    """New integers, and where a channel has a scale of its own, new scales unless `fixed`; True where the bias is settled
+    as well."""
     node, encoding, rounding = product.node, encoding_of(product.weight), how.rounding
     if rounding is None or not patches.supported(node):
         return False
@@ -100,7 +103,7 @@ def _round(graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, how
     limits = (-last if first < 0 else first, last)
     spread = np.broadcast_to(encoding.spread(encoding.scale, product.real.shape), product.real.shape)
     scale = patches.matrix(node, spread)[..., :1].swapaxes(-1, -2).astype(np.float64)
-    own = encoding.axis == product.axis and not encoding.block_size
+    own = encoding.axis == product.axis and not encoding.block_size and not fixed
     options = rounding if own else replace(rounding, refits=0)
     found = adaround(seen, real, None if free else bias, scale, limits, options)
     if own and not _holds(found, encoding_of(node.inputs[0])):

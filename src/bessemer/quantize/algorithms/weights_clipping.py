@@ -9,6 +9,7 @@ inside the extremes: Nagel et al., "A White Paper on Neural Network Quantization
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from bessemer.ir.encoding import Encoding
 from bessemer.ir.numbers import storage
 from bessemer.ir.types import Array
 from bessemer.quantize.clipping import UNCLIPPED, Clip, Rule, rule_for
-from bessemer.quantize.encodings.base import Grain, Integer
+from bessemer.quantize.encodings.base import WHOLE, Grain, Integer
 
 STEPS = np.linspace(0.3, 1.0, 71, dtype=np.float32)
 """Reaches that mmse tries, as shares of the largest magnitude."""
@@ -47,6 +48,15 @@ def fit(weight: Array, form: Integer, grain: Grain, clip: Clip) -> Encoding:
     if not searched or not weight.size:
         return form.fit(weight, grain)
     return least_error(weight, form, grain)
+
+
+@dataclass(frozen=True)
+class Searched(Integer):
+    """Integers that reach where the squared error is least, wherever scales are chosen (by GPTQ and AWQ, too)."""
+
+    def fit(self, real: Array, grain: Grain = WHOLE) -> Encoding:
+        """See `least_error`."""
+        return least_error(real, self, grain)
 
 
 def least_error(weight: Array, form: Integer, grain: Grain) -> Encoding:
