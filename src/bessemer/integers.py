@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from bessemer.quantize.scheme import SCHEMES, WEIGHTS
 from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
+    from bessemer.quantize.algorithms.mixed_precision import Asked, Found
     from bessemer.quantize.data import Samples
     from bessemer.quantize.levels import Quantize
     from bessemer.quantize.precision import LayerPrecision
@@ -145,22 +147,54 @@ class Integers:
             layers=found.layers,
             remedies=found.remedies,
             mend=found.mend,
-            recipe=self._recipe(precision, keep, layers, found.snr, found.mend),
+            recipe=self._recipe(precision, keep, layers, _said(found.snr, found.mend)),
+            notes=samples.notes,
+        )
+
+    def search(self, precision: str, keep: tuple[str, ...], asked: Asked) -> ev.Search:
+        """Precisions of single layers under a budget. Raises UsageError where nothing fits."""
+        from bessemer.quantize.algorithms.mixed_precision import prepared, search
+
+        _refuse_quantized(self.model)
+        how, samples = self._how(precision, keep), self.samples
+        self.watch.stage("quantize")
+        replan = prepared(self.model, how, samples)
+        self.watch.stage("search")
+        found = search(replan, asked)
+        table, best = [_search_line(item) for item in found.table], _search_line(found.best)
+        said = [f"mixed precision by {asked.metric}: {best.share:.2f} of int8, outputs at {best.measured:.1f} dB"]
+        return ev.Search(
+            path=str(self.model.origin.path),
+            metric=asked.metric,
+            budget=asked.budget,
+            optimizer=asked.optimizer,
+            samples=len(samples),
+            plain=replan.snr(),
+            best=best,
+            table=table,
+            layers=[
+                ev.SearchLayer(
+                    layer=layer.unit.name,
+                    macs=layer.macs,
+                    bytes=layer.unit.bytes,
+                    alone={name: found.alone(place, name) for name in layer.options},
+                    chosen=found.best.choice[place],
+                )
+                for place, layer in enumerate(found.problem.layers)
+            ],
+            recipe=self._recipe(precision, keep, (*how.layers, *found.overrides()), said),
             notes=samples.notes,
         )
 
     def _recipe(
-        self, precision: str, keep: tuple[str, ...], layers: tuple[LayerPrecision, ...], snr: float, mend: ev.Mend | None
+        self, precision: str, keep: tuple[str, ...], layers: tuple[LayerPrecision, ...], said: list[str]
     ) -> str:
-        """What was asked for, with the remedies that gained; compression is spelled out in the layers."""
+        """What was asked for, with these overrides; compression is spelled out in them."""
         from bessemer.script.recipe import stated, write
 
         fields = stated(self.options.recipe, self._changes(precision, keep)) | {"layers": layers}
         fields.pop("compression", None)
-        said = [f"bessemer analyze {self.model.origin.path.name}: outputs at {snr:.1f} dB"]
-        said += ["no remedy that was tried helps"] if mend is None else [f"remedies that gain {mend.gain:.1f} dB together"]
-        said += [f"with them: {mend.snr:.1f} dB"] if mend is not None and mend.snr is not None else []
-        return write(fields, said)
+        return write(fields, [f"bessemer analyze {self.model.origin.path.name}", *said])
 
     @property
     def samples(self) -> Samples:
@@ -172,6 +206,23 @@ class Integers:
             limit = asked.samples or (0 if asked.path is not None else self.options.samples)
             self._samples = calibration_samples(path, self.model.signature, self.options.preprocess, limit)
         return self._samples
+
+
+def _said(snr: float, mend: ev.Mend | None) -> list[str]:
+    """What an analysis measured, for the top of its recipe."""
+    said = [f"outputs at {snr:.1f} dB"]
+    said += ["no remedy that was tried helps"] if mend is None else [f"remedies that gain {mend.gain:.1f} dB together"]
+    return said + ([f"with them: {mend.snr:.1f} dB"] if mend is not None and mend.snr is not None else [])
+
+
+def _search_line(found: Found) -> ev.SearchLine:
+    return ev.SearchLine(
+        budget=found.budget,
+        share=found.share,
+        predicted=found.predicted,
+        measured=found.measured,
+        layers=dict(sorted(Counter(found.choice).items())),
+    )
 
 
 def _path(options: ConvertOptions) -> Path:

@@ -16,9 +16,10 @@ from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
+    from bessemer.quantize.algorithms.mixed_precision import Asked
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, TargetEvidence
+    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, TargetEvidence
     from bessemer.verify.judge import Reference
 
 
@@ -153,6 +154,24 @@ def analyze(
     model = open_model(path, options.opening)
     watch.stage("optimise")
     return Integers(normalise(model, options).model, options, watch).analysis(precision, keep, prove=prove)
+
+
+def search(
+    path: Path,
+    options: ConvertOptions,
+    precision: str,
+    keep: tuple[str, ...],
+    asked: Asked,
+    progress: Progress | None = None,
+) -> Search:
+    """Which layers of a float model get which precision under a budget. Raises as `analyze` does."""
+    from bessemer.integers import Integers
+
+    watch = progress or Silent()
+    watch.stage("open")
+    model = open_model(path, options.opening)
+    watch.stage("optimise")
+    return Integers(normalise(model, options).model, options, watch).search(precision, keep, asked)
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:

@@ -15,6 +15,7 @@ from bessemer.ir.encoding import encoding_of, set_encoding, set_weight, weight_o
 from bessemer.ir.model import Model
 from bessemer.passes.stats import node_macs
 from bessemer.quantize.judge import clone
+from bessemer.quantize.plan import fused_follower
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -65,13 +66,25 @@ def sources(graph: onnx_ir.Graph, plan: Plan) -> list[Source]:
 
 def _of_values(values: Sequence[onnx_ir.Value], places: dict[onnx_ir.Node, int]) -> Source | None:
     held = [(value.name or "", encoding) for value in values if (encoding := encoding_of(value)) is not None]
-    nodes = {node for value in values for node in (value.producer(), *value.consumers()) if node in places}
-    return Source(held[0][0], frozenset(places[node] for node in nodes if node), tuple(held)) if held else None
+    if not held:
+        return None
+    around = [node for value in values for node in (value.producer(), *value.consumers()) if node is not None]
+    return Source(held[0][0], _places(around, places), tuple(held))
 
 
 def _of_weight(value: onnx_ir.Value, node: onnx_ir.Node, places: dict[onnx_ir.Node, int]) -> Source | None:
     held = weight_of(value)
-    return None if held is None else Source(value.name or "", frozenset({places[node]}), weight=(value.name or "", held))
+    return None if held is None else Source(value.name or "", _places([node], places), weight=(value.name or "", held))
+
+
+def _places(nodes: Sequence[onnx_ir.Node], places: dict[onnx_ir.Node, int]) -> frozenset[int]:
+    """Of nodes, and of those that are one kernel with them: the value between has no encoding."""
+    found = set(nodes)
+    for node in nodes:
+        follower, maker = fused_follower(node), node.inputs[0].producer() if node.inputs and node.inputs[0] else None
+        found |= {follower} if follower is not None else set()
+        found |= {maker} if maker is not None and fused_follower(maker) is node else set()
+    return frozenset(places[node] for node in found if node in places)
 
 
 def promote(model: Model, made: Model, plan: Plan, judge: Callable[[Model], float]) -> Promotion:

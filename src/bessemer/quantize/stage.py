@@ -15,7 +15,7 @@ from bessemer.quantize.assign import assign
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, held_out, spread
 from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
-from bessemer.quantize.observe import Sample
+from bessemer.quantize.observe import Sample, Statistics
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.precision import mark, settle_precisions
 from bessemer.quantize.promote import LEAST, Promotion, promote
@@ -113,7 +113,8 @@ class _Bench:
             )
         layers = [clipping.names_of(product.node) for product in plan.products]
         clipping.refuse_idle(how.weight_clips, layers, "layer with integer weights")
-        self.seen = collect(model, plan, samples, how.activation_clips, recollect=how.recollect)
+        self.samples = samples
+        self.seen = self._collect(plan)
         self.trials: list[Trial] = []
         self.promotion = Promotion()
         self.notes = notes
@@ -170,6 +171,8 @@ class _Bench:
         made, plan = self._make(method)
         judge = Judge(self.model, spread(self.judge.samples, PROMOTED))
         self.promotion = promote(self.model, made, plan, judge)
+        if self.promotion.places:
+            self.seen = self._collect(self._plan(self.model))  # values show that were inside a kernel
         chosen = self._best()
         count, share = len(self.promotion.places), self.promotion.share
         if count:
@@ -221,14 +224,23 @@ class _Bench:
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr, len(self.promotion.places)))
         return made, _record(graph, plan, self.how, method, self.seen.samples, snr)
 
+    def _floats(self, model: Model) -> dict[onnx_ir.Node, str]:
+        nodes = list(model.graph.graph)
+        return {nodes[place]: reason for place, reason in self.promotion.places.items()}
+
+    def _plan(self, model: Model) -> Plan:
+        """For the model or a clone of it."""
+        return make_plan(model.graph.graph, self.how.scheme, self.how.keep, self._floats(model))
+
+    def _collect(self, plan: Plan) -> Statistics:
+        return collect(self.model, plan, self.samples, self.how.activation_clips, recollect=self.how.recollect)
+
     def _make(self, method: str) -> tuple[Model, Plan]:
         """Ranges by one method, weights rounded to nearest."""
         made = clone(self.model)
         graph = made.graph.graph
-        nodes = list(graph)
-        floats = {nodes[place]: reason for place, reason in self.promotion.places.items()}
-        plan = make_plan(graph, self.how.scheme, self.how.keep, floats)
-        plan, ranges = settle(graph, plan, self.seen, replace(self.how, method=method), floats)
+        how, floats = replace(self.how, method=method), self._floats(made)
+        plan, ranges = settle(graph, self._plan(made), self.seen, how, floats)
         assign(graph, plan, ranges, self.how.weight_clips)
         return made, plan
 

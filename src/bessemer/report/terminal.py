@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LayerNoise,
         ModelRecord,
         Quantization,
+        Search,
         TargetEvidence,
         TensorRecord,
     )
@@ -256,6 +257,36 @@ def _remedies(record: Analysis) -> Iterator[RenderableType]:
         asked = "\n".join(f"  --layer '{item}'" for item in record.mend.layers)
         gain = units.decibel(record.mend.gain)
         yield Text(f"\nTogether they gain {gain}{proved} (--recipe-out writes it):\n{asked}")
+
+
+def search(record: Search, rows: int) -> RenderableType:
+    """Budgets with what they bring, and the layers that are not in plain int8."""
+    said = f"mixed precision by {record.metric}, {record.samples} calibration samples"
+    heading = Text.assemble((record.path, "bold"), f"\n{said}: all in int8 {units.decibel(record.plain)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("budget", "cost", "predicted", "measured"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("layers")
+    for line in record.table:
+        counts = ", ".join(f"{count} {name}" for name, count in line.layers.items())
+        numbers = [f"{line.budget:.2f}", f"{line.share:.2f}", units.decibel(line.predicted), units.decibel(line.measured)]
+        table.add_row(*numbers, counts, style="bold" if line == record.best else "")
+    taken = f"{units.decibel(record.best.measured)} for {record.best.share:.2f} of int8"
+    best = Text(f"\nTaken: {taken} (--recipe-out writes it)")
+    return Group(heading, Text(), table, best, Text(), _searched_layers(record, rows))
+
+
+def _searched_layers(record: Search, rows: int) -> Table:
+    """The outputs' ratio with only that layer in a precision."""
+    names = list(dict.fromkeys(name for item in record.layers for name in item.alone))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    for title in (*names, "taken"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for item in sorted(record.layers, key=lambda item: min(item.alone.values()))[:rows]:
+        numbers = [units.decibel(item.alone[name]) if name in item.alone else units.DASH for name in names]
+        table.add_row(Text(words.first_name(item.layer)), *numbers, item.chosen)
+    return table
 
 
 def comparison(row: TargetEvidence) -> RenderableType:

@@ -210,6 +210,47 @@ class Analysis(Record):
     notes: list[str] = Field(default_factory=list)
 
 
+class SearchLine(Record):
+    """The best mix of precisions that was found for one budget.
+
+    share: what it costs relative to all layers in int8; predicted, measured: signal-to-noise ratio of the outputs in dB,
+    by adding up the noise of every source and by quantizing with it; layers: how many have which precision.
+    """
+
+    budget: float
+    share: float
+    predicted: float
+    measured: float
+    layers: dict[str, int]
+
+
+class SearchLayer(Record):
+    """One layer: the outputs' ratio in dB with only it in each precision that it may have, and the one chosen."""
+
+    layer: str
+    macs: int
+    bytes: int = Field(description="of its weights in 8 bits")
+    alone: dict[str, float]
+    chosen: str
+
+
+class Search(Record):
+    """A search for mixed precision."""
+
+    schema_version: int = SCHEMA_VERSION
+    path: str
+    metric: str
+    budget: float
+    optimizer: str
+    samples: int
+    plain: float = Field(description="of the outputs with every layer in int8, dB")
+    best: SearchLine
+    table: list[SearchLine]
+    layers: list[SearchLayer]
+    recipe: str = Field(description="a recipe of the best, for convert --recipe")
+    notes: list[str] = Field(default_factory=list)
+
+
 class FileRecord(Record):
     """A file that was written; `path` is relative to the output directory."""
 

@@ -11,6 +11,7 @@ import pytest
 from bessemer.ir.encoding import encoding_of, quantize, weight_of
 from bessemer.quantize import patches
 from bessemer.quantize.algorithms.adaround import AdaRound, adaround, shrinkage
+from bessemer.quantize.algorithms.bias_correction import shift
 from bessemer.quantize.algorithms.equalization import channel_reach, equalize, pairs
 from bessemer.quantize.algorithms.layerwise import Layerwise, walk_layers
 from bessemer.quantize.algorithms.reconstruct import Task
@@ -239,3 +240,15 @@ def test_columns_times_the_weight_are_the_convolution(attributes: dict) -> None:
     made = patches.matrix(node, w) @ patches.columns(node, x, y.shape, places)
     np.testing.assert_allclose(made, patches.rows(node, y, groups, places), atol=1e-5)
     np.testing.assert_array_equal(patches.weight_of_matrix(node, patches.matrix(node, w), w.shape), w)
+
+
+def test_medians_leave_ordinary_positions_where_they_are() -> None:
+    """One position in sixteen is clipped hard: the mean moves, the median of the errors does not."""
+    rng = np.random.default_rng(0)
+    right = [rng.standard_normal((1, 4, 8, 8)).astype(np.float32) for _ in range(6)]
+    offsets = np.array([0.1, -0.2, 0.0, 0.3], np.float32).reshape(1, 4, 1, 1)
+    got = [array - offsets for array in right]
+    for array in got:
+        array[:, :, ::4, ::4] -= 50
+    assert shift(right, got, 1, "median") == pytest.approx(offsets.reshape(-1), abs=1e-5)
+    assert shift(right, got, 1, "mean") == pytest.approx(offsets.reshape(-1) + 50 / 16, abs=1e-4)

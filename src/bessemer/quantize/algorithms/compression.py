@@ -17,7 +17,7 @@ from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.quantize.algorithms.weights_clipping import clip_for, clipped
 from bessemer.quantize.assign import held, weight_encoding
-from bessemer.quantize.clipping import Rule, names_of
+from bessemer.quantize.clipping import names_of
 from bessemer.quantize.judge import JUDGED, Judge, clone, spread
 from bessemer.quantize.levels import COMPRESSION, Quantize
 from bessemer.quantize.observe import Sample
@@ -42,6 +42,11 @@ class Unit:
     products: list[Product]
     bytes: int
     damage: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return ", ".join(product.name for product in self.products)
 
     @property
     def price(self) -> float:
@@ -77,7 +82,7 @@ def compress(model: Model, how: Quantize, samples: Sequence[Sample]) -> tuple[tu
     ]  # fmt: skip
     found = list(units(graph, free))
     if sum(unit.bytes for unit in found) > want - done:
-        _measure(copy, found, spread(samples, JUDGED), how.weight_clips)
+        _measure(copy, found, how, spread(samples, JUDGED))
     chosen = _choose(found, want - done)
     reached = (done + sum(unit.bytes for unit in chosen)) / total if total else 0.0
     said = f"Compression level {how.compression}: {reached:.0%} of the weights' bytes in 4 bits"
@@ -101,7 +106,7 @@ def _bytes(product: Product) -> int:
     return 0 if product.weight.shape is None else math.prod(product.weight.shape.numpy())
 
 
-def _measure(model: Model, found: Sequence[Unit], samples: Sequence[Sample], clips: Sequence[Rule]) -> None:
+def _measure(model: Model, found: Sequence[Unit], how: Quantize, samples: Sequence[Sample]) -> None:
     judge = Judge(model, samples)
     for unit in found:
         copy = clone(model)
@@ -110,9 +115,9 @@ def _measure(model: Model, found: Sequence[Unit], samples: Sequence[Sample], cli
         for product in unit.products:
             weight = nodes[places[product.node]].inputs[1]
             if weight is not None:
-                clip = clip_for(clips, names_of(product.node))
-                real = clipped(held(weight), clip)
-                encoding = weight_encoding(real, product.axis, "INT4", clip)
+                clip = clip_for(how.weight_clips, names_of(product.node))
+                real, power = clipped(held(weight), clip), how.scheme.power_of_two
+                encoding = weight_encoding(real, product.axis, "INT4", clip, power_of_two=power)
                 set_weight(weight, QuantizedWeight(encoding.quantize(real), encoding))
         unit.damage = 10 ** (-judge(copy) / 10)
 
