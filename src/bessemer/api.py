@@ -96,7 +96,8 @@ def convert(
 ) -> Evidence:
     """Convert a model to every target named in `to` (spelled as after `--to`) and verify each artifact.
 
-    options: the fields of `request.ConvertOptions` (shapes, signature, data, seed, bound, ...).
+    options: the fields of `request.ConvertOptions` (shapes, signature, data, seed, bound, ...); `calibration` and
+    `recipe` may be paths.
     What a target declines or fails is a row of the evidence, not an exception.
     """
     from bessemer import pipeline
@@ -113,7 +114,8 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
     from dataclasses import fields
 
     from bessemer.manager import unknown_key
-    from bessemer.request import ConvertOptions
+    from bessemer.request import Calibration, ConvertOptions
+    from bessemer.script.recipe import load as load_recipe
     from bessemer.verify.preprocess import Preprocess
 
     known = [item.name for item in fields(ConvertOptions)]
@@ -124,6 +126,10 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
     for key in ("data", "labels"):
         if changes.get(key) is not None:
             changes[key] = Path(changes[key])
+    if isinstance(changes.get("calibration"), (str, os.PathLike)):
+        changes["calibration"] = Calibration(Path(changes["calibration"]))
+    if isinstance(changes.get("recipe"), (str, os.PathLike)):
+        changes["recipe"] = load_recipe(Path(changes["recipe"]))
     if isinstance(changes.get("preprocess"), str):
         changes["preprocess"] = Preprocess.parse(changes["preprocess"])
     if "shapes" in changes:

@@ -53,6 +53,7 @@ def passes_until(model: Model, options: ConvertOptions, until: str) -> list[Pass
     from bessemer.passes.standard import canonical_passes, rewriting_passes
 
     done = STAGES.index(model.past.stage) if model.past else 0
+    until = min(until, "rewrite", key=STAGES.index)
     steps: list[Pass] = []
     if done < STAGES.index("normalise"):
         steps += canonical_passes(options.shapes)

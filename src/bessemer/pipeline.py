@@ -16,15 +16,20 @@ from bessemer.workspace import Workspace
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
+    from bessemer.quantize.algorithms.mixed_precision import Asked
     from bessemer.runners.isolated import IsolatedRunner
+    from bessemer.sources.bsm.records import QuantizedRecord
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, TargetEvidence
+    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, TargetEvidence
     from bessemer.verify.judge import Reference
 
 
-def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> Path:
+def save_after(
+    stage: Stage, path: Path, out: Path, options: ConvertOptions, targets: Sequence[TargetRequest] = ()
+) -> Path:
     """Go as far as `stage` and save the model as `out/NAME.STAGE.bsm`, from which `convert` goes on.
 
+    targets: for the stage `quantize` alone; all ask for one precision and the same exceptions, which become the archive's.
     Raises UnreadableInput, UsageError, and Declined for operators with no meaning in the hub.
     """
     from bessemer.archive.bsm import save
@@ -36,12 +41,39 @@ def save_after(stage: Stage, path: Path, out: Path, options: ConvertOptions) -> 
         raise UsageError(f"{path} is saved after {model.past.stage} already", fix="Convert it, or start from the original")
     before = operator_counts(model.graph)
     records = [] if stage == "open" else run_passes(model.graph, passes_until(model, options, stage))
+    quantized = None
+    if stage == "quantize":
+        model, quantized = _quantized(model, targets, options)
     with Workspace(out) as work:
-        file = work.path / f"{artifact_stem(path, '')}.{stage}.bsm"
+        file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
         place = out / file.name
-        save(model, stage, file, original=path, home=out, signature=options.signature, operators=before, passes=records)
+        said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized}
+        save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place
+
+
+def _quantized(
+    model: Model, targets: Sequence[TargetRequest], options: ConvertOptions
+) -> tuple[Model, QuantizedRecord]:
+    """The model with its encodings, and what the archive says of them. Raises UsageError where the targets differ."""
+    from bessemer.integers import Integers
+    from bessemer.quantize.scheme import SCHEMES
+    from bessemer.sources.bsm.records import QuantizedRecord
+
+    asked = [_resolve(request, options)[1] for request in targets]
+    wants = {(validated.precision, tuple(validated.keep)) for validated in asked if validated.precision in SCHEMES}
+    if len(wants) != 1 or len(wants) != len({(item.precision, tuple(item.keep)) for item in asked}):
+        raise UsageError(
+            "--stop-after quantize saves one set of integers",
+            why=f"the targets ask for {len(wants) or 'no'} static precision(s)",
+            fix=f"Say which with --to TARGET:PRECISION, one of {', '.join(SCHEMES)}; the archive serves every target",
+        )
+    integers = Integers(model, options, Silent())
+    integers.check(asked)
+    source = integers.of(asked[0])
+    record = "" if source.record is None else source.record.model_dump_json()
+    return source.model, QuantizedRecord(precision=asked[0].precision, record=record, notes=source.notes)
 
 
 def convert(
@@ -72,7 +104,7 @@ def convert(
         spare_runner(targets[0].name) as spare,
         Workspace(out) as work,
     ):
-        requests = [(request, *_resolve(request)) for request in targets]
+        requests = [(request, *_resolve(request, options)) for request in targets]
         from bessemer.assemble import Meter, assemble, refused
         from bessemer.passes.stats import operator_counts
 
@@ -82,6 +114,7 @@ def convert(
         except Declined as refusal:
             return refused(path, requests, refusal, options, meter)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
+        requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
         original.load("bessemer.executors:of_source", str(path), options.opening)
         watch.stage("optimise")
         optimized = normalise(raw, options)
@@ -106,11 +139,12 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     from bessemer.assemble import declined_row, prepared_row
     from bessemer.integers import Integers
 
-    requests = [(request, *_resolve(request)) for request in targets]
+    requests = [(request, *_resolve(request, options)) for request in targets]
     try:
         raw = open_model(path, options.opening)
     except Declined as refusal:
         return [declined_row(request, validated, refusal) for request, _, validated in requests]
+    requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
     optimized = normalise(raw, options)
     integers = Integers(optimized.model, options, Silent())
     rows: list[TargetEvidence] = []
@@ -133,9 +167,16 @@ def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
 
 
 def analyze(
-    path: Path, options: ConvertOptions, precision: str, keep: tuple[str, ...], progress: Progress | None = None
+    path: Path,
+    options: ConvertOptions,
+    precision: str,
+    keep: tuple[str, ...],
+    progress: Progress | None = None,
+    *,
+    prove: bool = False,
 ) -> Analysis:
-    """What each layer of a float model costs in integers, and what would mend the worst ones.
+    """What each layer of a float model costs in integers, and what would mend the worst ones; prove: the remedies that
+    gained are applied together once more.
 
     Raises UsageError for data that cannot serve, UnreadableInput, Declined.
     """
@@ -145,7 +186,25 @@ def analyze(
     watch.stage("open")
     model = open_model(path, options.opening)
     watch.stage("optimise")
-    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep)
+    return Integers(normalise(model, options).model, options, watch).analysis(precision, keep, prove=prove)
+
+
+def search(
+    path: Path,
+    options: ConvertOptions,
+    precision: str,
+    keep: tuple[str, ...],
+    asked: Asked,
+    progress: Progress | None = None,
+) -> Search:
+    """Which layers of a float model get which precision under a budget. Raises as `analyze` does."""
+    from bessemer.integers import Integers
+
+    watch = progress or Silent()
+    watch.stage("open")
+    model = open_model(path, options.opening)
+    watch.stage("optimise")
+    return Integers(normalise(model, options).model, options, watch).search(precision, keep, asked)
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
@@ -170,11 +229,27 @@ def run(path: Path, options: ConvertOptions) -> list[dict[str, Array]]:
         return reference_of(runner, model, options).answers
 
 
-def _resolve(request: TargetRequest) -> tuple[Target, Any]:
+def _resolve(request: TargetRequest, options: ConvertOptions) -> tuple[Target, Any]:
+    """The target and its options; a recipe's precision is for those that name none."""
     from bessemer.targets.registry import find, validate
 
     target = find(request.name).load()
-    return target, validate(request.name, target, request.options)
+    said = {} if options.recipe is None else options.recipe.quantize
+    default = {"precision": said["precision"]} if "precision" in said else {}
+    return target, validate(request.name, target, {**default, **request.options})
+
+
+def _as_saved(model: Model, validated: Any) -> Any:
+    """A target's options with the precision that an archive was quantized to. Raises UsageError for another one."""
+    held = model.past.quantized if model.past is not None else None
+    if held is None:
+        return validated
+    if validated.precision not in ("float32", held.precision) or validated.keep:
+        raise UsageError(
+            f"{model.origin.path.name} was quantized to {held.precision}",
+            fix="Leave precision and keep out, or start from the original",
+        )
+    return validated.model_copy(update={"precision": held.precision})
 
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from bessemer.passes.base import PassRecord
     from bessemer.verify.preprocess import Preprocess
 
-Stage = Literal["open", "normalise", "rewrite"]
-STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite")
+Stage = Literal["open", "normalise", "rewrite", "quantize"]
+STAGES: tuple[Stage, ...] = ("open", "normalise", "rewrite", "quantize")
 """Portable stages, in order: models after them are saved as `.bsm`."""
 
 
@@ -29,12 +29,35 @@ class TargetRequest:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What integer targets are calibrated on (path None: the user's data), and how: see quantize.stage.Quantize."""
+    """What integer targets are calibrated on (path None: the user's data), and how.
+
+    ranges, level: `method` and `level` of quantize.levels.Quantize, None where nothing was said; quantize: other fields
+    of it. All of them win over the recipe's.
+    """
 
     path: Path | None = None
     samples: int = 0
-    ranges: str = "auto"
+    ranges: str | None = None
     level: int | None = None
+    quantize: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """Every field of `Quantize` that was given."""
+        both = {"method": self.ranges, "level": self.level}
+        return {key: value for key, value in both.items() if value is not None} | dict(self.quantize)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that was read (`script.recipe.load`). quantize: fields of `Quantize` that it states."""
+
+    path: Path
+    quantize: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """For the manifest, whose inputs hold its hash."""
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,7 @@ class ConvertOptions:
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
     keep_failed: place artifacts that failed verification too, as `NAME.failed`;
     execute: False stops after `write`, and the rows say compiled-only;
-    calibration: for targets in integers.
+    calibration: for targets in integers; recipe: see script.recipe.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -62,6 +85,7 @@ class ConvertOptions:
     keep_failed: bool = False
     execute: bool = True
     calibration: Calibration = field(default_factory=Calibration)
+    recipe: Recipe | None = None
 
     @property
     def opening(self) -> OpenOptions:

@@ -100,7 +100,7 @@ class Row:
         from bessemer.quantize.judge import emulated
         from bessemer.runners.graph import GraphRunner
 
-        emulation = GraphRunner(emulated(self.source.model.graph), optimize=False)
+        emulation = GraphRunner(emulated(self.source.model.graph, by_row=self.source.by_row), optimize=False)
         self.baselines = measure_baselines(reference, emulation, runner, prepared.inputs, prepared.outputs)
 
     @property

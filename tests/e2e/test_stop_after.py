@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -79,3 +80,40 @@ def test_stages_and_what_speaks_of_later_ones_exclude_each_other(bessemer: Run, 
     assert "--stop-after rewrite ends before targets" in done.stderr
     assert bessemer("convert", "digits.onnx", "--stop-after", "lunch").returncode == 2
     assert bessemer("convert", "digits.onnx").returncode == 2
+
+
+def test_a_quantized_archive_goes_on_to_the_same_bytes(bessemer: Run, home: Path) -> None:
+    """One set of encodings, saved once, serves every target bit for bit as the direct road does."""
+    with np.load(DEMO / "digits_test.npz") as held:
+        images = next(held[name] for name in held.files if held[name].ndim > 1)
+    np.save(home / "some.npy", images[:20])
+    targets = ("--to", "tflite:int8", "--to", "ort:int8", "--to", "onnx:int8")
+    assert bessemer("convert", "digits.onnx", *targets, "--calibration", "some.npy", "--out", "whole").returncode == 0
+    stop = ("convert", "digits.onnx", "--to", "tflite:int8", "--calibration", "some.npy", "--stop-after", "quantize")
+    stop = (*stop, "--json")
+    archives = [json.loads(bessemer(*stop, "--out", place).stdout)["archive"] for place in ("one", "two")]
+    assert (home / archives[0]).read_bytes() == (home / archives[1]).read_bytes()
+    plain = ("--to", "tflite", "--to", "ort", "--to", "onnx:int8")
+    done = bessemer("convert", archives[0], *plain, "--data", "some.npy", "--out", "later", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["targets"]
+    assert [(row["precision"], row["quantization"]["samples"]) for row in rows] == [("int8", 20)] * 3
+    assert all(row["quantization"]["emulation"] > 30 for row in rows)
+    names = {file.name.split(".")[-1]: file for file in (home / "later").iterdir()}
+    assert sorted(file.read_bytes() for file in (home / "later").iterdir()) == sorted(
+        file.read_bytes() for file in (home / "whole").iterdir()
+    ), names
+    assert "after quantize" in bessemer("inspect", archives[0]).stdout
+    assert bessemer("compare", "digits.onnx", archives[0], "--data", "some.npy", "--bound", "snr(25)").returncode == 0
+    done = bessemer("convert", archives[0], "--to", "tflite:float16")
+    assert done.returncode == 2
+    assert "was quantized to int8" in done.stderr
+
+
+def test_quantize_is_one_precision(bessemer: Run, home: Path) -> None:
+    stop = ("convert", "digits.onnx", "--stop-after", "quantize")
+    done = bessemer(*stop, "--to", "tflite:int8", "--to", "ort:int16x8")
+    assert done.returncode == 2
+    assert "saves one set of integers" in done.stderr
+    assert "no static precision" in " ".join(bessemer(*stop, "--to", "tflite").stderr.split())
+    assert "none was given" in bessemer(*stop, "--to", "tflite:int8").stderr

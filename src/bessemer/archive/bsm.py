@@ -38,6 +38,7 @@ def save(
     signature: str | None,
     operators: dict[str, int],
     passes: list[PassRecord],
+    quantized: r.QuantizedRecord | None = None,
 ) -> None:
     """Write `model` to `place`, byte for byte the same each time.
 
@@ -46,6 +47,7 @@ def save(
     Raises UsageError for a graph that protobuf cannot hold.
     """
     state = _state(model, stage, home, original, signature, operators, passes)
+    state = state.model_copy(update={"quantized": quantized})
     graph = _storable(model.graph.clone())
     with tempfile.TemporaryDirectory(prefix=".bsm-", dir=place.parent) as folder:
         files = _write_graph(graph, Path(folder))

@@ -30,7 +30,12 @@ TOOLS = (
 
 def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
     """The manifest of a conversion of `path`."""
-    given = [path, *(item for item in (options.data, options.labels) if item is not None)]
+    from bessemer.verify.feeds import names_function, source_file
+
+    recipe = options.recipe.path if options.recipe is not None else None
+    asked = (options.data, options.labels, options.calibration.path, recipe)
+    files = {item: source_file(item) if names_function(item) else item for item in asked if item is not None}
+    given = [path, *(item for item in files.values() if item is not None)]
     return ev.Manifest(
         bessemer=version("bessemer"),
         command=command_line(),

@@ -43,7 +43,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class.",
+        help="Inputs to verify on: .npy, .npz, idx, an image, a folder of them, or of one folder per class; .jsonl of "
+        "token lists; module:function or file.py:function that yields feeds.",
     ),
 ]
 Labels = Annotated[
@@ -84,12 +85,12 @@ CalibrationSamples = Annotated[
     typer.Option("--calibration-samples", min=0, metavar="N", help="Use at most N calibration samples (0: all)."),
 ]
 RangesMethod = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--ranges",
         metavar="METHOD",
-        help="How ranges are chosen: auto | minmax | average | percentile | entropy | mse. auto tries some and keeps "
-        "the one whose outputs stay nearest.",
+        help="How ranges are chosen: auto | minmax | average | percentile | entropy | mse. auto (the default) tries "
+        "some and keeps the one whose outputs stay nearest.",
     ),
 ]
 QuantLevel = Annotated[
@@ -101,10 +102,31 @@ QuantLevel = Annotated[
         "(default: the highest that the data allows).",
     ),
 ]
+LayerPrecisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        metavar="GLOB=PRECISION",
+        help="Precision of single nodes, layers or operators, repeatable, the last wins: stem/*=a16_w8, Conv=w4, "
+        "head=float.",
+    ),
+]
+Compression = Annotated[
+    int | None,
+    typer.Option(
+        "--compression",
+        metavar="N",
+        help="0 to 5: so many fifths of the weights' bytes in 4 bits, where that hurts least.",
+    ),
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", metavar="FILE", help="Options of the quantization as TOML; what stands here wins."),
+]
 Samples = Annotated[
     int, typer.Option("--samples", min=0, metavar="N", help="Use at most N samples of --data (0: all).")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of generated inputs.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of generated inputs.")]
 Bound = Annotated[
     str | None,
     typer.Option(
@@ -134,20 +156,24 @@ class Asked:
     label_offset: int = 0
     preprocess: str | None = None
     samples: int = 0
-    seed: int = 0
+    seed: int | None = None
     bound: str | None = None
     level: int = 2
     keep_failed: bool = False
     calibration: Path | None = None
     calibration_samples: int = 0
-    ranges: str = "auto"
+    ranges: str | None = None
     quant_level: int | None = None
+    layer: Sequence[str] | None = None
+    compression: int | None = None
+    recipe: Path | None = None
     to: Sequence[str] = field(default_factory=tuple)
 
     def options(self) -> ConvertOptions:
         """Validated; raises UsageError before any work is done."""
         from bessemer.ir.errors import UsageError
         from bessemer.request import Calibration, ConvertOptions
+        from bessemer.script.recipe import load
         from bessemer.script.shapes import parse
 
         if self.data is None and (self.labels or self.label_offset or self.samples):
@@ -163,12 +189,26 @@ class Asked:
             label_offset=self.label_offset,
             preprocess=_preprocess(self.preprocess),
             samples=self.samples,
-            seed=self.seed,
+            seed=self.seed or 0,
             bound=self.bound,
             level=self.level,
             keep_failed=self.keep_failed,
-            calibration=Calibration(self.calibration, self.calibration_samples, self.ranges, self.quant_level),
+            calibration=Calibration(
+                self.calibration, self.calibration_samples, self.ranges, self.quant_level, self._quantize()
+            ),
+            recipe=None if self.recipe is None else load(self.recipe),
         )
+
+    def _quantize(self) -> dict[str, Any]:
+        """Fields of `Quantize` that have an option of their own."""
+        found: dict[str, Any] = {} if self.seed is None else {"seed": self.seed}
+        if self.compression is not None:
+            found["compression"] = self.compression
+        if self.layer:
+            from bessemer.quantize.precision import parsed
+
+            found["layers"] = parsed(self.layer)
+        return found
 
     def requests(self) -> list[TargetRequest]:
         """The targets of `--to`, in order; the same one twice is a mistake."""
@@ -194,16 +234,19 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "label_offset": (LabelOffset, 0),
     "preprocess": (PreprocessText, None),
     "samples": (Samples, 0),
-    "seed": (Seed, 0),
+    "seed": (Seed, None),
     "bound": (Bound, None),
     "level": (Level, 2),
     "keep_failed": (KeepFailed, False),
     "calibration": (CalibrationData, None),
     "calibration_samples": (CalibrationSamples, 0),
-    "ranges": (RangesMethod, "auto"),
+    "ranges": (RangesMethod, None),
     "quant_level": (QuantLevel, None),
+    "layer": (LayerPrecisions, None),
+    "compression": (Compression, None),
+    "recipe": (RecipeFile, None),
 }
-QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level")
+QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
 MODEL = ("shape", "signature")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")

@@ -22,7 +22,10 @@ def stop_before_targets(
     from bessemer.cli.output import Stages, show, show_json
     from bessemer.report import units
 
-    if asked.to or report or asked.data is not None:
+    if stage == "quantize":
+        if report:
+            raise UsageError("--stop-after quantize ends before reports", fix="Leave out --report")
+    elif asked.to or report or asked.data is not None:
         raise UsageError(
             f"--stop-after {stage} ends before targets, inputs and reports",
             fix="Leave out --to, --data and --report; give them when the archive is converted",
@@ -33,7 +36,8 @@ def stop_before_targets(
 
     with Stages() as stages:
         stages.stage(stage)
-        place = pipeline.save_after(stage, model, out, options)
+        targets = asked.requests() if stage == "quantize" else ()
+        place = pipeline.save_after(stage, model, out, options, targets)
     size = place.stat().st_size
     if json:
         show_json({"stage": stage, "archive": str(place), "bytes": size})

@@ -19,6 +19,12 @@ STATE_KEY = "bessemer.state"
 FUSED_KEY = "bessemer.fused"
 """In `Node.meta`: the source spelled this operator out, so a file may spell it out again at an older opset."""
 
+TRAINED_KEY = "bessemer.trained"
+"""In `Value.meta` of a layer's result: the deviation of each channel behind the batch normalisation folded into it."""
+
+RANGE_KEY = "bessemer.range"
+"""In `Value.meta` of a graph input: the smallest and largest real value that the file says it is meant for."""
+
 WIDENED_KEY = "bessemer.widened"
 """In `Node.meta` of a Cast: it only returns from a wider type in which the opset has the operator before it; a target
 that computes narrow floats in float32 anyway leaves it out.

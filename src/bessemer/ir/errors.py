@@ -64,9 +64,10 @@ class MissingExtra(BessemerError):
     exit_code = 6
 
     def __init__(self, package: str, *, extra: str, needed_for: str) -> None:
+        wanted = f"'bessemer[{extra}]'" if extra else package
         super().__init__(
             f"{needed_for} needs the package '{package}', which is not installed",
-            fix=f"Install it with: pip install 'bessemer[{extra}]'",
+            fix=f"Install it with: pip install {wanted}",
         )
 
 

@@ -31,13 +31,14 @@ class Origin:
 class Past:
     """What happened to a model before it was saved as `.bsm`.
 
-    stage: the last stage that is done, 'open' | 'normalise' | 'rewrite'; operators: counts as it was first read;
-    passes: records of the passes that ran.
+    stage: the last stage that is done, 'open' | 'normalise' | 'rewrite' | 'quantize'; operators: counts as it was first
+    read; passes: records of the passes that ran; quantized: precision, record and notes of the stage `quantize`.
     """
 
     stage: str
     operators: dict[str, int]
     passes: tuple[Any, ...]
+    quantized: Any = None
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from bessemer.ir.canonical import TRAINED_KEY
 from bessemer.ir.encoding import encoding_of, weight_of
 from bessemer.ir.model import layer_of, tag
 from bessemer.ir.types import Array
@@ -77,6 +78,7 @@ def _fold(norm: onnx_ir.Node) -> str:
     _absorb(layer, scale, shift)
     tag(layer, *layer_of(layer).split(";"), *layer_of(norm).split(";"))
     replace_value(norm.outputs[0], source)
+    source.meta[TRAINED_KEY] = np.abs(_array(norm.inputs[1]).astype(np.float64))
     drop(norm)
     return ""
 
@@ -186,6 +188,8 @@ def _fold_affine(node: onnx_ir.Node) -> str | None:
     if channel is None:
         return "its constant is not one number per channel"
     ones, zeros = np.ones_like(channel), np.zeros_like(channel)
+    if node.op_type == "Mul" and TRAINED_KEY in source.meta:
+        source.meta[TRAINED_KEY] = source.meta[TRAINED_KEY] * np.abs(channel)
     _absorb(layer, channel if node.op_type == "Mul" else ones, channel if node.op_type == "Add" else zeros)
     tag(layer, *layer_of(layer).split(";"), *layer_of(node).split(";"))
     replace_value(node.outputs[0], source)

@@ -29,14 +29,15 @@ class DynamicInt8:
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """Rewrite in place; a marked node of another form keeps its weight's codes and its float activations."""
-        found = [node for node in graph.graph.all_nodes() if _fits(node)]
+        found = [node for node in graph.graph.all_nodes() if fits(node)]
         made: dict[onnx_ir.Value, list[onnx_ir.Value]] = {}
         for node in found:
             _Writer(node, made).write()
         return PassResult(len(found))
 
 
-def _fits(node: onnx_ir.Node) -> bool:
+def fits(node: onnx_ir.Node) -> bool:
+    """Whether a marked product can quantize its activations as it runs."""
     if node.metadata_props.get(HYBRID_KEY) != "asymmetric" or node.op_type not in ("Conv", "MatMul", "Gemm"):
         return False
     weight = weight_of(node.inputs[1])

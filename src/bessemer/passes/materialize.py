@@ -22,28 +22,50 @@ STANDS_FOR = "bessemer.stands_for"
 """In `Value.meta` of integers: the name and the encoding of the value that they represent."""
 
 
+STATED = ("INT8", "UINT8")
+"""Weights whose zero point is written even where it is zero: without one ONNX Runtime finds no integer kernel for a Gemm."""
+
+
 @dataclass(frozen=True)
 class MaterializeQdq:
     """Before: a float graph with encodings, at `opset`. After: the same meaning in Q/DQ nodes."""
 
     opset: int = 21
+    contrib: bool = False
+    """Whether ONNX Runtime's own Q/DQ may say 16 bits where the opset cannot."""
+
     name: ClassVar[str] = "materialize-qdq"
 
     def run(self, graph: onnx_ir.Model) -> PassResult:
         """Rewrite in place; what the opset cannot say is declined and left as it was."""
-        refused = encoding_blockers(graph, self.opset)
+        refused = encoding_blockers(graph, self.opset, self.contrib)
         if refused:
             return PassResult(0, tuple(blocker.line() for blocker in refused))
-        return PassResult(sum(_materialize_graph(part) for part in list(graph.graphs())))
+        count = sum(_materialize_graph(part) for part in list(graph.graphs()))
+        if self.contrib and self.opset < SIXTEEN:
+            _use_contrib(graph)
+        return PassResult(count)
 
 
-def encoding_blockers(model: onnx_ir.Model, opset: int) -> list[Blocker]:
+SIXTEEN = 21
+"""The first opset whose Q/DQ take 16 bits; ONNX Runtime's own (`com.microsoft`) always did."""
+
+
+def _use_contrib(graph: onnx_ir.Model) -> None:
+    for node in graph.graph.all_nodes():
+        if is_standard(node, "QuantizeLinear", "DequantizeLinear"):
+            codes = node.inputs[0] if node.op_type == "DequantizeLinear" else node.outputs[0]
+            if codes is not None and codes.dtype is not None and codes.dtype.name in ("INT16", "UINT16"):
+                node.domain = "com.microsoft"
+
+
+def encoding_blockers(model: onnx_ir.Model, opset: int, contrib: bool = False) -> list[Blocker]:
     """Every encoding that Q/DQ nodes of `opset` cannot state."""
     found = []
     for graph in model.graphs():
         for value in encoded(graph):
             encoding = encoding_of(value)
-            need = opset_needed(encoding) if encoding is not None else 0
+            need = opset_needed(encoding, contrib) if encoding is not None else 0
             if encoding is None or need <= opset:
                 continue
             maker = value.producer()
@@ -66,8 +88,10 @@ def needed_opset(model: onnx_ir.Model) -> int:
     return max((opset_needed(item) for item in encodings if item is not None), default=0)
 
 
-def opset_needed(encoding: Encoding) -> int:
-    """The first opset whose DequantizeLinear takes `encoding`."""
+def opset_needed(encoding: Encoding, contrib: bool = False) -> int:
+    """The first opset whose DequantizeLinear (or ONNX Runtime's own) takes `encoding`."""
+    if contrib and BITS.get(encoding.dtype) == 16 and not encoding.block_size:
+        return 10 if encoding.per_tensor else 13
     if encoding.dtype in ("INT2", "UINT2"):
         return 25
     if encoding.block_size or BITS.get(encoding.dtype) in (4, 16):
@@ -198,7 +222,7 @@ def _quantizer(graph: onnx_ir.Graph, value: onnx_ir.Value, encoding: Encoding, n
 def _dequantize(
     graph: onnx_ir.Graph, integers: onnx_ir.Value, encoding: Encoding, name: str, *, signed_zero: bool
 ) -> onnx_ir.Node:
-    """The node, not yet in the graph; a zero point of zeros is left out of weights."""
+    """The node, not yet in the graph; a zero point of zeros is left out of weights and biases, those of bytes excepted."""
     import onnx_ir
 
     maker = integers.producer()
@@ -207,7 +231,7 @@ def _dequantize(
     else:
         scale, zero = _parameters(graph, encoding, name)
         parameters = [scale, zero]
-    if len(parameters) > 1 and not signed_zero and not np.any(encoding.zero_point):
+    if len(parameters) > 1 and not signed_zero and encoding.dtype not in STATED and not np.any(encoding.zero_point):
         unused = parameters.pop()
         if unused is not None and unused.name is not None:
             del graph.initializers[unused.name]

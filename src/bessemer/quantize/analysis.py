@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, encoding_of, set_encoding, set_weight, weight_of
+from bessemer.ir.encoding import encoding_of, set_encoding, set_weight, weight_of
 from bessemer.ir.model import Model, layer_of
 from bessemer.ir.numbers import integer_range
 from bessemer.passes.rewrite import constant, make_constant, owner
 from bessemer.passes.stats import node_macs
 from bessemer.quantize.algorithms.bias_correction import channel_axis
-from bessemer.quantize.assign import activation_encoding
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, emulated, energy
 from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import Sample, channel_means
+from bessemer.quantize.precision import LayerPrecision, parsed
+from bessemer.quantize.remedies import mend, try_remedies
+from bessemer.quantize.replan import Replan
 from bessemer.quantize.scheme import PRODUCTS
 from bessemer.quantize.stage import quantize as quantize_model
 from bessemer.runners.graph import GraphRunner
-from bessemer.verify.evidence import LayerNoise, Remedy
+from bessemer.verify.evidence import Distribution, LayerNoise, Mend, Remedy
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -47,6 +49,9 @@ class Analysis:
     snr: float
     layers: list[LayerNoise] = field(default_factory=list)
     remedies: list[Remedy] = field(default_factory=list)
+    mend: Mend | None = None
+    overrides: tuple[LayerPrecision, ...] = ()
+    """Those that the analysed model was quantized with, compression spelled out."""
 
 
 Watch = Callable[[str], None]
@@ -63,10 +68,14 @@ def analyze(model: Model, how: Quantize, samples: Sequence[Sample], watch: Watch
     say("layers")
     layers = list(bench.layers())
     say("remedies")
-    worst = sorted(layers, key=lambda item: item.alone)[:WORST]
-    remedies = [remedy for item in worst for remedy in bench.remedies(item.layer)]
-    remedies.sort(key=lambda item: -item.gain)
-    return Analysis(done.method, done.level, len(samples), bench.base, layers, remedies)
+    method = replace(how, method=done.method, layers=parsed(done.layers), compression=0)
+    replan = Replan(done.teacher, method, samples, done.histograms)
+    order = sorted(range(len(layers)), key=lambda place: layers[place].alone)
+    tried = try_remedies(replan, [bench.node(done.teacher, bench.places[place]) for place in order[:WORST]])
+    remedies = [item.record for item in tried]
+    found = Analysis(done.method, done.level, len(samples), bench.base, layers, remedies, mend(replan, tried))
+    found.overrides = method.layers
+    return found
 
 
 class _Twins:
@@ -92,7 +101,7 @@ class _Twins:
         """Every product with an integer weight."""
         noise = self._cumulative()
         for place in self.places:
-            node = self._node(self.student, place)
+            node = self.node(self.student, place)
             yield LayerNoise(
                 layer=name_of(node),
                 op=node.op_type,
@@ -101,22 +110,25 @@ class _Twins:
                 cumulative=noise[node.outputs[0].name or ""],
                 weight=self._weight_noise(place),
                 saturated=self._saturated(node),
+                weights=self._weights(place),
+                outputs=_binned(self.histograms.get(_stored(node).name or "")),
             )
 
     @staticmethod
-    def _node(model: Model, place: int) -> onnx_ir.Node:
+    def node(model: Model, place: int) -> onnx_ir.Node:
+        """The node at a place of the graph."""
         return list(model.graph.graph)[place]
 
     def _cumulative(self) -> dict[str, float]:
         """Noise at every product's raw output with everything quantized."""
-        names = [self._node(self.student, place).outputs[0].name or "" for place in self.places]
+        names = [self.node(self.student, place).outputs[0].name or "" for place in self.places]
         mine = GraphRunner(emulated(self.student.graph), names, optimize=False)
         theirs = GraphRunner(self.teacher.graph, names)
         signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
         for sample in self.samples:
             got, want = mine.run(sample), theirs.run(sample)
             for place, name in zip(self.places, names, strict=True):
-                axis = channel_axis(self._node(self.student, place))
+                axis = channel_axis(self.node(self.student, place))
                 mean = channel_means([want[name]], axis) / len(self.samples)
                 self.means[name] = self.means.get(name, 0.0) + mean
                 signal[name] += energy(want[name])
@@ -126,7 +138,7 @@ class _Twins:
     def _alone(self, place: int) -> Model:
         """The float net with the integers of one layer: its input, weight and output; its own mean shift corrected."""
         model = clone(self.teacher)
-        theirs, mine = self._node(self.student, place), self._node(model, place)
+        theirs, mine = self.node(self.student, place), self.node(model, place)
         held = weight_of(theirs.inputs[1])
         weight = mine.inputs[1]
         if held is not None and weight is not None:
@@ -151,11 +163,19 @@ class _Twins:
         node.replace_input_with(2, fixed)
 
     def _weight_noise(self, place: int) -> float:
-        held = weight_of(self._node(self.student, place).inputs[1])
-        real = constant(self._node(self.teacher, place).inputs[1], limit=1 << 62)
+        held = weight_of(self.node(self.student, place).inputs[1])
+        real = constant(self.node(self.teacher, place).inputs[1], limit=1 << 62)
         if held is None or real is None:
             return 140.0
         return _decibels(energy(real), energy(held.encoding.dequantize(held.integers) - real))
+
+    def _weights(self, place: int) -> Distribution | None:
+        real = constant(self.node(self.teacher, place).inputs[1], limit=1 << 62)
+        if real is None:
+            return None
+        seen = Histogram()
+        seen.add(real)
+        return _binned(seen)
 
     def _saturated(self, node: onnx_ir.Node) -> float:
         value = _stored(node)
@@ -165,60 +185,6 @@ class _Twins:
         low, high = encoding.dequantize(np.array(integer_range(encoding.dtype)))
         outside = (seen.centres < low) | (seen.centres > high)
         return float(seen.counts[outside].sum()) / seen.total
-
-    def remedies(self, layer: str) -> Iterator[Remedy]:
-        """What the outputs gain when one thing is changed at one layer."""
-        place = next(p for p in self.places if name_of(self._node(self.student, p)) == layer)
-        node_name = layer.split(";")[0]
-        for action, change, option in (
-            ("keep it float", self._float, f"keep={node_name}"),
-            ("16-bit activations around it", self._wide, ""),
-            ("float weight, integer activations", self._float_weight, ""),
-            ("ranges that clip nothing", self._unclipped, ""),
-        ):
-            model = clone(self.student)
-            if change(model, place):
-                gain = self.judge(model) - self.base
-                yield Remedy(layer=layer, action=action, gain=gain, option=option)
-
-    def _float(self, model: Model, place: int) -> bool:
-        """Both sides of the layer stay as others see them; what it reads and makes is not rounded for it."""
-        node, real = self._node(model, place), self._node(self.teacher, place)
-        self._float_weight(model, place)
-        for value in (node.inputs[0], _stored(node)):
-            if value is not None:
-                set_encoding(value, None)
-        return real is not None
-
-    def _float_weight(self, model: Model, place: int) -> bool:
-        node, real = self._node(model, place), self._node(self.teacher, place)
-        weight, source = node.inputs[1], real.inputs[1]
-        if weight is None or source is None:
-            return False
-        weight.const_value = source.const_value
-        set_encoding(weight, None)
-        return True
-
-    def _wide(self, model: Model, place: int) -> bool:
-        return self._reranged(model, place, lambda held, span: activation_encoding(span, "INT16", symmetric=False))
-
-    def _unclipped(self, model: Model, place: int) -> bool:
-        return self._reranged(model, place, lambda held, span: activation_encoding(span, held.dtype, symmetric=False))
-
-    def _reranged(
-        self, model: Model, place: int, make: Callable[[Encoding, tuple[float, float]], Encoding]
-    ) -> bool:
-        """New encodings over the full range that was seen, for what the layer reads and makes."""
-        node, changed = self._node(model, place), False
-        for value in (node.inputs[0], _stored(node)):
-            held = encoding_of(value)
-            seen = self.histograms.get(value.name or "") if value is not None else None
-            if value is None or held is None or seen is None:
-                continue
-            made = make(held, (seen.lowest, seen.highest))
-            changed |= made != held
-            set_encoding(value, made)
-        return changed
 
 
 def name_of(node: onnx_ir.Node) -> str:
@@ -234,6 +200,23 @@ def _stored(node: onnx_ir.Node) -> onnx_ir.Value:
         if follower.op_type in ("Relu", "Clip", "Add"):
             return follower.outputs[0]
     return value
+
+
+BARS = 16
+"""Bins of a distribution in the report."""
+
+
+def _binned(seen: Histogram | None) -> Distribution | None:
+    """A histogram over what was seen, in BARS equal bins; zeros are in the bin that holds 0."""
+    if seen is None or not seen.total or seen.lowest == seen.highest:
+        return None
+    counts = seen.counts.astype(np.float64)
+    counts[-seen.first if 0 <= -seen.first < counts.size else 0] += seen.zeros
+    edges = np.linspace(seen.lowest, seen.highest, BARS + 1)
+    below = np.interp(edges, seen.edges, np.concatenate([[0.0], np.cumsum(counts)]))
+    below[0], below[-1] = 0.0, seen.total
+    shares = np.diff(below) / seen.total
+    return Distribution(low=seen.lowest, high=seen.highest, shares=[round(float(share), 6) for share in shares])
 
 
 def _decibels(signal: float, noise: float) -> float:

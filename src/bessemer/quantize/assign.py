@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,40 +11,50 @@ from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantiz
 from bessemer.ir.numbers import holder
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant
+from bessemer.quantize.algorithms.weights_clipping import clip_for, clipped, fit
+from bessemer.quantize.clipping import UNCLIPPED, Clip, Rule, names_of
 from bessemer.quantize.encodings import integer_format
 from bessemer.quantize.encodings.base import Grain
 from bessemer.quantize.plan import Group, Plan, Product
 from bessemer.quantize.ranges import Range
+from bessemer.quantize.scheme import Scheme
 
 if TYPE_CHECKING:
     import onnx_ir
 
-def activation_encoding(span: Range, dtype: str, *, symmetric: bool) -> Encoding:
+
+def activation_encoding(span: Range, dtype: str, *, symmetric: bool, power_of_two: bool = False) -> Encoding:
     """Per tensor, so that 0 is exact; symmetric: zero point in the middle, the lowest integer unused."""
     low, high = np.asarray(min(span[0], 0.0)), np.asarray(max(span[1], 0.0))
-    return integer_format(dtype, symmetric=symmetric).between(low, high)
+    return integer_format(dtype, symmetric=symmetric).between(low, high, Grain(power_of_two=power_of_two))
 
 
-def weight_encoding(weight: Array, axis: int | None, dtype: str = "INT8") -> Encoding:
-    """Symmetric, the lowest integer unused: s = max|w| / (2^(b-1) - 1) for each index of `axis` (None: one)."""
-    return integer_format(dtype, symmetric=True).fit(weight, Grain(axis))
+def weight_encoding(
+    weight: Array, axis: int | None, dtype: str = "INT8", clip: Clip = UNCLIPPED, *, power_of_two: bool = False
+) -> Encoding:
+    """Symmetric, the lowest integer unused: s = reach / (2^(b-1) - 1) for each index of `axis` (None: one).
+
+    The reach is max|w| unless `clip` searches for a better one (`algorithms/weights_clipping.py`).
+    """
+    return fit(weight, integer_format(dtype, symmetric=True), Grain(axis, power_of_two=power_of_two), clip)
 
 
-def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range]) -> None:
-    """Attach every encoding of `plan`; `ranges` by the group's place in it."""
+def assign(graph: onnx_ir.Graph, plan: Plan, ranges: Mapping[int, Range], clips: Sequence[Rule] = ()) -> None:
+    """Attach every encoding of `plan`; `ranges` by the group's place in it, `clips` of weights by layers' names."""
     for place, group in enumerate(plan.groups):
-        _assign_group(group, plan, ranges[place])
+        _assign_group(group, ranges[place], plan.scheme)
     for product in plan.products:
-        assign_product(graph, product, plan)
+        assign_product(graph, product, plan, clip_for(clips, names_of(product.node)))
 
 
-def _assign_group(group: Group, plan: Plan, span: Range) -> None:
-    scheme = plan.scheme
-    encoding = activation_encoding(span, scheme.activations, symmetric=scheme.symmetric)
+def _assign_group(group: Group, span: Range, scheme: Scheme) -> None:
+    encoding = activation_encoding(
+        span, group.activations, symmetric=group.symmetric, power_of_two=scheme.power_of_two
+    )
     if group.fixed is not None:
         scale, zero = group.fixed
-        kind = holder(scheme.activations)
-        encoding = Encoding(scheme.activations, np.asarray(scale, np.float32), np.asarray(zero, kind))
+        kind = holder(group.activations)
+        encoding = Encoding(group.activations, np.asarray(scale, np.float32), np.asarray(zero, kind))
     for value in group.values:
         set_encoding(value, encoding)
     for value in group.constants:
@@ -52,18 +62,19 @@ def _assign_group(group: Group, plan: Plan, span: Range) -> None:
         set_weight(value, QuantizedWeight(quantize(real, encoding), encoding))
 
 
-def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan) -> None:
+def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan, clip: Clip = UNCLIPPED) -> None:
     """Integers for the weight of one node, and for its bias in units of input scale times weight scale."""
     if encoding_of(product.weight) is None:
-        product.real = real = held(product.weight)
-        encoding = weight_encoding(real, product.axis if plan.scheme.per_channel else None, plan.scheme.weights)
-        encoding = wide_enough(encoding, product)
+        product.real = real = clipped(held(product.weight), clip)
+        axis, power = product.axis if plan.scheme.per_channel else None, plan.scheme.power_of_two
+        encoding = weight_encoding(real, axis, product.weights, clip, power_of_two=power)
+        encoding = wide_enough(encoding, product, power_of_two=power)
         set_weight(product.weight, QuantizedWeight(quantize(real, encoding), encoding))
     if product.bias is not None:
         assign_bias(graph, product)
 
 
-def wide_enough(encoding: Encoding, product: Product) -> Encoding:
+def wide_enough(encoding: Encoding, product: Product, *, power_of_two: bool = False) -> Encoding:
     """Scales raised where the bias would not fit in 32 bits: a channel of tiny weights beside a large bias."""
     source = encoding_of(product.node.inputs[0])
     if product.bias is None or source is None:
@@ -72,7 +83,7 @@ def wide_enough(encoding: Encoding, product: Product) -> Encoding:
     least = least.max() if encoding.per_tensor else least
     if least.shape != encoding.scale.shape:
         return encoding
-    scale = np.maximum(encoding.scale, least.astype(np.float32))
+    scale = np.maximum(encoding.scale, Grain(power_of_two=power_of_two).rounded(least))
     return Encoding(encoding.dtype, np.asarray(scale), encoding.zero_point, encoding.axis)
 
 

@@ -1,4 +1,4 @@
-"""Calibration data: the user's files as single samples, checked before anything runs."""
+"""Calibration data: the user's files as single samples (`checks.py` looks at what they hold)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array
 from bessemer.quantize.observe import Sample
@@ -57,9 +54,7 @@ def calibration_samples(
     Raises UsageError or UnreadableInput for data that does not fit the signature.
     """
     data = load(Request(path, preprocess, limit=limit), _single(signature))
-    samples = Samples(data.sets, list(data.notes))
-    samples.notes += suspicions(samples, signature)
-    return samples
+    return Samples(data.sets, list(data.notes))
 
 
 def _single(signature: Signature) -> Signature:
@@ -71,32 +66,3 @@ def _of_one(spec: TensorSpec) -> TensorSpec:
     if not spec.shape or isinstance(spec.shape[0], int):
         return spec
     return replace(spec, shape=(1, *spec.shape[1:]))
-
-
-LOOKED_AT = 8
-"""Samples that are looked at for mistakes."""
-
-
-def suspicions(samples: Sequence[Sample], signature: Signature) -> list[str]:
-    """Sentences on data that is probably not what the model was trained on. Raises UsageError for NaN."""
-    said = []
-    for spec in signature.inputs:
-        arrays = [np.asarray(samples[at][spec.name]) for at in range(min(LOOKED_AT, len(samples)))]
-        if not arrays or arrays[0].dtype.kind != "f":
-            continue
-        values = np.concatenate([array.reshape(-1) for array in arrays])
-        if not np.isfinite(values).all():
-            raise UsageError(f"The calibration data for '{spec.name}' holds NaN or infinite numbers")
-        if values.size and values.min() == values.max():
-            said.append(f"every calibration value of '{spec.name}' is {values[0]:g}")
-        elif _raw_pixels(values, len(spec.shape)):
-            said.append(
-                f"the calibration data for '{spec.name}' looks like raw pixels (whole numbers from {values.min():g} to "
-                f"{values.max():g}): a model trained on scaled ones needs the same scaling here (--preprocess)"
-            )
-    return said
-
-
-def _raw_pixels(values: Array, rank: int) -> bool:
-    whole = bool((values == np.rint(values)).all())
-    return rank >= 3 and whole and float(values.min()) >= 0 and 16 < float(values.max()) <= 255

@@ -63,12 +63,14 @@ class FakeQuantized:
     """A graph with encodings executed in torch as its Q/DQ emulation computes it (`stage.emulated`).
 
     Constants with encodings hold dequantized integers; whoever trains one puts a tensor into `executor.constants`.
-    seen: values by name as they are read, for the names in `watch`.
+    seen: values by name as they are read, for the names in `watch`; scales: tensors that take the place of encodings'
+    scales, with gradients, by the values' names.
     """
 
     def __init__(self, graph: onnx_ir.Model, watch: frozenset[str] = frozenset()) -> None:
         self.executor = Executor(graph, self._act)
         self.seen: dict[str, Any] = {}
+        self.scales: dict[str, Any] = {}
         self._watch = watch
         self._fakes = {
             value: Fake(encoding, (1,) * (len(value.shape) if value.shape is not None else 0))
@@ -84,7 +86,7 @@ class FakeQuantized:
 
     def _act(self, value: onnx_ir.Value, tensor: Tensor) -> Tensor:
         fake = self._fakes.get(value)
-        result = tensor if fake is None else fake(tensor)
+        result = tensor if fake is None else fake(tensor, self.scales.get(value.name or ""))
         if value.name in self._watch:
             self.seen[value.name or ""] = result
         return result

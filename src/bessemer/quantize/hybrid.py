@@ -17,6 +17,7 @@ from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.passes.rewrite import is_constant
+from bessemer.quantize import recurrent
 from bessemer.quantize.assign import held, weight_encoding
 from bessemer.quantize.plan import output_axis
 
@@ -48,6 +49,9 @@ def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
     """
     done, taken = Hybrid(), dict[object, int]()
     for node in model.graph.graph:
+        if node.op_type in recurrent.KINDS and node.domain in ("", "ai.onnx"):
+            _recurrent(node, keep, done)
+            continue
         if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm", "MatMul", "ConvTranspose"):
             continue
         reason = _why_float(node, keep) or _why_shared(node, taken)
@@ -66,6 +70,14 @@ def make_hybrid(model: Model, keep: Sequence[str] = ()) -> Hybrid:
             why="; ".join(f"'{layer}': {reason}" for layer, reason in done.floats[:3]),
         )
     return done
+
+
+def _recurrent(node: onnx_ir.Node, keep: Sequence[str], done: Hybrid) -> None:
+    reason = recurrent.why_float(node, keep, LEAST)
+    if reason:
+        done.floats.append((layer_of(node) or node.name or node.op_type, reason))
+        return
+    done.weights += len(recurrent.quantize_recurrent(node))
 
 
 def _quantize_weight(weight: onnx_ir.Value, axis: int) -> None:

@@ -17,8 +17,8 @@ from bessemer.runners.graph import GraphRunner
 if TYPE_CHECKING:
     import onnx_ir
 
-JUDGED = 16
-"""Samples, spread over the data, on whose outputs trials are compared."""
+JUDGED, MORE = 16, 64
+"""Samples, spread over the data, on whose outputs trials are compared: an eighth of them, within these bounds."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def held_out(samples: Sequence[Sample]) -> tuple[list[Sample], Sequence[Sample]]
     """
     if len(samples) < 4 * JUDGED:
         return spread(samples, JUDGED), samples
-    judged = {place * len(samples) // JUDGED for place in range(JUDGED)}
+    count = min(max(len(samples) // 8, JUDGED), MORE)
+    judged = {place * len(samples) // count for place in range(count)}
     rest = tuple(place for place in range(len(samples)) if place not in judged)
     return [samples[place] for place in sorted(judged)], Selected(samples, rest)
 
@@ -88,14 +89,15 @@ def energy(array: Array) -> float:
     return float(np.vdot(wide, wide))
 
 
-def emulated(graph: onnx_ir.Model) -> onnx_ir.Model:
+def emulated(graph: onnx_ir.Model, *, by_row: bool = False) -> onnx_ir.Model:
     """A copy in which every encoding acts, as Q/DQ pairs in float arithmetic; activations that are quantized while the
-    model runs, as ONNX's integer operators."""
+    model runs, as ONNX's integer operators, or row by row (by_row) as TFLite's hybrid kernels."""
     from bessemer.ir.canonical import OPSET
     from bessemer.passes.dynamic import DynamicInt8
+    from bessemer.passes.dynamic_rows import DynamicRows
     from bessemer.passes.materialize import MaterializeQdq
 
     copy = graph.clone()
-    DynamicInt8().run(copy)
+    (DynamicRows() if by_row else DynamicInt8()).run(copy)
     MaterializeQdq(OPSET).run(copy)
     return copy

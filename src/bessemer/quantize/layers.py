@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight
+from bessemer.ir.encoding import QuantizedWeight, encoding_of, set_weight
 from bessemer.ir.model import layer_of
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import drop, hold_constant, is_constant, release
+from bessemer.quantize.algorithms.weights_clipping import Searched
 from bessemer.quantize.assign import held, own
 from bessemer.quantize.encodings import float8_format, integer_format
 from bessemer.quantize.encodings.base import Format, Grain
@@ -46,6 +47,10 @@ class Asked(Protocol):
     @property
     def algorithm(self) -> str:
         """'rtn' | 'gptq' | 'awq' | 'awq+gptq'."""
+
+    @property
+    def clip(self) -> str:
+        """'disabled' | 'mmse'."""
 
     @property
     def smooth(self) -> float:
@@ -176,7 +181,8 @@ def _form(node: onnx_ir.Node, options: Asked) -> tuple[Format, Grain]:
     per_output = node.op_type == "Conv" or not options.block
     grain = Grain(outputs) if per_output else Grain(1 - outputs, options.block)
     bits = "INT4" if options.precision == "int4" else "INT8"
-    return integer_format(bits if options.symmetric else f"U{bits}", symmetric=options.symmetric), grain
+    form = integer_format(bits if options.symmetric else f"U{bits}", symmetric=options.symmetric)
+    return (Searched(form.name, form.dtype, form.symmetric) if options.clip == "mmse" else form), grain
 
 
 def nearest(layers: Sequence[Layer], record: WeightsRecord) -> None:
@@ -202,38 +208,24 @@ def store(layer: Layer, real: Array, weight: QuantizedWeight, record: WeightsRec
 
 def encode(real: Array, form: Format, grain: Grain) -> QuantizedWeight:
     """Codes of a weight, made slab by slab: temporaries stay small."""
-    parts = [(piece, form.fit(piece, grain)) for cut, _ in slabs(real.shape, grain) for piece in [real[cut]]]
+    parts = [(piece, form.fit(piece, grain)) for cut, _ in grain.slabs(real.shape, SLAB) for piece in [real[cut]]]
     codes = [form.encode(piece, encoding) for piece, encoding in parts]
-    first = parts[0][1]
-    if grain.axis is None:
-        return QuantizedWeight(codes[0], first)
-    across, place = (1 - grain.axis, 1 - grain.axis) if grain.block else (grain.axis, 0)
-    scale = np.concatenate([encoding.scale for _, encoding in parts], place)
-    zero = np.concatenate([encoding.zero_point for _, encoding in parts], place)
-    encoding = Encoding(first.dtype, scale, zero, grain.axis, grain.block)
-    return QuantizedWeight(np.concatenate(codes, across), encoding)
-
-
-def slabs(shape: Sequence[int], grain: Grain) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Where to cut a weight (a matrix, if in blocks), and its scales, so that no scale is shared between parts."""
-    if grain.axis is None:
-        yield (), ()
-        return
-    across, place = (1 - grain.axis, 1 - grain.axis) if grain.block else (grain.axis, 0)
-    rows = max(1, SLAB * shape[across] // max(int(np.prod(shape)), 1))
-    whole = slice(None)
-    for start in range(0, shape[across], rows):
-        span = slice(start, start + rows)
-        yield (whole,) * across + (span,), (whole,) * place + (span,)
+    encoding = grain.joined([encoding for _, encoding in parts])
+    return QuantizedWeight(codes[0] if grain.axis is None else np.concatenate(codes, grain.across), encoding)
 
 
 def weight_snr(real: Array, weight: QuantizedWeight) -> float:
     """10 log10 of the weight's energy over that of its error, in dB."""
     signal, noise, held = 0.0, 0.0, weight.encoding
-    for cut, of_scale in slabs(real.shape, Grain(held.axis, held.block_size)):
+    for cut, of_scale in Grain(held.axis, held.block_size).slabs(real.shape, SLAB):
         part = replace(held, scale=held.scale[of_scale], zero_point=held.zero_point[of_scale])
         signal += energy(real[cut])
         noise += energy(part.dequantize(weight.integers[cut]) - real[cut])
+    return decibels(signal, noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Of two energies."""
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bessemer.ir.errors import UsageError
+from bessemer.quantize import clipping
+from bessemer.quantize.precision import LayerPrecision
 from bessemer.quantize.ranges import METHODS
-from bessemer.quantize.scheme import SCHEMES
+from bessemer.quantize.scheme import SCHEMES, Scheme
+
+SCALES = ("float", "power-of-two")
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,16 @@ class Quantize:
 
     precision: a static scheme ('int8', 'int16x8'); method, percentile: how activation ranges are chosen ('auto' tries
     several and keeps the one whose outputs are nearest to the float model's); level: see LEVELS (None: the highest
-    that the data allows); keep: globs of nodes, layers or operators that stay float.
+    that the data allows); keep: globs of nodes, layers or operators that stay float; layers: overrides of single
+    layers' precision, the last that matches wins;
+    promote: whether a few nodes may stay float where the outputs would be too far from the float model's otherwise;
+    weights_clipping: how far the integers of weights reach, rules '[GLOB=]WHAT' of which the last that matches wins,
+    WHAT being disabled, mmse, mmse_if4b, percentile:P or LOW..HIGH (see `clipping.py`); activation_clipping: the same
+    for values, by their names or those of the layers that make them (disabled, percentile:P or LOW..HIGH); recollect:
+    gather statistics again with these clips acting.
+    scales: 'float', or 'power-of-two': a shift rescales;
+    compression: 0 to 5, the share of the weights' bytes that goes into 4 bits (see COMPRESSION), layers with an
+    override apart.
     """
 
     precision: str = "int8"
@@ -24,12 +37,27 @@ class Quantize:
     level: int | None = None
     keep: tuple[str, ...] = ()
     seed: int = 0
+    layers: tuple[LayerPrecision, ...] = ()
+    weights_clipping: tuple[str, ...] = ("mmse_if4b",)
+    activation_clipping: tuple[str, ...] = ()
+    recollect: bool = False
+    promote: bool = True
+    scales: str = "float"
+    compression: int = 0
 
     def __post_init__(self) -> None:
+        rules = (self.weight_clips, self.activation_clips)  # raise for what says nothing
+        if self.recollect and not rules[1]:
+            raise UsageError(
+                "recollect gathers statistics behind clipped activations, and none is clipped",
+                fix="Give activation_clipping, or leave recollect out",
+            )
         if self.precision not in SCHEMES:
             raise UsageError(
                 f"'{self.precision}' is no static scheme", fix=f"Choose one of {', '.join(SCHEMES)}"
             )
+        if self.scales not in SCALES:
+            raise UsageError(f"There are no scales '{self.scales}'", fix=f"Choose one of {', '.join(SCALES)}")
         if self.method not in ("auto", *METHODS):
             raise UsageError(
                 f"There is no range method '{self.method}'", fix=f"Choose auto or one of {', '.join(METHODS)}"
@@ -39,6 +67,28 @@ class Quantize:
                 f"There is no optimisation level {self.level}",
                 fix=f"Choose one of {', '.join(map(str, LEVELS))}",
             )
+        if self.compression not in COMPRESSION:
+            raise UsageError(f"There is no compression level {self.compression}", fix="Choose one of 0 to 5")
+
+    @property
+    def weight_clips(self) -> tuple[clipping.Rule, ...]:
+        """The rules of `weights_clipping`."""
+        return clipping.rules(self.weights_clipping, clipping.WEIGHTS)
+
+    @property
+    def activation_clips(self) -> tuple[clipping.Rule, ...]:
+        """The rules of `activation_clipping`."""
+        return clipping.rules(self.activation_clipping, clipping.ACTIVATIONS)
+
+    @property
+    def scheme(self) -> Scheme:
+        """The precision with its scales."""
+        return replace(SCHEMES[self.precision], power_of_two=self.scales == "power-of-two")
+
+
+
+COMPRESSION = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.6, 4: 0.8, 5: 1.0}
+"""Share of the weights' bytes in 4 bits, by compression level."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +111,24 @@ LEVELS = {
     4: Level(True, True, True, 1024),  # equalization, AdaRound on 1,024 samples, bias correction
 }
 """Optimisation levels; 2 trains (extra `train`), takes long, and is only chosen where it is asked for."""
+
+
+FEW = 16
+"""Below so many samples ranges are a guess: said in the report."""
+
+NEEDED = {"average": 2, "percentile": 8, "entropy": 8}
+"""Samples without which a range method that was asked for by name says no more than the extremes do."""
+
+
+def check_enough(how: Quantize, samples: int) -> None:
+    """Raise UsageError where a level or a method was asked for by name and there are too few samples for it."""
+    choose_level(how, samples)
+    need = NEEDED.get(how.method, 1)
+    if samples < need:
+        raise UsageError(
+            f"Ranges by '{how.method}' need {need} calibration samples, there are {samples}",
+            fix="Give more data, or choose --ranges minmax",
+        )
 
 
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:

@@ -23,10 +23,11 @@ Sample = Mapping[str, Array]
 
 @dataclass
 class Statistics:
-    """What was seen. Memory: a histogram per value."""
+    """What was seen. Memory: a histogram per value. limits: ranges that somebody asked for, by the value's name."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     samples: int = 0
+    limits: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def observe(graph: onnx_ir.Model, names: Sequence[str], samples: Iterable[Sample]) -> Statistics:

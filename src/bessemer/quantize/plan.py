@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.encoding import encoding_of
 from bessemer.ir.model import layer_of
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant, is_constant
+from bessemer.quantize.precision import Precision, is_called, precision_of
 from bessemer.quantize.scheme import ACTIVATED, DATA_ONLY, EIGHT_BITS, FIXED, INTEGER, PRODUCTS, SAME, Scheme
 
 if TYPE_CHECKING:
@@ -23,18 +23,30 @@ class Group:
 
     values: computed ones and graph inputs; constants: operands written in the same integers; sources: the values
     whose statistics set the range (what only moves them adds nothing); fixed: (scale, zero point) that the
-    specification states.
+    specification states; activations: the type of the integers; ranges: the method that an override states.
     """
 
     values: list[onnx_ir.Value] = field(default_factory=list)
     constants: list[onnx_ir.Value] = field(default_factory=list)
     sources: list[onnx_ir.Value] = field(default_factory=list)
     fixed: tuple[float, int] | None = None
+    activations: str = "INT8"
+    ranges: str = ""
+
+    @property
+    def bits(self) -> int:
+        """Of an integer."""
+        return int(self.activations[3:])
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the zero point is 0: kernels of 16 bits have no other."""
+        return self.activations == "INT16"
 
 
 @dataclass
 class Product:
-    """A node whose constant weight becomes integers: `axis` counts its output channels."""
+    """A node whose constant weight becomes integers of type `weights`: `axis` counts its output channels."""
 
     node: onnx_ir.Node
     weight: onnx_ir.Value
@@ -42,6 +54,7 @@ class Product:
     bias: onnx_ir.Value | None = None
     real: Array | None = None
     """The float weight, once integers have taken its place."""
+    weights: str = "INT8"
 
     @property
     def name(self) -> str:
@@ -81,7 +94,7 @@ def make_plan(
 
     keep: globs of node, layer or operator names that stay float; excepted: nodes that do, with the reason.
     """
-    reasons = {node: (excepted or {}).get(node) or _why_float(node, scheme, keep) for node in graph}
+    reasons = {node: (excepted or {}).get(node) or why_float(node, scheme, keep) for node in graph}
     integer = _connected([node for node, reason in reasons.items() if not reason])
     floats = [
         StaysFloat(node, reasons[node] or "no neighbour computes in integers")
@@ -93,30 +106,37 @@ def make_plan(
     return Plan(
         scheme,
         _groups(graph, integer, fused, biases, scheme),
-        [product for node in graph if node in integer for product in _product(node)],
+        [product for node in graph if node in integer for product in _product(node, scheme)],
         floats,
     )
 
 
-def _why_float(node: onnx_ir.Node, scheme: Scheme, keep: Sequence[str]) -> str:
-    """Why a node cannot compute in integers; '' when it can."""
+def why_float(node: onnx_ir.Node, scheme: Scheme, keep: Sequence[str], asked: Precision | None = None) -> str:
+    """Why a node cannot compute in integers (of `asked`, else of what it is marked with); '' when it can."""
     if node.domain not in ("", "ai.onnx") or node.op_type not in INTEGER:
         return f"no integer kernel for {node.op_type}"
     if not all(_is_float32(value) for value in (*data_inputs(node), node.outputs[0])):
         return "its data is not float32"
-    names = (node.name or "", node.op_type, *layer_of(node).split(";"))
-    pattern = next((glob for glob in keep if any(fnmatchcase(name, glob) for name in names if name)), "")
+    pattern = next((glob for glob in keep if is_called(node, glob)), "")
     if pattern:
         return f"kept by '{pattern}'"
-    return _odd_form(node, scheme)
+    asked = asked or precision_of(node, scheme)
+    if asked.activations == "FLOAT":
+        return f"kept by '{asked.match}'"
+    return _no_kernel(node, asked) or _odd_form(node)
 
 
-def _odd_form(node: onnx_ir.Node, scheme: Scheme) -> str:
+def _no_kernel(node: onnx_ir.Node, asked: Precision) -> str:
+    kind, op = asked.activations, node.op_type
+    if (op in FIXED and kind not in FIXED[op]) or (op in EIGHT_BITS and kind != "INT8"):
+        return f"no integer kernel for {op} with {kind} activations"
+    if op in PRODUCTS and kind == "INT16" and asked.weights != "INT8":
+        return f"no integer kernel for {op} with INT16 activations and {asked.weights} weights"
+    return ""
+
+
+def _odd_form(node: onnx_ir.Node) -> str:
     attributes = node.attributes
-    if node.op_type in FIXED and scheme.activations not in FIXED[node.op_type]:
-        return f"no integer kernel for {node.op_type} with {scheme.activations} activations"
-    if node.op_type in EIGHT_BITS and scheme.activations != "INT8":
-        return f"no integer kernel for {node.op_type} with {scheme.activations} activations"
     if node.op_type == "Clip" and any(bound is not None and constant(bound) is None for bound in node.inputs[1:]):
         return "a clip at computed bounds has no integer kernel"
     if node.op_type in ("Conv", "ConvTranspose", "Gemm") and not is_constant(node.inputs[1]):
@@ -174,7 +194,7 @@ def _connected(candidates: list[onnx_ir.Node]) -> set[onnx_ir.Node]:
     front = list(integer)
     while front:
         node = front.pop()
-        for other in _neighbours(node):
+        for other in neighbours(node):
             if other in waiting:
                 waiting.discard(other)
                 integer.add(other)
@@ -182,7 +202,8 @@ def _connected(candidates: list[onnx_ir.Node]) -> set[onnx_ir.Node]:
     return integer
 
 
-def _neighbours(node: onnx_ir.Node) -> Iterator[onnx_ir.Node]:
+def neighbours(node: onnx_ir.Node) -> Iterator[onnx_ir.Node]:
+    """Who makes a node's data, and who reads its outputs."""
     for value in data_inputs(node):
         maker = value.producer()
         if maker is not None:
@@ -239,7 +260,7 @@ def bias_operands(node: onnx_ir.Node) -> list[onnx_ir.Value]:
     return []
 
 
-def _product(node: onnx_ir.Node) -> Iterator[Product]:
+def _product(node: onnx_ir.Node, scheme: Scheme) -> Iterator[Product]:
     if node.op_type not in PRODUCTS:
         return
     weight = node.inputs[1]
@@ -248,7 +269,8 @@ def _product(node: onnx_ir.Node) -> Iterator[Product]:
     if node.op_type == "MatMul" and len(weight.shape) != 2:
         return  # an operand of a batched product: one scale, as activations have
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    yield Product(node, weight, output_axis(node), bias if is_constant(bias) else None)
+    kind = precision_of(node, scheme).weights
+    yield Product(node, weight, output_axis(node), bias if is_constant(bias) else None, weights=kind)
 
 
 def output_axis(node: onnx_ir.Node) -> int:
@@ -289,32 +311,39 @@ def _groups(
 ) -> list[Group]:
     """One group for each set of values that integer kernels want in one encoding, in graph order."""
     union, moved, fixed = _Union(), set[Any](), dict[Any, tuple[float, int]]()
-    weights = {value for node in integer for value in _weights_of(node)}
+    kinds, methods = dict[Any, str](), dict[Any, str]()
+    weights = {product.weight for node in integer for product in _product(node, scheme)}
     for node in graph:
         if node not in integer:
             continue
-        members = [v for v in (*data_inputs(node), *node.outputs) if v not in fused and v not in biases | weights]
+        asked = precision_of(node, scheme)
+        read = () if asked.requantizes else data_inputs(node)  # what it reads has an encoding of its maker's
+        members = [v for v in (*read, *node.outputs) if v not in fused and v not in biases | weights]
         for value in members:
             union.find(value)
+            kinds.setdefault(value, asked.activations)
+            if asked.ranges:
+                methods[value] = asked.ranges
         if node.op_type in FIXED:
-            fixed[node.outputs[0]] = FIXED[node.op_type][scheme.activations]
-        if node.op_type in SAME:
+            fixed[node.outputs[0]] = FIXED[node.op_type][asked.activations]
+        if node.op_type in SAME and members and not asked.requantizes:
             for value in members[1:]:
                 union.join(members[0], value)
             moved.update(node.outputs)
-    return _collect(union, moved, fixed)
-
-
-def _weights_of(node: onnx_ir.Node) -> list[onnx_ir.Value]:
-    return [product.weight for product in _product(node)]
+    return _collect(union, moved, fixed, kinds, methods)
 
 
 def _collect(
-    union: _Union, moved: set[onnx_ir.Value], fixed: dict[onnx_ir.Value, tuple[float, int]]
+    union: _Union,
+    moved: set[onnx_ir.Value],
+    fixed: dict[onnx_ir.Value, tuple[float, int]],
+    kinds: dict[onnx_ir.Value, str],
+    methods: dict[onnx_ir.Value, str],
 ) -> list[Group]:
     groups: dict[onnx_ir.Value, Group] = {}
     for value in union.parent:
-        group = groups.setdefault(union.find(value), Group())
+        group = groups.setdefault(union.find(value), Group(activations=kinds[value]))
+        group.ranges = methods.get(value, group.ranges)
         (group.constants if is_constant(value) else group.values).append(value)
         if value in fixed:
             group.fixed = fixed[value]

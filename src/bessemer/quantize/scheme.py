@@ -18,6 +18,7 @@ class Scheme:
 
     activations, weights: ONNX type names ('INT8', 'INT16', 'INT4'); '' leaves activations float.
     symmetric: activations too have zero point 0. per_channel: one scale for each output channel of a weight.
+    power_of_two: scales are powers of two.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Scheme:
     bias: str = "INT32"
     symmetric: bool = False
     per_channel: bool = True
+    power_of_two: bool = False
 
 
 SCHEMES = {

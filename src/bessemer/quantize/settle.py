@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,30 +33,40 @@ def wanted(plan: Plan) -> list[str]:
 
 
 def settle(
-    graph: onnx_ir.Graph, plan: Plan, seen: Statistics, how: Quantize
+    graph: onnx_ir.Graph,
+    plan: Plan,
+    seen: Statistics,
+    how: Quantize,
+    excepted: Mapping[onnx_ir.Node, str] | None = None,
 ) -> tuple[Plan, dict[int, Range]]:
-    """The plan once ranges are known: uneven Concats at the end stay float, even ones share an encoding."""
+    """The plan once ranges are known: uneven Concats at the end stay float, even ones share an encoding.
+
+    excepted: the nodes that `plan` leaves in float, with the reason.
+    """
     ranges = group_ranges(plan, seen, how)
     uneven = uneven_concats(graph, plan, ranges)
     if uneven:
-        plan = make_plan(graph, plan.scheme, how.keep, uneven)
+        plan = make_plan(graph, plan.scheme, how.keep, {**(excepted or {}), **uneven})
         ranges = group_ranges(plan, seen, how)
     return plan, share_concats(graph, plan, ranges)
 
 
 def group_ranges(plan: Plan, seen: Statistics, how: Quantize) -> dict[int, Range]:
     """A range for each group, by its place."""
-    bits = 16 if plan.scheme.activations == "INT16" else 8
-    method = RangeMethod(
-        "minmax" if bits == 16 else how.method, how.percentile, 2**bits, symmetric=plan.scheme.symmetric
-    )
-    whole = replace(method, method="minmax") if how.method in CUTTING else method
     leading = leads_to_product([value for group in plan.groups for value in group.values])
-    ranges = {
-        place: _range(group, seen, method if leading.intersection(group.values) else whole)
-        for place, group in enumerate(plan.groups)
-    }
-    return {place: gated(plan.groups[place], span, 2**bits) for place, span in ranges.items()}
+    ranges = {}
+    for place, group in enumerate(plan.groups):
+        cut = group.ranges or (how.method if group.bits == 8 else "minmax")
+        whole = cut in CUTTING and not group.ranges and not leading.intersection(group.values)
+        method = RangeMethod(
+            "minmax" if whole else cut,
+            how.percentile,
+            2**group.bits,
+            symmetric=group.symmetric,
+            power_of_two=plan.scheme.power_of_two,
+        )
+        ranges[place] = gated(group, _range(group, seen, method), 2**group.bits)
+    return ranges
 
 
 def gated(group: Group, span: Range, levels: int) -> Range:
@@ -83,7 +92,7 @@ def feeds_silu(value: onnx_ir.Value) -> bool:
     return product.op_type == "Mul" and set(product.inputs) == {value, gates[0].outputs[0]}
 
 
-CUTTING = ("entropy", "percentile")
+CUTTING = ("average", "entropy", "percentile")
 """Methods that cut by how many elements are large, not by how large they are. Behind the last product the few large
 ones are the answer (the winner among logits), so there everything seen is kept."""
 
@@ -104,7 +113,7 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
     for value in group.sources:
         name = value.name or ""
         if name in seen.histograms and value in group.values:
-            span = choose(seen.histograms[name], method)
+            span = _within(choose(seen.histograms[name], method), seen.limits.get(name))
         elif value in group.constants:
             real = held(value)
             span = (float(real.min(initial=0)), float(real.max(initial=0)))
@@ -112,6 +121,10 @@ def _range(group: Group, seen: Statistics, method: RangeMethod) -> Range:
             continue
         low, high = min(low, span[0]), max(high, span[1])
     return low, high
+
+
+def _within(span: Range, limit: Range | None) -> Range:
+    return span if limit is None else (max(span[0], limit[0]), min(span[1], limit[1]))
 
 
 def _concats(graph: onnx_ir.Graph, plan: Plan) -> list[tuple[onnx_ir.Node, list[int], int]]:
@@ -130,7 +143,7 @@ def width(plan: Plan, ranges: dict[int, Range], place: int) -> float:
     """Real width that a group's integers span."""
     fixed = plan.groups[place].fixed
     if fixed is not None:
-        return fixed[0] * 256
+        return fixed[0] * (1 << plan.groups[place].bits)
     return ranges[place][1] - ranges[place][0]
 
 

@@ -16,15 +16,33 @@ if TYPE_CHECKING:
 
 
 def spell(graph: onnx_ir.Model, activations: str = "INT8") -> int:
-    """Rewrite in place for kernels of these activations; the number of nodes that were replaced."""
+    """Rewrite in place for kernels of these activations, or of those that a node is marked with; the number of nodes
+    that were replaced.
+    """
     from bessemer.passes.shapes import InferShapes
 
-    words = WORDS if activations == "INT8" else WORDS | WIDER
-    found = [node for node in graph.graph if node.domain in ("", "ai.onnx") and node.op_type in words]
-    count = sum(expand_node(node, words[node.op_type]) for node in found)
+    found = [node for node in graph.graph if node.domain in ("", "ai.onnx")]
+    count = sum(_spell_node(node, activations) for node in found)
     if count:
         InferShapes().run(graph)
     return count
+
+
+def _spell_node(node: onnx_ir.Node, activations: str) -> bool:
+    from bessemer.quantize.precision import KEY, carry
+
+    marked = node.meta.get(KEY)
+    kind = activations if marked is None else marked.activations
+    expansion = (WORDS | WIDER if kind == "INT16" else WORDS).get(node.op_type)
+    if expansion is None:
+        return False
+
+    def spelled(nodes: Nodes, node: onnx_ir.Node) -> Sequence[onnx_ir.Value] | None:
+        results = expansion(nodes, node)
+        carry(node, nodes.made)
+        return results
+
+    return expand_node(node, spelled)
 
 
 def _float32(node: onnx_ir.Node) -> onnx_ir.Value | None:

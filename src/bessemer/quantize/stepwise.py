@@ -41,6 +41,10 @@ class Stop:
         value = self.node.inputs[place]
         return self._walk.kept[(value.name or "") if value is not None else ""]
 
+    def beside(self, value: onnx_ir.Value) -> Arrays | None:
+        """A value that nodes ahead read too, one array per sample, not quantized yet; None if it is not computed yet."""
+        return self._walk.kept.get(value.name or "")
+
     def run(self) -> Arrays:
         """The node's raw outputs, one per sample, with the weights that it has now; computed once.
 

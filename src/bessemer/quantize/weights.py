@@ -5,20 +5,32 @@ Layers and their codes: `layers.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, set_encoding
+from bessemer.ir.encoding import Encoding, set_encoding, weight_of
 from bessemer.ir.errors import UsageError
-from bessemer.ir.model import Model
+from bessemer.ir.model import Model, layer_of
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import make_constant
+from bessemer.quantize import recurrent
 from bessemer.quantize.assign import held
 from bessemer.quantize.encodings import float8_format
 from bessemer.quantize.judge import clone, spread
-from bessemer.quantize.layers import Asked, Layer, WeightsRecord, encode, find_layers, nearest, store
+from bessemer.quantize.layers import (
+    Asked,
+    Layer,
+    WeightsRecord,
+    decibels,
+    encode,
+    energy,
+    find_layers,
+    nearest,
+    store,
+    stored_bytes,
+)
 from bessemer.quantize.observe import Sample
 from bessemer.quantize.scheme import WEIGHTS
 from bessemer.quantize.spell import spell
@@ -45,13 +57,42 @@ def quantize_weights(model: Model, options: Asked, samples: Sequence[Sample] | N
     spell(made.graph)  # samples run through it, and ONNX Runtime has no kernel for some of the hub's operators
     record = WeightsRecord(options.precision, options.algorithm)
     layers = list(find_layers(made.graph.graph, options, record))
-    if not layers:
+    cells = list(_recurrent(made.graph.graph, options, record))
+    if not layers and not cells:
         raise UsageError(
             "There is nothing to quantize: no matrix product (or convolution) has a constant float32 weight",
             why="; ".join(f"{name}: {reason}" for name, reason in record.floats[:3]),
         )
     _choose(made, layers, options, samples or (), record)
+    for node in cells:
+        _quantize_cell(node, record)
     return made, record
+
+
+def _recurrent(graph: onnx_ir.Graph, options: Asked, record: WeightsRecord) -> Iterator[onnx_ir.Node]:
+    """LSTMs whose kernel quantizes activations; every other recurrent layer stays float, and is named."""
+    for node in graph:
+        if node.domain not in ("", "ai.onnx") or node.op_type not in recurrent.KINDS:
+            continue
+        reason = f"no kernel for {node.op_type} with {options.precision} weights"
+        if node.op_type == "LSTM" and options.precision == "int8-dynamic":
+            reason = recurrent.why_float(node, options.keep)
+        if reason:
+            record.floats.append((layer_of(node) or node.op_type, reason))
+        else:
+            yield node
+
+
+def _quantize_cell(node: onnx_ir.Node, record: WeightsRecord) -> None:
+    reals = [held(matrix) for matrix in node.inputs[1:3] if matrix is not None]
+    for real, (matrix, size) in zip(reals, recurrent.quantize_recurrent(node), strict=True):
+        weight = weight_of(matrix)
+        if weight is None:
+            continue
+        noise = weight.encoding.dequantize(weight.integers) - real
+        record.layers.append((layer_of(node) or matrix.name or "", decibels(energy(real), energy(noise))))
+        record.bytes_before += size
+        record.bytes_after += stored_bytes(weight)
 
 
 def _choose(

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
         Analysis,
         BlockerRecord,
         Evidence,
+        LayerNoise,
         ModelRecord,
         Quantization,
+        Search,
         TargetEvidence,
         TensorRecord,
     )
@@ -212,7 +214,26 @@ def analysis(record: Analysis, rows: int) -> RenderableType:
     parts: list[RenderableType] = [heading, Text(), table]
     if len(worst) > rows:
         parts.append(Text(f"and {len(worst) - rows} more layers (--rows)", style="dim"))
-    return Group(*parts, Text(), *_remedies(record))
+    return Group(*parts, Text(), _distributions(worst[:WORST]), Text(), *_remedies(record))
+
+
+WORST = 5
+"""Layers whose distributions are drawn."""
+
+
+def _distributions(layers: Sequence[LayerNoise]) -> Table:
+    """From the lowest to the highest value, heights by the logarithm of the counts."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    table.add_column("weights", no_wrap=True)
+    table.add_column("outputs", no_wrap=True)
+    for item in layers:
+        both = [
+            "" if held is None else f"{held.low:.2g} {units.bars(held.shares)} {held.high:.2g}"
+            for held in (item.weights, item.outputs)
+        ]
+        table.add_row(Text(words.first_name(item.layer)), *both)
+    return table
 
 
 LEAST_GAIN = 0.2
@@ -231,9 +252,41 @@ def _remedies(record: Analysis) -> Iterator[RenderableType]:
     for item in helped:
         table.add_row(Text(words.first_name(item.layer)), item.action, f"+{units.decibel(item.gain)}")
     yield table
-    option = next((item.option for item in helped if item.option), "")
-    if option:
-        yield Text.assemble("\nThe best one that is an option: ", (f"--to TARGET:{record.precision},{option}", "bold"))
+    if record.mend is not None:
+        proved = "" if record.mend.snr is None else f", all in all {units.decibel(record.mend.snr)}"
+        asked = "\n".join(f"  --layer '{item}'" for item in record.mend.layers)
+        gain = units.decibel(record.mend.gain)
+        yield Text(f"\nTogether they gain {gain}{proved} (--recipe-out writes it):\n{asked}")
+
+
+def search(record: Search, rows: int) -> RenderableType:
+    """Budgets with what they bring, and the layers that are not in plain int8."""
+    said = f"mixed precision by {record.metric}, {record.samples} calibration samples"
+    heading = Text.assemble((record.path, "bold"), f"\n{said}: all in int8 {units.decibel(record.plain)}")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("budget", "cost", "predicted", "measured"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("layers")
+    for line in record.table:
+        counts = ", ".join(f"{count} {name}" for name, count in line.layers.items())
+        numbers = [f"{line.budget:.2f}", f"{line.share:.2f}", units.decibel(line.predicted), units.decibel(line.measured)]
+        table.add_row(*numbers, counts, style="bold" if line == record.best else "")
+    taken = f"{units.decibel(record.best.measured)} for {record.best.share:.2f} of int8"
+    best = Text(f"\nTaken: {taken} (--recipe-out writes it)")
+    return Group(heading, Text(), table, best, Text(), _searched_layers(record, rows))
+
+
+def _searched_layers(record: Search, rows: int) -> Table:
+    """The outputs' ratio with only that layer in a precision."""
+    names = list(dict.fromkeys(name for item in record.layers for name in item.alone))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("layer", overflow="fold")
+    for title in (*names, "taken"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for item in sorted(record.layers, key=lambda item: min(item.alone.values()))[:rows]:
+        numbers = [units.decibel(item.alone[name]) if name in item.alone else units.DASH for name in names]
+        table.add_row(Text(words.first_name(item.layer)), *numbers, item.chosen)
+    return table
 
 
 def comparison(row: TargetEvidence) -> RenderableType:

@@ -74,3 +74,12 @@ def percent(share: float | None) -> str:
 def shape(dims: Sequence[int | str | None]) -> str:
     """'1×3×224×224'; 'scalar' for rank 0, '?' for an unknown dimension."""
     return "×".join("?" if dim is None else str(dim) for dim in dims) or "scalar"
+
+
+def bars(shares: Sequence[float]) -> str:
+    """A distribution as one line of blocks, by the logarithm of each share: a thousandth of the largest still shows."""
+    top = max(shares, default=0.0)
+    if top <= 0:
+        return ""
+    heights = (1 + math.log10(share / top) / 3.5 if share > 0 else -1.0 for share in shares)
+    return "".join(" " if height < 0 else "▁▂▃▄▅▆▇█"[min(int(height * 8), 7)] for height in heights)

@@ -33,7 +33,7 @@ CLOSENESS = {
     "float16": HALVES["FLOAT16"],
     "mixed": HALVES["FLOAT16"],
     "bfloat16": HALVES["BFLOAT16"],
-    **dict.fromkeys(("int8", "int4", "int8-weights", "int8-dynamic", "fp8"), INTEGERS),
+    **dict.fromkeys(("int8", "int16x8", "int4", "int8-weights", "int8-dynamic", "fp8"), INTEGERS),
 }
 QUANTIZED = "close(1e-4, 1e-5) or steps(1)"
 CROSSED = "steps(1) or snr(20)"
@@ -49,11 +49,12 @@ class GraphOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     precision: Literal[
-        "float32", "float16", "bfloat16", "mixed", "int8", "int4", "int8-weights", "int8-dynamic", "fp8"
+        "float32", "float16", "bfloat16", "mixed", "int8", "int16x8", "int4", "int8-weights", "int8-dynamic", "fp8"
     ] = Field(
         "float32",
         description="mixed: float16, with sums, powers and normalisations in float32; int8: weights and activations, "
-        "from calibration data; int4, int8-weights: weights only; int8-dynamic: activations are quantized as the model "
+        "from calibration data; int16x8: activations in 16 bits, weights in 8; "
+        "int4, int8-weights: weights only; int8-dynamic: activations are quantized as the model "
         "runs; fp8: float8 weights and activations, from calibration data",
     )
     block: int = Field(
@@ -63,10 +64,22 @@ class GraphOptions(BaseModel):
     algorithm: Literal["rtn", "gptq", "awq", "awq+gptq"] = Field(
         "rtn", description="how int4 and int8-weights are rounded: to nearest, or better by calibration data"
     )
+    clip: Literal["disabled", "mmse"] = Field(
+        "disabled", description="int4, int8-weights: mmse: integers reach where the squared error is least, not extremes"
+    )
     smooth: float = Field(
         0.0, ge=0, le=1, description="int8-dynamic: SmoothQuant's strength (0.5 is usual); needs calibration data"
     )
     float8: Literal["e4m3fn", "e5m2"] = Field("e4m3fn", description="fp8: which one")
+    form: Literal["qdq", "qoperator"] = Field(
+        "qdq",
+        description="8-bit integers as Q/DQ pairs around float operators, or as operators on integers where there are some",
+    )
+    activations: Literal["uint8", "int8"] = Field(
+        "uint8",
+        description="int8: the type that holds 8-bit activations; the numbers are the same, and x86 multiplies unsigned by "
+        "signed bytes several times faster",
+    )
     weights: Literal["stored", "float32"] = Field(
         "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
     )
@@ -127,7 +140,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
         step.run(graph)
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
-    MaterializeQdq(opset).run(graph)
+    MaterializeQdq(opset, contrib=target == "ort").run(graph)
     if half and options.precision == "float32" and options.weights == "stored":
         store_half(graph.graph)
     _set_versions(graph, opset)
@@ -157,6 +170,22 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
         quantized,
         model.origin.format,
     )
+
+
+def integer_form(options: GraphOptions, *, contrib: bool) -> list[Pass]:
+    """The passes that state encodings as the options say. Raises UsageError for a form that the precision has not."""
+    from bessemer.passes.to_qoperator import QOperators, SaturatingClips
+    from bessemer.passes.unsigned import UnsignedActivations
+
+    chosen = options.precision == "int8"
+    steps: list[Pass] = [UnsignedActivations()] if chosen and options.activations == "uint8" else []
+    if options.form == "qdq":
+        return [*steps, SaturatingClips()] if chosen else steps
+    if options.precision not in ("int8", "float32"):
+        raise UsageError(
+            f"There are no operators on integers for {options.precision}", fix="Leave form=qoperator out, or ask for int8"
+        )
+    return [*steps, QOperators(contrib)]
 
 
 def _type_of(specs: tuple[Any, ...], index: int) -> str:
@@ -209,7 +238,7 @@ def at_opset(
     refused: list[Blocker] = []
     for opset in range(first, last + 1):
         copy = graph.clone() if opset < last else graph
-        found = [*blockers, *encoding_blockers(copy, opset), *convert_opset(copy, opset)]
+        found = [*blockers, *encoding_blockers(copy, opset, target == "ort"), *convert_opset(copy, opset)]
         if not found:
             return copy, opset
         refused = refused or found

@@ -1,4 +1,5 @@
-"""The user's inputs: .npy, .npz, idx, images, a folder of them, or a folder of one folder per class.
+"""The user's inputs: .npy, .npz, idx, images, a folder of them, or a folder of one folder per class; lists of tokens;
+a Python function.
 
 Images are decoded when a run asks for them, so memory is bounded by one batch however many there are.
 """
@@ -17,8 +18,10 @@ from bessemer.ir.encoding import Encoding, encoding_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, integer_limits, named_dtype
+from bessemer.verify import feeds, tokens
 from bessemer.verify import labels as label_files
 from bessemer.verify.arrays import LABEL_NAMES, archive, is_idx, one_array
+from bessemer.verify.fitting import batch, cast, check, is_one_set, only_input
 from bessemer.verify.inputs import InputSet
 from bessemer.verify.preprocess import ImageReader, Preprocess
 
@@ -26,9 +29,6 @@ if TYPE_CHECKING:
     import onnx_ir
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
-BATCH = 64
-"""Largest batch where the model leaves it open."""
-
 CLIPPED = 0.1
 """Share of real values outside an integer input's range from which on they are not meant for it."""
 
@@ -58,12 +58,16 @@ class Request:
 
 @dataclass(frozen=True)
 class _Samples:
-    """`count` samples; `read(start, stop)` makes the arrays of some of them by input name."""
+    """`count` samples; `read(start, stop)` makes the arrays of some of them by input name.
+
+    alike: whether all have one shape, so that several make a batch.
+    """
 
     count: int
     read: Callable[[int, int], dict[str, Array]]
     labels: Array | None = None
     notes: tuple[str, ...] = field(default=())
+    alike: bool = True
 
 
 def load(request: Request, signature: Signature, encodings: Mapping[str, Encoding] | None = None) -> UserData:
@@ -73,11 +77,11 @@ def load(request: Request, signature: Signature, encodings: Mapping[str, Encodin
     floats are quantized with them.
     """
     for path, option in ((request.path, "--data"), (request.labels, "--labels")):
-        if path is not None and not path.exists():
+        if path is not None and not path.exists() and (option != "--data" or feeds.names_function(path) is None):
             raise UsageError(f"{option} {path} does not exist")
     samples = _numbered(_read(request, signature, encodings or {}), request.path)
     count = min(samples.count, request.limit) if request.limit else samples.count
-    size, fixed = _batch(signature, count)
+    size, fixed = batch(signature, count if samples.alike else 1)
     whole = count - count % size if fixed else count
     if not whole:
         raise UsageError(f"--data {request.path} holds {count} sample(s), the model takes {size} at once")
@@ -119,6 +123,10 @@ def _labels(samples: _Samples, request: Request, count: int, whole: int) -> Arra
 
 def _read(request: Request, signature: Signature, encodings: Mapping[str, Encoding]) -> _Samples:
     path = request.path
+    if feeds.names_function(path) is not None:
+        return _of_function(request, signature, encodings)
+    if tokens.holds_lists(path):
+        return _of_lists(request, signature)
     files = _image_files(path)
     if files:
         return _of_images(files, request, signature, encodings)
@@ -126,8 +134,60 @@ def _read(request: Request, signature: Signature, encodings: Mapping[str, Encodi
     found = label_files.read(request.labels) if request.labels is not None else found
     if request.preprocess is not None:
         return _of_pixels(arrays, found, request, signature, encodings)
+    arrays, said = tokens.complete(arrays, signature)
     arrays, notes = _encoded(arrays, signature, encodings)
-    return _of_arrays(arrays, found, notes, signature, path)
+    return _of_arrays(arrays, found, (*said, *notes), signature, path)
+
+
+def _of_function(request: Request, signature: Signature, encodings: Mapping[str, Encoding]) -> _Samples:
+    """What a function yields is written to a temporary file as it comes; runs read it from there."""
+    path = request.path
+    _no_images(request, "a function gives tensors", "Preprocess in the function")
+    spool, labels, notes = feeds.Spool(), list[Array](), list[str]()
+    whole = False
+    for item in feeds.calls(path, request.limit):
+        arrays, told = feeds.by_name(item, signature, path)
+        arrays, said = tokens.complete(arrays, signature)
+        arrays, spoken = _encoded(arrays, signature, encodings)
+        notes = notes or [*said, *spoken]
+        whole = _fitting(arrays, signature, path)
+        ready = {spec.name: cast(arrays[spec.name], spec) for spec in signature.inputs}
+        spool.add(ready, whole)
+        labels += [] if told is None else [told]
+        if request.limit and spool.count >= request.limit:
+            break
+    if not spool.count:
+        raise UsageError(f"--data {path} yields no sample", fix="Yield at least one; calibration wants 16 or more")
+    found = label_files.read(request.labels) if request.labels is not None else None
+    found = np.concatenate(labels) if found is None and labels else found
+    if not whole:
+        return _Samples(spool.count, spool.rows, found, tuple(notes), spool.alike)
+    size = batch(signature, 1)[0]
+
+    def read(start: int, stop: int) -> dict[str, Array]:
+        return spool.run(start // size)
+
+    return _Samples(spool.count * size, read, found, tuple(notes), alike=False)
+
+
+def _of_lists(request: Request, signature: Signature) -> _Samples:
+    """Lists of tokens, padded when a run asks for them."""
+    _no_images(request, "it holds tokens", "Leave it out")
+    lists = tokens.open_lists(request.path)
+    roles = tokens.roles_of(signature, request.path)
+    notes, length = tokens.fit(lists, signature, roles)
+
+    def read(start: int, stop: int) -> dict[str, Array]:
+        made = tokens.padded([lists.row(place) for place in range(start, stop)], roles, length)
+        return {spec.name: cast(made[spec.name], spec) for spec in signature.inputs}
+
+    found = label_files.read(request.labels) if request.labels is not None else lists.labels
+    return _Samples(len(lists), read, found, notes)
+
+
+def _no_images(request: Request, why: str, fix: str) -> None:
+    if request.preprocess is not None:
+        raise UsageError(f"--preprocess speaks of images, and --data {request.path} is none", why=why, fix=fix)
 
 
 def _image_files(path: Path) -> list[Path]:
@@ -142,7 +202,7 @@ def _image_files(path: Path) -> list[Path]:
 def _of_images(
     files: Sequence[Path], request: Request, signature: Signature, encodings: Mapping[str, Encoding]
 ) -> _Samples:
-    spec = _only_input(signature, request.path)
+    spec = only_input(signature, request.path)
     reader = ImageReader.of(spec, request.preprocess or Preprocess(), encodings.get(spec.name))
     root = request.path if request.path.is_dir() else request.path.parent
     chosen = files[: request.limit] if request.limit else files
@@ -163,7 +223,7 @@ def _of_pixels(
     encodings: Mapping[str, Encoding],
 ) -> _Samples:
     """Arrays of 8-bit images are preprocessed like image files."""
-    spec = _only_input(signature, request.path)
+    spec = only_input(signature, request.path)
     array = next(iter(arrays.values()), None)
     if array is None or array.dtype != np.uint8 or not _is_pictures(array):
         have = "nothing" if array is None else f"{array.dtype}{list(array.shape)}"
@@ -190,10 +250,12 @@ def _arrays(path: Path, signature: Signature) -> tuple[dict[str, Array], Array |
     if path.suffix == ".npz":
         return _split_labels(archive(path), signature)
     if path.suffix == ".npy" or is_idx(path):
-        return {_only_input(signature, path).name: one_array(path)}, None
+        name = "input_ids" if tokens.are_tokens(signature) else only_input(signature, path).name
+        return {name: one_array(path)}, None
     raise UsageError(
         f"--data {path} is of no known kind",
-        fix="Give .npy, .npz, idx, an image, a folder of them, or a folder of one folder of images per class",
+        fix="Give .npy, .npz, idx, .jsonl of tokens, an image, a folder of them or of one folder of images per class, "
+            "or module:function",
     )
 
 
@@ -204,6 +266,8 @@ def _directory(path: Path, signature: Signature) -> tuple[dict[str, Array], Arra
         raise UsageError(f"--data {path} holds no .npy, .npz or image file")
     names = [spec.name for spec in signature.inputs]
     by_name = {item.stem: item for item in files if item.suffix == ".npy"}
+    if tokens.are_tokens(signature) and any(map(tokens.role, by_name)):
+        return {name: one_array(file) for name, file in by_name.items()}, None
     if len(names) > 1 and set(names) <= set(by_name):
         return {name: one_array(by_name[name]) for name in names}, None
     parts = [_arrays(item, signature) for item in files]
@@ -219,19 +283,11 @@ def _split_labels(arrays: dict[str, Array], signature: Signature) -> tuple[dict[
     found = next((arrays[name] for name in LABEL_NAMES if name in arrays and name not in names), None)
     fed = {name: array for name, array in arrays.items() if name in names}
     rest = [name for name in arrays if name not in names and name not in LABEL_NAMES]
+    if tokens.are_tokens(signature):
+        fed = {name: array for name, array in arrays.items() if name not in LABEL_NAMES}
     if not fed and len(signature.inputs) == 1 and len(rest) == 1:
         fed = {signature.inputs[0].name: arrays[rest[0]]}
     return fed, None if found is None else np.asarray(found).reshape(-1)
-
-
-def _only_input(signature: Signature, path: Path) -> TensorSpec:
-    if len(signature.inputs) != 1:
-        names = ", ".join(spec.name for spec in signature.inputs)
-        raise UsageError(
-            f"--data {path} holds one array, but the model has {len(signature.inputs)} inputs",
-            fix=f"Give an .npz with the arrays {names}",
-        )
-    return signature.inputs[0]
 
 
 def _encoded(
@@ -267,47 +323,25 @@ def _check_range(array: Array, encoding: Encoding, spec: TensorSpec) -> None:
 def _of_arrays(
     arrays: Mapping[str, Array], found: Array | None, notes: tuple[str, ...], signature: Signature, path: Path
 ) -> _Samples:
-    for spec in signature.inputs:
-        if spec.name not in arrays:
-            raise UsageError(f"--data {path} has no array for the input '{spec}'", fix="Name the arrays as the inputs")
-    whole = _is_one_set(arrays, signature)
-    for spec in signature.inputs:
-        _check(arrays[spec.name], spec, path, whole)
+    whole = _fitting(arrays, signature, path)
 
     def read(start: int, stop: int) -> dict[str, Array]:
         part = {spec.name: arrays[spec.name] if whole else arrays[spec.name][start:stop] for spec in signature.inputs}
-        return {spec.name: _cast(part[spec.name], spec) for spec in signature.inputs}
+        return {spec.name: cast(part[spec.name], spec) for spec in signature.inputs}
 
-    count = _batch(signature, 1)[0] if whole else min(array.shape[0] for array in arrays.values())
+    count = batch(signature, 1)[0] if whole else min(array.shape[0] for array in arrays.values())
     return _Samples(count, read, found, notes)
 
 
-def _is_one_set(arrays: Mapping[str, Array], signature: Signature) -> bool:
-    """Whether the arrays are one run as they stand: first axes that are no common batch cannot be cut."""
-    firsts = [spec.shape[0] if spec.shape else "scalar" for spec in signature.inputs]
-    fixed = [first for first in firsts if isinstance(first, int)]
-    alike = not fixed or (len(fixed) == len(firsts) and len(set(fixed)) == 1)
-    counts = {arrays[spec.name].shape[:1] for spec in signature.inputs}
-    return "scalar" in firsts or not alike or len(counts) != 1
-
-
-def _check(array: Array, spec: TensorSpec, path: Path, whole: bool) -> None:
-    wanted, have = (spec.shape, array.shape) if whole else (spec.shape[1:], array.shape[1:])
-    sizes = zip(wanted, have, strict=False)
-    if array.ndim == len(spec.shape) and all(not isinstance(want, int) or want == size for want, size in sizes):
-        return
-    raise UsageError(
-        f"--data {path} does not fit the input '{spec}': it has shape {list(array.shape)}",
-        fix="The arrays of several inputs are one run, of exactly their shapes"
-        if whole
-        else "The first axis counts samples; the others must equal the input's",
-    )
-
-
-def _batch(signature: Signature, count: int) -> tuple[int, bool]:
-    """Samples per run, and whether the model fixes them; else up to BATCH."""
-    first = signature.inputs[0].shape[0] if signature.inputs and signature.inputs[0].shape else 1
-    return (max(first, 1), True) if isinstance(first, int) else (max(min(BATCH, count), 1), False)
+def _fitting(arrays: Mapping[str, Array], signature: Signature, path: Path) -> bool:
+    """Whether the arrays are one run as they stand. Raises UsageError where one is missing or of another shape."""
+    for spec in signature.inputs:
+        if spec.name not in arrays:
+            raise UsageError(f"--data {path} has no array for the input '{spec}'", fix="Name the arrays as the inputs")
+    whole = is_one_set(arrays, signature)
+    for spec in signature.inputs:
+        check(arrays[spec.name], spec, path, whole)
+    return whole
 
 
 def _sets(samples: _Samples, labels: Array | None, path: Path, whole: int, size: int) -> Iterator[InputSet]:
@@ -315,25 +349,3 @@ def _sets(samples: _Samples, labels: Array | None, path: Path, whole: int, size:
         stop = min(start + size, whole)
         told = None if labels is None else labels[start:stop]
         yield InputSet(f"{path.name}[{start}:{stop}]", partial(samples.read, start, stop), told)
-
-
-def _cast(array: Array, spec: TensorSpec) -> Array:
-    if spec.dtype == "str":
-        return array.astype(object)
-    wanted = named_dtype(spec.dtype)
-    if array.dtype.kind == "f" and wanted.kind in "iu":
-        raise UsageError(
-            f"The data for '{spec.name}' is {array.dtype}, the input wants {wanted}",
-            fix="Save the array with the input's type: a silent cast would truncate",
-        )
-    if array.dtype.kind in "iu" and wanted.kind in "iu" and array.size and not np.can_cast(array.dtype, wanted):
-        _check_fits(array, wanted, spec)
-    return np.asarray(array).astype(wanted, order="C")
-
-
-def _check_fits(array: Array, wanted: np.dtype[np.generic], spec: TensorSpec) -> None:
-    low, high, (lowest, highest) = int(array.min()), int(array.max()), integer_limits(wanted)
-    if low < lowest or high > highest:
-        raise UsageError(
-            f"The data for '{spec.name}' reaches from {low} to {high}", why=f"the input is {wanted}"
-        )

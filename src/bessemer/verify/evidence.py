@@ -110,11 +110,13 @@ class Accuracy(Record):
 
 
 class TrialRecord(Record):
-    """One way to quantize that was tried, and the SNR of its outputs in dB on calibration samples."""
+    """One way to quantize that was tried, and the SNR of its outputs in dB on calibration samples; floats: nodes that
+    were left in float for the outputs' sake."""
 
     method: str
     steps: str
     snr: float
+    floats: int = 0
 
 
 class FloatNode(Record):
@@ -138,6 +140,7 @@ class Quantization(Record):
     values: int = Field(default=0, description="activations with an encoding")
     weights: int = Field(description="weights in integers")
     trials: list[TrialRecord] = Field(default_factory=list)
+    layers: list[str] = Field(default_factory=list, description="precisions of single layers that were asked for")
     floats: list[FloatNode] = Field(default_factory=list)
     float_macs: float | None = Field(default=None, description="share of multiply-accumulates that stay float")
     emulation: float | None = None
@@ -145,11 +148,20 @@ class Quantization(Record):
     runtime: float | None = None
 
 
+class Distribution(Record):
+    """How values lie between the lowest and the highest: shares of all of them in bins of equal width."""
+
+    low: float
+    high: float
+    shares: list[float]
+
+
 class LayerNoise(Record):
     """What one product costs, as signal-to-noise ratios in dB.
 
     alone: at the model's outputs with only this layer in integers; cumulative: at the layer with everything in
-    integers; weight: of its weight; saturated: share of its output's calibration values beyond the range.
+    integers; weight: of its weight; saturated: share of its output's calibration values beyond the range; weights,
+    outputs: how they are distributed (null where all are alike, or were not observed).
     """
 
     layer: str
@@ -159,15 +171,26 @@ class LayerNoise(Record):
     cumulative: float
     weight: float
     saturated: float
+    weights: Distribution | None = None
+    outputs: Distribution | None = None
 
 
 class Remedy(Record):
-    """Something tried at one layer, and what the outputs gained in dB."""
+    """Something tried at one layer, and what the outputs gained in dB, ranges and rounding as plain as can be."""
 
     layer: str
     action: str
     gain: float
-    option: str = Field(default="", description="how it is asked for after TARGET:int8,")
+    layers: list[str] = Field(description="how --layer asks for it")
+
+
+class Mend(Record):
+    """The remedies that gain together: as --layer asks for them, and their gain in dB; snr: of the outputs with them and
+    everything else that the level does, where that was tried."""
+
+    layers: list[str]
+    gain: float
+    snr: float | None = None
 
 
 class Analysis(Record):
@@ -182,6 +205,49 @@ class Analysis(Record):
     snr: float = Field(description="of the outputs with everything in integers, dB")
     layers: list[LayerNoise]
     remedies: list[Remedy] = Field(description="largest gain first")
+    mend: Mend | None = None
+    recipe: str = Field(default="", description="a recipe of all this, for convert --recipe")
+    notes: list[str] = Field(default_factory=list)
+
+
+class SearchLine(Record):
+    """The best mix of precisions that was found for one budget.
+
+    share: what it costs relative to all layers in int8; predicted, measured: signal-to-noise ratio of the outputs in dB,
+    by adding up the noise of every source and by quantizing with it; layers: how many have which precision.
+    """
+
+    budget: float
+    share: float
+    predicted: float
+    measured: float
+    layers: dict[str, int]
+
+
+class SearchLayer(Record):
+    """One layer: the outputs' ratio in dB with only it in each precision that it may have, and the one chosen."""
+
+    layer: str
+    macs: int
+    bytes: int = Field(description="of its weights in 8 bits")
+    alone: dict[str, float]
+    chosen: str
+
+
+class Search(Record):
+    """A search for mixed precision."""
+
+    schema_version: int = SCHEMA_VERSION
+    path: str
+    metric: str
+    budget: float
+    optimizer: str
+    samples: int
+    plain: float = Field(description="of the outputs with every layer in int8, dB")
+    best: SearchLine
+    table: list[SearchLine]
+    layers: list[SearchLayer]
+    recipe: str = Field(description="a recipe of the best, for convert --recipe")
     notes: list[str] = Field(default_factory=list)
 
 

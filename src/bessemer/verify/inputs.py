@@ -74,7 +74,7 @@ def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
 
     found: dict[str, Bounds] = {}
     for value in graph.inputs:
-        rows = _rows_indexed_by(value)
+        rows = rows_indexed_by(value)
         choices = _compared_with(value)
         if rows and value.name:
             found[value.name] = Bounds(0, min(rows))
@@ -111,7 +111,8 @@ _TRANSPARENT = {
 }
 
 
-def _rows_indexed_by(value: onnx_ir.Value) -> list[int]:
+def rows_indexed_by(value: onnx_ir.Value) -> list[int]:
+    """Sizes of the constant tables that a value is looked up in."""
     rows: list[int] = []
     pending, seen = [value], {id(value)}
     while pending:

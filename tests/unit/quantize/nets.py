@@ -110,3 +110,19 @@ def tokens(count: int, seed: int = 1) -> list[Sample]:
     rng = np.random.default_rng(seed)
     mix = np.random.default_rng(7).standard_normal((32, 32)) / 4 + np.eye(32)
     return [{"x": (rng.standard_normal((1, 16, 32)) @ mix).astype(np.float32)} for _ in range(count)]
+
+
+DEMO = Path(__file__).resolve().parents[3] / "demo"
+
+
+def digits() -> tuple[Model, list[Sample], list[Sample]]:
+    """The demo net with 300 of its pictures to calibrate and the others to judge."""
+    from bessemer.opening import normalise, open_model
+    from bessemer.request import ConvertOptions
+
+    model = open_model(DEMO / "digits.onnx", ConvertOptions().opening)
+    normalise(model, ConvertOptions())
+    name = model.graph.graph.inputs[0].name or ""
+    pictures = np.load(DEMO / "digits_test.npz")["image"]
+    samples = [{name: pictures[place : place + 1]} for place in range(len(pictures))]
+    return model, samples[:300], samples[300:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 from bessemer.ir.encoding import Encoding, encoding_of, weight_of
 from bessemer.ir.errors import MissingExtra, UsageError
 from bessemer.ir.model import Model
-from bessemer.opening import normalise, open_model
 from bessemer.quantize.assign import assign
 from bessemer.quantize.judge import Judge, clone, emulated
 from bessemer.quantize.levels import Quantize
@@ -21,12 +19,9 @@ from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.scheme import SCHEMES
 from bessemer.quantize.settle import settle, wanted
 from bessemer.quantize.stage import quantize
-from bessemer.request import ConvertOptions
 from bessemer.runners.graph import GraphRunner
 
-from .nets import conv_net, images
-
-DEMO = Path(__file__).resolve().parents[3] / "demo"
+from .nets import conv_net, digits, images
 
 
 def rounded(model: Model, samples: list, precision: str) -> tuple[Model, Plan]:
@@ -36,15 +31,6 @@ def rounded(model: Model, samples: list, precision: str) -> tuple[Model, Plan]:
     plan, ranges = settle(graph, plan, observe(made.graph, wanted(plan), samples), Quantize(method="mse"))
     assign(graph, plan, ranges)
     return made, plan
-
-
-def digits() -> tuple[Model, list, list]:
-    model = open_model(DEMO / "digits.onnx", ConvertOptions().opening)
-    normalise(model, ConvertOptions())
-    name = model.graph.graph.inputs[0].name or ""
-    pictures = np.load(DEMO / "digits_test.npz")["image"]
-    samples = [{name: pictures[place : place + 1]} for place in range(len(pictures))]
-    return model, samples[:300], samples[300:]
 
 
 def test_levels_without_torch_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

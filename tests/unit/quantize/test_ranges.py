@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from onnxruntime.quantization.calibrate import HistogramCollector
 
 from bessemer.quantize.histogram import Histogram
-from bessemer.quantize.ranges import METHODS, RangeMethod, choose
+from bessemer.quantize.ranges import METHODS, RangeMethod, choose, divergences
 
 
 def histogram(data: np.ndarray, cuts: int = 4) -> Histogram:
@@ -89,3 +93,64 @@ def test_entropy_cuts_an_outlier_that_minmax_keeps() -> None:
 
 def test_nothing_seen_is_an_empty_range() -> None:
     assert choose(Histogram(), RangeMethod()) == (0.0, 0.0)
+
+
+def slides(counts: np.ndarray, left: int, right: int, levels: int) -> float:
+    """The published procedure for one candidate, step by step (Migacz, GTC 2017)."""
+    total, size = counts.sum(), right - left
+    p = counts[left:right].astype(np.float64)
+    p[0] += counts[:left].sum()
+    p[-1] += counts[right:].sum()
+    q = np.zeros(size)
+    for level in range(levels):
+        bins = [place for place in range(size) if place * levels // size == level]
+        filled = [place for place in bins if p[place] > 0]
+        for place in filled:
+            q[place] = max(counts[left:right][bins].sum(), 1e-4) / len(filled)
+    p, q = p / total, q / counts[left:right].sum()
+    some = p > 0
+    return float(np.sum(p[some] * np.log(p[some] / q[some])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int64, 40, elements=st.integers(0, 9) | st.just(0)), st.integers(2, 8), st.integers(0, 30))
+def test_divergences_are_those_of_the_published_procedure(counts: np.ndarray, levels: int, left: int) -> None:
+    right = np.arange(left + levels, 41)
+    if not right.size or not all(counts[left:end].sum() for end in right):
+        return
+    found = divergences(counts.astype(np.float64), np.full_like(right, left), right, levels)
+    want = [slides(counts, left, int(end), levels) for end in right]
+    np.testing.assert_allclose(found, want, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("half", [60, 240])
+@pytest.mark.parametrize("levels", [5, 15, 31])
+@pytest.mark.parametrize("kind", ["laplace", "student", "normal", "cauchy"])
+def test_entropy_chooses_as_onnx_runtime_where_bins_merge_without_rest(kind: str, levels: int, half: int) -> None:
+    """Where a rest stays, ONNX Runtime leaves its bins empty in Q, so that such candidates hardly ever win there."""
+    x = np.arange(-half, half + 1) / half * 12
+    density = {"laplace": np.exp(-np.abs(x)), "student": (1 + x**2 / 4) ** -2.5, "normal": np.exp(-(x**2) / 8),
+               "cauchy": 1 / (1 + x**2)}[kind]  # fmt: skip
+    counts = np.maximum(density / density.sum() * 1e12, 1).astype(np.int64)
+    theirs = HistogramCollector.__new__(HistogramCollector)
+    edges = np.arange(counts.size + 1, dtype=np.float64)
+    low, high = theirs.get_entropy_threshold((counts, edges, np.float64(-1), np.float64(1e9), 0), levels)
+    reach = np.arange(levels // 2, half + 1)
+    left, right = half - reach, half + reach + 1
+    whole = (right - left) % levels == 0
+    best = int(np.argmin(divergences(counts.astype(np.float64), left[whole], right[whole], levels)))
+    assert abs(left[whole][best] - low) <= 1
+    assert abs(right[whole][best] - high) <= 1
+
+
+def test_entropy_is_the_least_of_all_candidates() -> None:
+    data = np.random.default_rng(2).laplace(size=20000).astype(np.float32)
+    seen = histogram(data)
+    low, high = choose(seen, RangeMethod("entropy", levels=128))
+    halves = range(64, max(-seen.first, seen.first + seen.counts.size) + 1)
+    losses = {}
+    for half in halves:
+        left, right = max(-half - seen.first, 0), min(half - seen.first, seen.counts.size)
+        losses[half] = slides(seen.counts, left, right, 128) if right - left >= 128 else np.inf
+    best = min(losses, key=losses.__getitem__) * seen.width
+    assert (low, high) == (max(-best, seen.lowest), min(best, seen.highest))

@@ -95,6 +95,21 @@ def test_artifacts_compute_with_the_codes(target: str, precision: str, symmetric
         assert prepared.operators["DequantizeLinear"] == 3
 
 
+@pytest.mark.parametrize("algorithm", ["rtn", "gptq"])
+@pytest.mark.parametrize(("symmetric", "block"), [("true", "32"), ("true", "0"), ("false", "32")])
+@pytest.mark.parametrize("target", ["onnx", "ort"])
+def test_searched_reaches_lose_less(target: str, symmetric: str, block: str, algorithm: str, tmp_path: Path) -> None:
+    options = {"precision": "int4", "symmetric": symmetric, "block": block, "algorithm": algorithm}
+    _, plain, _, _ = artifact(dense(), target, options, tmp_path, data(8))
+    made, record, path, _ = artifact(dense(), target, {**options, "clip": "mmse"}, tmp_path, data(8))
+    feed = data(1)[0]
+    np.testing.assert_allclose(run(path, feed), by_hand(made, feed["x"]), rtol=2e-5, atol=2e-5)
+    gains = [mine - theirs for (_, mine), (_, theirs) in zip(record.layers, plain.layers, strict=True)]
+    assert sum(gains) > 0
+    if algorithm == "rtn":
+        assert min(gains) > 0
+
+
 def test_int8_inside_the_kernel_is_another_result_but_near(tmp_path: Path) -> None:
     made, _, path, _ = artifact(dense(), "ort", {"precision": "int4", "accuracy_level": "4"}, tmp_path)
     node = next(node for node in onnx.load(path).graph.node if node.op_type == "MatMulNBits")

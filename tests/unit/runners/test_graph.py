@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from tests.unit.quantize.nets import conv_net, images
 
 from bessemer.ir.types import Array
 from bessemer.runners.graph import GraphRunner
-from tests.unit.quantize.nets import conv_net, images
 
 
 def test_each_answers_in_order_what_run_answers() -> None:

@@ -21,12 +21,12 @@ Report = Annotated[
     typer.Option("--report", metavar="FILE", help="Write the report: .html or .json, repeatable."),
 ]
 StopAfter = Annotated[
-    Literal["open", "normalise", "rewrite", "prepare", "write"] | None,
+    Literal["open", "normalise", "rewrite", "quantize", "prepare", "write"] | None,
     typer.Option(
         "--stop-after",
         metavar="STAGE",
-        help="Stop early: open, normalise or rewrite save the model as a .bsm archive, which convert takes up again; "
-        "prepare asks the targets; write places artifacts that were not executed.",
+        help="Stop early: open, normalise, rewrite or quantize (--to TARGET:PRECISION) save the model as a .bsm archive, "
+        "which convert takes up again; prepare asks the targets; write places artifacts that were not executed.",
     ),
 ]
 
@@ -46,7 +46,7 @@ def command(
     """
     from bessemer.cli.stopping import stop_before_targets, stop_before_writing
 
-    if stop_after in ("open", "normalise", "rewrite"):
+    if stop_after in ("open", "normalise", "rewrite", "quantize"):
         stop_before_targets(asked, model, out, report, stop_after, json)
     elif stop_after == "prepare":
         stop_before_writing(asked, model, report, json)

@@ -58,18 +58,20 @@ def pairs(graph: onnx_ir.Graph) -> list[Pair]:
 
 def _pairs(graph: onnx_ir.Graph) -> Iterator[Pair]:
     for node in graph:
-        if not _is_layer(node):
+        if not is_layer(node):
             continue
         value = node.outputs[0]
         while (user := _only_reader(value)) is not None and user.op_type in HOMOGENEOUS:
             value = user.outputs[0]
         second = user
-        if second is not None and _is_layer(second) and second.inputs[0] is value and _joined(node, second):
+        if second is not None and is_layer(second) and second.inputs[0] is value and _joined(node, second):
             yield Pair(node, second, value)
 
 
-def _is_layer(node: onnx_ir.Node) -> bool:
-    """A Conv, or a Gemm as a dense layer, with weights of its own."""
+def is_layer(node: onnx_ir.Node) -> bool:
+    """A Conv, or a Gemm as a dense layer, with float32 weights of its own."""
+    import onnx_ir
+
     if node.domain not in ("", "ai.onnx") or node.op_type not in ("Conv", "Gemm"):
         return False
     if node.op_type == "Gemm" and (
@@ -79,7 +81,8 @@ def _is_layer(node: onnx_ir.Node) -> bool:
     ):
         return False
     parameters = [value for value in node.inputs[1:3] if value is not None]
-    return all(is_constant(value) and len(value.uses()) == 1 for value in parameters)
+    own = all(is_constant(value) and len(value.uses()) == 1 for value in parameters)
+    return own and all(value.dtype == onnx_ir.DataType.FLOAT for value in parameters)
 
 
 def _only_reader(value: onnx_ir.Value) -> onnx_ir.Node | None:
@@ -94,10 +97,10 @@ def _joined(first: onnx_ir.Node, second: onnx_ir.Node) -> bool:
     if first.op_type != second.op_type or first.op_type == "Gemm":
         return first.op_type == second.op_type
     groups = second.attributes.get_int("group", 1) or 1
-    return groups == 1 or _rows(first).shape[0] % groups == 0
+    return groups == 1 or rows_of(first).shape[0] % groups == 0
 
 
-def _rows(node: onnx_ir.Node) -> Array:
+def rows_of(node: onnx_ir.Node) -> Array:
     """The weight with output channels first."""
     weight = node.inputs[1]
     if weight is None:
@@ -109,7 +112,7 @@ def _rows(node: onnx_ir.Node) -> Array:
 
 def _columns(node: onnx_ir.Node) -> Array:
     """Largest absolute weight that reads each input channel."""
-    rows = _rows(node)
+    rows = rows_of(node)
     groups = (node.attributes.get_int("group", 1) or 1) if node.op_type == "Conv" else 1
     split = np.abs(rows).reshape(groups, rows.shape[0] // groups, rows.shape[1], -1)
     return np.asarray(split.max((1, 3)).reshape(-1))
@@ -161,26 +164,27 @@ def _factors(first: Array, second: Array) -> Array:
 def _scale(graph: onnx_ir.Graph, pair: Pair, factors: Array) -> None:
     """W1[c] s_c, b1[c] s_c, W2[:, c] / s_c."""
     first, second = pair.first, pair.second
-    rows = _rows(first)
-    _set(graph, first, 1, _turned(first, rows * _as_rows(factors, rows.ndim)))
+    rows = rows_of(first)
+    replace_constant(graph, first, 1, as_weight(first, rows * _as_rows(factors, rows.ndim)))
     if len(first.inputs) > 2 and first.inputs[2] is not None:
-        _set(graph, first, 2, held(first.inputs[2]) * factors)
-    rows = _rows(second)
+        replace_constant(graph, first, 2, held(first.inputs[2]) * factors)
+    rows = rows_of(second)
     groups = (second.attributes.get_int("group", 1) or 1) if second.op_type == "Conv" else 1
     per_group = factors.reshape(groups, 1, rows.shape[1], *[1] * (rows.ndim - 2))
     split = rows.reshape(groups, rows.shape[0] // groups, *rows.shape[1:])
-    _set(graph, second, 1, _turned(second, (split / per_group).reshape(rows.shape)))
+    replace_constant(graph, second, 1, as_weight(second, (split / per_group).reshape(rows.shape)))
 
 
 def _as_rows(factors: Array, rank: int) -> Array:
     return factors.reshape(-1, *[1] * (rank - 1))
 
 
-def _turned(node: onnx_ir.Node, rows: Array) -> Array:
+def as_weight(node: onnx_ir.Node, rows: Array) -> Array:
+    """The way back from `rows_of`."""
     return rows.T if node.op_type == "Gemm" and not node.attributes.get_int("transB", 0) else rows
 
 
-def _set(graph: onnx_ir.Graph, node: onnx_ir.Node, place: int, array: Array) -> None:
+def replace_constant(graph: onnx_ir.Graph, node: onnx_ir.Node, place: int, array: Array) -> None:
     """A new constant in place of an old one that only this node reads."""
     old = node.inputs[place]
     if old is None or old.name is None:
@@ -188,3 +192,13 @@ def _set(graph: onnx_ir.Graph, node: onnx_ir.Node, place: int, array: Array) -> 
     name = old.name
     graph.initializers.pop(name, None)
     node.replace_input_with(place, make_constant(graph, np.ascontiguousarray(array, np.float32), name))
+
+
+def replace_bias(graph: onnx_ir.Graph, node: onnx_ir.Node, bias: Array) -> None:
+    """A new bias, whether the layer had one or not."""
+    real = np.asarray(bias, np.float32)
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        replace_constant(graph, node, 2, real)
+        return
+    node.resize_inputs(3)
+    node.replace_input_with(2, make_constant(graph, real, f"{node.outputs[0].name}_bias"))

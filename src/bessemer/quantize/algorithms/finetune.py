@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_weight, weight_of
-from bessemer.ir.numbers import holder, integer_range, storage
+from bessemer.ir.errors import UsageError
 from bessemer.ir.types import Array
-from bessemer.quantize.assign import held
+from bessemer.quantize.algorithms.distances import LOSSES
+from bessemer.quantize.algorithms.leaves import leaves, steps, write
 from bessemer.quantize.observe import Sample
-from bessemer.quantize.plan import Plan, Product, bias_operands, fused_follower
+from bessemer.quantize.plan import Plan
 from bessemer.runners.graph import GraphRunner
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ CACHE = 1 << 28
 PART = 2
 """Samples that one thread computes together, where the graph takes batches."""
 
-STEPS = 20.0
-"""Weights are trained in units of their integer steps, at the learning rate times this: Adam moves every number alike,
-whatever its size, and in real units a layer of small weights would jump where one of large weights stands still.
-(W4A8, held-out SNR: on the digits and on the MLPerf Tiny ResNet 10 and 30 times are within 1.3 dB of each other; real
-units are as good on the digits and diverge on the ResNet.)"""
-
 SOFT = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 """Behind them a loss fades where the net is sure: what they read is compared."""
 
@@ -58,7 +52,8 @@ class FineTune:
     in units of their steps: times STEPS); epochs: in
     all, the first of them a warm-up at a quarter of the rate; each of the others is a cosine from the rate down to 0,
     restarted at half of the one before. samples: at most so many are used, `validation` of them held out to choose
-    the best epoch by. bias_only: weights keep their integers; train_scales: scales of weights are trained too.
+    the best epoch by. loss: see `distances`. bias_only: weights keep their integers; train_scales: scales of weights
+    and of activations are trained too.
     """
 
     epochs: int = 4
@@ -66,15 +61,26 @@ class FineTune:
     rate: float = 0.0002
     samples: int = 1024
     validation: int = 64
+    loss: str = "l2rel"
     bias_only: bool = False
     train_scales: bool = False
     seed: int = 0
     threads: int = 0
 
     @property
+    def repeats(self) -> int:
+        """How many further starting points it is worth to be tried from."""
+        return 0
+
+    @property
     def title(self) -> str:
         """As the report says it."""
-        return "fine-tuning of biases" if self.bias_only else "fine-tuning"
+        what = "fine-tuning of biases" if self.bias_only else "fine-tuning"
+        return f"{what} and scales" if self.train_scales else what
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise UsageError(f"There is no loss '{self.loss}'", fix=f"Choose one of {', '.join(LOSSES)}")
 
 
 @dataclass
@@ -83,40 +89,6 @@ class Tuned:
 
     losses: list[float] = field(default_factory=list)
     epoch: int = 0
-
-
-@dataclass
-class _Trained:
-    """A constant under training. `place`: its name in the student's graph; product: whose weight or bias it is.
-
-    tensor: the constant divided by `unit`.
-    """
-
-    place: str
-    product: Product
-    kind: str
-    tensor: Any
-    unit: Any = 1.0
-    fake: Any = None
-    log_scale: Any = None
-
-    @property
-    def real(self) -> Any:
-        """The constant before it is quantized."""
-        return self.tensor * self.unit
-
-    def seen(self) -> Any:
-        """The constant as the student reads it, with gradients."""
-        if self.fake is None:
-            return self.real
-        scale = None if self.log_scale is None else self.fake.scale * self.log_scale.exp()
-        return self.fake(self.real, scale)
-
-    @property
-    def parameters(self) -> list[tuple[Any, float]]:
-        """Leaves, each with the factor of its learning rate."""
-        found = [(self.tensor, STEPS if self.kind == "weight" else 1.0)]
-        return found if self.log_scale is None else [*found, (self.log_scale, 1.0)]
 
 
 def finetune(
@@ -130,12 +102,14 @@ def finetune(
     from bessemer.runners.torch.runner import load_torch
 
     how = how or FineTune()
+    if how.train_scales and plan.scheme.power_of_two:
+        raise UsageError("Scales that are powers of two cannot be trained", fix="Leave train_scales out")
     torch = load_torch("Fine-tuning")
     with _one_thread(torch):
         trainer = _Trainer(model, teacher, plan, samples, how)
         result = trainer.train()
     if result.epoch:
-        _write(model, trainer.trained, how)
+        write(model, trainer.trained, trainer.scales)
     return result
 
 
@@ -165,8 +139,10 @@ class _Trainer:
         self.graph = model.graph.clone()
         inline_until(self.graph, lacks)
         self.names = loss_values(model.graph.graph)
-        self.trained = _trained(plan, how)
-        rated = [item for trained in self.trained for item in trained.parameters]
+        self.trained = leaves(plan, bias_only=how.bias_only, train_scales=how.train_scales)
+        self.scales = steps(plan) if how.train_scales else []
+        rated = [part for leaf in self.trained for part in leaf.parameters]
+        rated += [part for step in self.scales for part in step.parameters]
         self.parameters, self.factors = [leaf for leaf, _ in rated], [factor for _, factor in rated]
         self.samples, self.held_out = _shares(samples, how)
         self.teacher = _Teacher(teacher, self.names)
@@ -225,18 +201,20 @@ class _Trainer:
         return [batch[at : at + self.size] for at in range(0, len(batch), self.size)]
 
     def _norms(self, batch: Sequence[Sample]) -> dict[str, float]:
-        """Energy of the teacher's answers, what relative losses are relative to."""
+        """What sums over the samples of a batch are divided by: the energy of the teacher's answers, or their number."""
+        if self.how.loss != "l2rel":
+            return dict.fromkeys(self.names, float(len(batch)))
         answers = [self.teacher(sample) for sample in batch]
         return {name: sum(float(np.square(item[name]).sum()) for item in answers) + 1e-8 for name in self.names}
 
     def _loss(self, samples: Sequence[Sample], norms: dict[str, float]) -> Any:
-        """l2rel: sum of ||student - teacher||^2 / ||teacher||^2 over the loss values."""
-        found = self._student(samples)
+        """Sum over the loss values."""
+        found, distance = self._student(samples), LOSSES[self.how.loss]
         answers = [self.teacher(sample) for sample in samples]
         total: Any = 0.0
         for name in self.names:
             wanted = self.torch.from_numpy(np.concatenate([item[name] for item in answers]))
-            total = total + (found[name] - wanted).square().sum() / norms[name]
+            total = total + distance(found[name], wanted) / norms[name]
         return total
 
     def _student(self, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -249,6 +227,7 @@ class _Trainer:
         constants = self.graph.graph.initializers
         for item in self.trained:
             student.executor.constants[constants[item.place]] = item.seen()
+        student.scales = {value.name or "": step.scale for step in self.scales for value in step.group.values}
         names = [value.name or "" for value in self.graph.graph.inputs]
         student({name: self.torch.from_numpy(_joined([sample[name] for sample in samples])) for name in names})
         seen, student.seen = student.seen, {}
@@ -333,107 +312,3 @@ def _shares(samples: Sequence[Sample], how: FineTune) -> tuple[list[Sample], lis
     return trained or chosen, [chosen[place] for place in sorted(places)]
 
 
-def _trained(plan: Plan, how: FineTune) -> list[_Trained]:
-    """Weights and biases of the plan's products, as leaves."""
-    found = [] if how.bias_only else [_weight(product, how) for product in plan.products if product.real is not None]
-    return found + [item for product in plan.products if (item := _bias(product, how)) is not None]
-
-
-def _weight(product: Product, how: FineTune) -> _Trained:
-    """Where the layer's integers are no longer the nearest (AdaRound), training starts from what they stand for."""
-    import torch
-
-    from bessemer.quantize.fake import Fake
-
-    encoding, real = encoding_of(product.weight), product.real
-    if encoding is None or real is None:
-        raise ValueError(f"the weight of {product.name} has no integers")
-    stands = weight_of(product.weight)
-    if stands is not None and not np.array_equal(stands.integers, _steps(real, encoding)):
-        real = held(product.weight)
-    fake = Fake(encoding, real.shape, narrow=not encoding.dtype.startswith("U"))
-    leaf = (torch.tensor(real) / fake.scale).requires_grad_()
-    scale = torch.zeros_like(fake.scale).requires_grad_() if how.train_scales else None
-    return _Trained(product.weight.name or "", product, "weight", leaf, fake.scale, fake, scale)
-
-
-def _bias(product: Product, how: FineTune) -> _Trained | None:
-    """The constant added to a product; None where there is none, or where others read it too."""
-    import torch
-
-    from bessemer.quantize.fake import Fake
-
-    value, kind = _bias_value(product)
-    if value is None or value.const_value is None or len(value.uses()) != 1:
-        return None
-    encoding, real = encoding_of(value), held(value)
-    rounds = encoding is not None and not how.train_scales
-    fake = Fake(encoding, real.shape) if rounds and encoding is not None else None
-    return _Trained(value.name or "", product, kind, torch.tensor(real).requires_grad_(), fake=fake)
-
-
-def _bias_value(product: Product) -> tuple[onnx_ir.Value | None, str]:
-    node = product.node
-    if node.op_type != "MatMul":
-        return (node.inputs[2], "bias") if len(node.inputs) > 2 and product.bias is not None else (None, "")
-    follower = fused_follower(node)
-    vectors = bias_operands(follower) if follower is not None else []
-    return (vectors[0], "vector") if vectors else (None, "")
-
-
-def _steps(real: Array, encoding: Encoding) -> Array:
-    """Nearest integers, the lowest of signed types unused."""
-    if not storage(encoding.dtype).integer:
-        return quantize(real, encoding)
-    low, high = integer_range(encoding.dtype)
-    low = low if encoding.dtype.startswith("U") else -high
-    integers: Array = np.clip(quantize(real, encoding), low, high).astype(holder(encoding.dtype))
-    return integers
-
-
-def _write(model: Model, trained: Sequence[_Trained], how: FineTune) -> None:
-    """Trained values back into the graph: weights first, biases are in units of their scales."""
-    writers: dict[str, Callable[[Model, _Trained], None]] = {"weight": _put_weight, "bias": _put_bias, "vector": _put_vector}
-    for item in sorted(trained, key=lambda one: one.kind != "weight"):
-        writers[item.kind](model, item)
-    if how.train_scales:
-        _rescale_biases(model, trained)
-
-
-def _put_weight(model: Model, item: _Trained) -> None:
-    real, encoding = item.real.detach().numpy(), encoding_of(item.product.weight)
-    if encoding is None:
-        return
-    if item.log_scale is not None:
-        scale = (item.fake.scale * item.log_scale.exp()).detach().numpy().reshape(encoding.scale.shape)
-        encoding = Encoding(encoding.dtype, scale, encoding.zero_point, encoding.axis, encoding.block_size)
-    set_weight(item.product.weight, QuantizedWeight(_steps(real, encoding), encoding))
-    item.product.real = real.copy()
-
-
-def _put_bias(model: Model, item: _Trained) -> None:
-    from bessemer.quantize.algorithms.bias_correction import replace_bias
-
-    item.product.bias = item.product.node.inputs[2]
-    replace_bias(model.graph.graph, item.product, item.real.detach().numpy().copy())
-
-
-def _put_vector(model: Model, item: _Trained) -> None:
-    import onnx_ir
-
-    value, _ = _bias_value(item.product)
-    if value is not None:
-        value.const_value = onnx_ir.tensor(item.real.detach().numpy().copy(), name=value.name)
-
-
-def _rescale_biases(model: Model, trained: Sequence[_Trained]) -> None:
-    """Biases that were not trained follow the scales of their weights."""
-    from bessemer.quantize.algorithms.bias_correction import replace_bias
-
-    done = {id(item.product) for item in trained if item.kind == "bias"}
-    for item in trained:
-        product = item.product
-        value, kind = _bias_value(product)
-        if id(product) not in done and value is not None and kind == "bias":
-            product.bias = value
-            replace_bias(model.graph.graph, product, held(value))

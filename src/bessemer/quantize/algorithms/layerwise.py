@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_weight
-from bessemer.ir.numbers import holder
-from bessemer.ir.types import Array
+from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight
+from bessemer.ir.numbers import holder, integer_range
 from bessemer.quantize import patches
-from bessemer.quantize.algorithms.adaround import AdaRound, Layer, activation_bounds, adaround, sampled
-from bessemer.quantize.algorithms.bias_correction import add_to_bias, along, channel_axis
+from bessemer.quantize.algorithms.adaround import AdaRound, Rounded, adaround
+from bessemer.quantize.algorithms.bias_correction import (
+    CORRECTIONS,
+    Center,
+    add_to_bias,
+    along,
+    channel_axis,
+    replace_bias,
+    shift,
+)
+from bessemer.quantize.algorithms.reconstruct import task
 from bessemer.quantize.assign import held
-from bessemer.quantize.observe import Sample, channel_means
+from bessemer.quantize.observe import Sample
 from bessemer.quantize.plan import Plan, Product
-from bessemer.quantize.stepwise import Walk
+from bessemer.quantize.stepwise import Stop, Walk
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -27,15 +35,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layerwise:
-    """Which layer-wise algorithms run: `rounding` (None: nearest) and the correction of biases."""
+    """Which layer-wise algorithms run: `rounding` (None: nearest) and the correction of biases, towards `center`."""
 
     rounding: AdaRound | None = None
     correct: bool = True
+    center: Center = "mean"
+
+    @property
+    def repeats(self) -> int:
+        """How many further starting points it is worth to be tried from."""
+        return 3 if self.rounding is None else 1
 
     @property
     def title(self) -> str:
         """As the report says it."""
-        steps = ["AdaRound"] * (self.rounding is not None) + ["bias correction"] * self.correct
+        steps = ["AdaRound"] * (self.rounding is not None) + [CORRECTIONS[self.center]] * self.correct
         return ", ".join(steps)
 
 
@@ -49,15 +63,19 @@ def walk_layers(model: Model, teacher: onnx_ir.Model, plan: Plan, samples: Seque
     for mine, theirs in zip(
         Walk(model.graph, students, samples), Walk(teacher, teachers, samples), strict=True
     ):
-        product, target = products[mine.node], theirs.run()
-        if how.rounding is not None and patches.supported(mine.node):
-            _round(product, mine.inputs(), target, how.rounding)
+        product = products[mine.node]
+        if _round(model.graph.graph, product, mine, theirs, how, fixed=plan.scheme.power_of_two):
+            continue
         if how.correct and correctable(product):
-            results, axis = mine.run(), channel_axis(mine.node)
-            delta = channel_means(target, axis) - channel_means(results, axis)
-            add_to_bias(model.graph.graph, product, delta)
-            for index, array in enumerate(results):
-                results[index] = array + along(delta.astype(np.float32), axis, array.ndim)
+            _correct(model.graph.graph, product, mine, theirs, how.center)
+
+
+def _correct(graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, center: Center) -> None:
+    results, axis = mine.run(), channel_axis(mine.node)
+    delta = shift(theirs.run(), results, axis, center)
+    add_to_bias(graph, product, delta)
+    for index, array in enumerate(results):
+        results[index] = array + along(delta.astype(np.float32), axis, array.ndim)
 
 
 def correctable(product: Product) -> bool:
@@ -68,24 +86,39 @@ def correctable(product: Product) -> bool:
     return len(node.inputs) < 3 or node.inputs[2] is None or product.bias is not None
 
 
-def _round(product: Product, inputs: list[Array], target: list[Array], how: AdaRound) -> None:
-    node, encoding = product.node, encoding_of(product.weight)
-    source = encoding_of(node.inputs[0])
+def _round(
+    graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, how: Layerwise, *, fixed: bool
+) -> bool:
+    """New integers, and where a channel has a scale of its own, new scales unless `fixed`; True where the bias is settled
+    as well."""
+    node, encoding, rounding = product.node, encoding_of(product.weight), how.rounding
+    if rounding is None or not patches.supported(node):
+        return False
     if encoding is None or len(product.weight.uses()) > 1 or product.real is None:
-        return
-    groups = patches.matrix(node, product.real).shape[0]
-    read = [_seen(array, source) for array in inputs]
-    x, y = sampled(node, read, target, groups, how)
-    real = patches.matrix(node, product.real)
-    scale = np.broadcast_to(encoding.spread(encoding.scale, product.real.shape), product.real.shape)
+        return False
+    real, free = patches.matrix(node, product.real), how.correct and correctable(product)
+    seen = task(mine, theirs, real, rounding.positions, rounding.seed)
     bias = np.zeros(real.shape[:2]) if product.bias is None else held(product.bias).reshape(real.shape[:2])
-    layer = Layer(
-        x, y, real, patches.matrix(node, scale), bias[..., None].astype(np.float32), activation_bounds(node)
-    )
-    integers = patches.weight_of_matrix(node, adaround(layer, encoding.dtype, how), product.real.shape)
+    first, last = integer_range(encoding.dtype)
+    limits = (-last if first < 0 else first, last)
+    spread = np.broadcast_to(encoding.spread(encoding.scale, product.real.shape), product.real.shape)
+    scale = patches.matrix(node, spread)[..., :1].swapaxes(-1, -2).astype(np.float64)
+    own = encoding.axis == product.axis and not encoding.block_size and not fixed
+    options = rounding if own else replace(rounding, refits=0)
+    found = adaround(seen, real, None if free else bias, scale, limits, options)
+    if own and not _holds(found, encoding_of(node.inputs[0])):
+        found = adaround(seen, real, None if free else bias, scale, limits, replace(rounding, refits=0))
+    if own:
+        encoding = replace(encoding, scale=found.scale.reshape(encoding.scale.shape).astype(np.float32))
+    integers = patches.weight_of_matrix(node, found.integers.swapaxes(-1, -2), product.real.shape)
     set_weight(product.weight, QuantizedWeight(integers.astype(holder(encoding.dtype)), encoding))
+    if free or product.bias is not None:
+        replace_bias(graph, product, found.bias.reshape(-1).astype(np.float32))
+    return free
 
 
-def _seen(array: Array, encoding: Encoding | None) -> Array:
-    """An activation as the node reads it."""
-    return array if encoding is None else encoding.dequantize(quantize(array, encoding))
+def _holds(found: Rounded, source: Encoding | None) -> bool:
+    """Whether the bias fits in 32 bits at the accumulator's scale."""
+    if source is None:
+        return True
+    return bool(np.all(np.abs(found.bias) < found.scale[:, 0] * np.float64(source.scale) * 2**30))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,34 @@ class Grain:
             array = np.pad(array, padding, constant_values=fill)
         split = ((size + short) // self.block, self.block)
         return array.reshape(*array.shape[: self.axis], *split, *array.shape[self.axis + 1 :])
+
+    @property
+    def across(self) -> int:
+        """The axis of the value that slabs cut: no scale reaches across it."""
+        if self.axis is None:
+            raise ValueError("one scale is not cut")
+        return 1 - self.axis if self.block else self.axis
+
+    def slabs(self, shape: Sequence[int], elements: int) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """Where to cut a value (a matrix, if in blocks), and its scales, into parts of about `elements`."""
+        if self.axis is None:
+            yield (), ()
+            return
+        across, whole = self.across, slice(None)
+        rows = max(1, elements * shape[across] // max(int(np.prod(shape)), 1))
+        for start in range(0, shape[across], rows):
+            span = slice(start, start + rows)
+            yield (whole,) * across + (span,), (whole,) * (across if self.block else 0) + (span,)
+
+    def joined(self, parts: Sequence[Encoding]) -> Encoding:
+        """One encoding from those of all slabs."""
+        first = parts[0]
+        if self.axis is None:
+            return first
+        place = self.across if self.block else 0
+        scale = np.concatenate([part.scale for part in parts], place)
+        zero = np.concatenate([part.zero_point for part in parts], place)
+        return Encoding(first.dtype, scale, zero, self.axis, self.block)
 
     def encoding(self, dtype: str, scale: Array, zero: Array) -> Encoding:
         """The Encoding of these parameters."""

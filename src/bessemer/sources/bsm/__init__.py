@@ -39,7 +39,7 @@ class BsmSource:
             raise UsageError(f"--signature was settled when {path} was made: {original.signature or 'the first one'}")
         details = {**original.details, "archive": f"{path.name}, after {state.stage}"}
         passes = tuple(PassRecord(**record.model_dump()) for record in state.passes)
-        past = Past(state.stage, dict(state.operators), passes)
+        past = Past(state.stage, dict(state.operators), passes, state.quantized)
         return Model(graph, Origin(original.format, path, details), list(state.notes), past)
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 STATE, GRAPH, WEIGHTS = "bessemer.json", "graph.onnx", "weights.bin"
 """The three entries of the zip, stored without compression; weights.bin is mapped where it lies."""
 
-Stage = Literal["open", "normalise", "rewrite"]
+Stage = Literal["open", "normalise", "rewrite", "quantize"]
 
 
 class Record(BaseModel):
@@ -71,6 +71,14 @@ class PassRecord(Record):
     declined: tuple[str, ...] = ()
 
 
+class QuantizedRecord(Record):
+    """What the stage `quantize` did: the precision, and its record for the report, as JSON."""
+
+    precision: str
+    record: str
+    notes: tuple[str, ...] = ()
+
+
 class State(Record):
     """The whole of bessemer.json. external: whether the source kept its constants in files of their own."""
 
@@ -84,3 +92,4 @@ class State(Record):
     passes: tuple[PassRecord, ...]
     values: tuple[ValueRecord, ...]
     nodes: tuple[NodeRecord, ...]
+    quantized: QuantizedRecord | None = None

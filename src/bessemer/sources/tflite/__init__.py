@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.canonical import DOMAIN, OPSET
+from bessemer.ir.canonical import DOMAIN, OPSET, RANGE_KEY
 from bessemer.ir.errors import Declined, UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
@@ -95,10 +95,28 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     )  # fmt: skip
     if context.constants.half:
         note_half(graph)
+    for value, span in zip(graph.inputs, stated_ranges(file, subgraph), strict=False):
+        if span is not None:
+            value.meta[RANGE_KEY] = span
     model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
     if any(encoding_of(value) is not None for node in context.nodes for value in node.outputs):
         model.metadata_props[KERNELS_KEY] = "integer"
     return Model(model, Origin("tflite", path, details(file)), notes)
+
+
+def stated_ranges(file: File, subgraph: SubGraph) -> list[tuple[float, float] | None]:
+    """What the file's metadata says of the inputs of its first subgraph; broken metadata says nothing."""
+    from bessemer.wire.errors import WireError
+    from bessemer.wire.tflite import metadata
+
+    place = next((item.buffer for item in file.metadata if item.name == metadata.NAME), None)
+    held = None if place is None else file.buffers[place].data
+    if not isinstance(held, bytes | memoryview) or subgraph is not file.subgraphs[0]:
+        return []
+    try:
+        return metadata.input_ranges(held)
+    except WireError:
+        return []
 
 
 def read_input(context: Context, index: int, public: str | None) -> Any:

@@ -23,6 +23,7 @@ from bessemer.targets.graph_file import (
     Lowered,
     constant_bytes,
     describe,
+    integer_form,
     keeps_external,
     lower,
     write_graph,
@@ -40,7 +41,7 @@ LIMIT = 600
 class OrtOptions(GraphOptions):
     """Options of the `ort` target."""
 
-    precision: Literal["float32", "float16", "int8", "int4", "int8-weights", "int8-dynamic"] = "float32"
+    precision: Literal["float32", "float16", "int8", "int16x8", "int4", "int8-weights", "int8-dynamic"] = "float32"
     blocks: Literal["nbits", "qdq"] = Field(
         "nbits", description="weights in blocks as MatMulNBits nodes, or in the standard's words"
     )
@@ -109,9 +110,12 @@ class OrtTarget:
 
 def _spelling(options: OrtOptions) -> list[Pass]:
     """Encodings in the runtime's own operators."""
+    from bessemer.passes.dynamic_lstm import DynamicLstm
     from bessemer.passes.matmul_nbits import MatMulNBits
 
-    return [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
+    spelling: list[Pass] = [DynamicLstm()] if options.precision == "int8-dynamic" else []
+    spelling += [MatMulNBits(options.accuracy_level)] if options.blocks == "nbits" else []
+    return [*spelling, *integer_form(options, contrib=True)]
 
 
 def _refuse_packed_borders(lowered: Lowered) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.ir.canonical import HYBRID_KEY, STATE_KEY
-from bessemer.ir.encoding import QuantizedWeight, set_weight, weight_of
+from bessemer.ir.encoding import Encoding, QuantizedWeight, set_weight, weight_of
 from bessemer.ir.layout import identity
 from bessemer.targets.tflite.builder import Tensor
 from bessemer.targets.tflite.context import Blocked, Context, held_by
@@ -50,6 +50,8 @@ class Cell:
         self.clip = float(node.attributes.get_float("clip", 0.0))
         if self.clip and node.op_type == "LSTM":
             raise Blocked("clip", "runtimes disagree on whether clip bounds an LSTM's cell state")
+        self.options = hybrid_options(node) if STATE_KEY not in node.metadata_props else {}
+        self._matrices: dict[tuple[int, int, int], int] = {}
         names = DEFAULTS[node.op_type]
         given = [str(name) for name in node.attributes.get_strings("activations", [])] or [*names, *names]
         self.activations = [
@@ -76,6 +78,19 @@ class Cell:
         cut = self.ctx.emit("SLICE", index, [self.ctx.temp("FLOAT32", tuple(size.tolist()), "part")])
         return self.ctx.reshape(cut, tuple(size.tolist()[1:]))
 
+    def matrix(self, place: int, start: int, stop: int) -> int:
+        """Rows of this direction's matrix: INT8 with a scale for each where the node is hybrid, made once."""
+        held = weight_of(optional(self.node, place))
+        if not self.options or held is None:
+            return self.part(place, start, stop)
+        if (place, start, stop) not in self._matrices:
+            rows = held.integers[self.direction, start:stop]
+            scale = held.encoding.scale[self.direction, start:stop, 0]
+            encoding = Encoding("INT8", scale, np.zeros(scale.shape, np.int8), 0)
+            tensor = Tensor("matrix", "INT8", rows.shape, lambda: rows, encoding)
+            self._matrices[place, start, stop] = self.ctx.sub.add(tensor)
+        return self._matrices[place, start, stop]
+
     def op(self, code: str, *inputs: int, width: int | None = None) -> int:
         """A result of (batch, width); hidden wide unless said."""
         shape = (self.batch, self.hidden if width is None else width)
@@ -98,8 +113,9 @@ class Cell:
 
     def recur(self, h: int, start: int, stop: int) -> int:
         """h R^T + Rb over gate rows start..stop."""
-        index = [h, self.part(2, start, stop), self.part(3, self.rows + start, self.rows + stop)]
-        return self.op("FULLY_CONNECTED", *index, width=stop - start)
+        index = [h, self.matrix(2, start, stop), self.part(3, self.rows + start, self.rows + stop)]
+        wide = self.ctx.temp("FLOAT32", (self.batch, stop - start), "recurrent")
+        return self.ctx.emit("FULLY_CONNECTED", index, [wide], **self.options)
 
     def split(self, x: int, count: int) -> list[int]:
         """(batch, count * hidden) into `count` of (batch, hidden)."""
@@ -111,10 +127,10 @@ class Cell:
         """x W^T + Wb of every step; x is (steps, batch, width)."""
         width = self.ctx.sub.tensors[x].shape[-1]
         flat = self.ctx.reshape(x, (steps * self.batch, width))
-        index = [flat, self.part(1, 0, self.rows), self.part(3, 0, self.rows)]
+        index = [flat, self.matrix(1, 0, self.rows), self.part(3, 0, self.rows)]
         wide = self.ctx.temp("FLOAT32", (steps * self.batch, self.rows), "products")
         cube = self.ctx.reshape(
-            self.ctx.emit("FULLY_CONNECTED", index, [wide]), (steps, self.batch, self.rows)
+            self.ctx.emit("FULLY_CONNECTED", index, [wide], **self.options), (steps, self.batch, self.rows)
         )
         outs = [self.ctx.temp("FLOAT32", (self.batch, self.rows), "product") for _ in range(steps)]
         self.ctx.emit("UNPACK", [cube], outs, num=steps, axis=0)

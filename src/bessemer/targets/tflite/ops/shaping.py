@@ -29,7 +29,15 @@ MOST_AXES = 6
 """TRANSPOSE has no kernel for more: beyond, a result stands in its logical order."""
 
 
-@lower("Identity", integer=both_encoded)
+def _rescaled(ctx: Context, node: ir.Node) -> bool:
+    """LiteRT's QUANTIZE rescales integers of one type, and between INT8 and INT16."""
+    source, result = ctx.encoding(node.inputs[0]), ctx.encoding(node.outputs[0])
+    if source is None or result is None or both_encoded(ctx, node):
+        return both_encoded(ctx, node)
+    return source.per_tensor and result.per_tensor and {source.dtype, result.dtype} == {"INT8", "INT16"}
+
+
+@lower("Identity", integer=_rescaled)
 def same(ctx: Context, node: ir.Node) -> None:
     """The value itself; one QUANTIZE where its integers mean something else behind."""
     source = value(node, 0)
