@@ -19,7 +19,7 @@ LARGE = 1 << 26
 """Bytes of constants from which on they are written beside the graph, one after another (protobuf holds all at once)."""
 
 
-ROOM = 1 << 27
+ROOM = 1 << 26
 """Bytes of outputs from which on `each` runs no more samples at once."""
 
 
@@ -62,6 +62,7 @@ class GraphRunner:
                 found = waiting.popleft().result()
                 lanes = min(os.cpu_count() or 1, 1 + ROOM // max(1, sum(item.nbytes for item in found.values())))
                 yield found
+                del found  # not held while the next one is waited for
             while waiting:
                 yield waiting.popleft().result()
 
