@@ -21,6 +21,10 @@ JUDGED, MORE = 16, 64
 """Samples, spread over the data, on whose outputs trials are compared: an eighth of them, within these bounds."""
 
 
+LOST = -140.0
+"""As far below the signal as the nearest output that is told apart is above its noise."""
+
+
 @dataclass(frozen=True)
 class Selected(Sequence[Sample]):
     """Some samples of a sequence, read when asked for."""
@@ -70,7 +74,7 @@ class Judge:
         self.wanted = list(GraphRunner(model.graph, threads=1).each(samples))
 
     def __call__(self, model: Model) -> float:
-        """In dB, over all outputs by their relative noise."""
+        """In dB, over all outputs by their relative noise; LOST where an output is not a number."""
         runner = GraphRunner(emulated(model.graph), optimize=False, threads=1)
         signal, noise = dict[str, float](), dict[str, float]()
         for want, found in zip(self.wanted, runner.each(self.samples), strict=True):
@@ -80,6 +84,8 @@ class Judge:
                 signal[name] = signal.get(name, 0) + energy(right)
                 noise[name] = noise.get(name, 0) + energy(got - right)
         shares = [noise[name] / max(signal[name], 1e-30) for name in signal]
+        if any(map(math.isnan, shares)):
+            return LOST
         return -10 * math.log10(max(sum(shares) / len(shares), 1e-14)) if shares else 0.0
 
 

@@ -1,8 +1,7 @@
 """Which nodes to leave in float when a model loses too much in integers: the few that cost the outputs most.
 
-Noise sources are values (with all that must share their encoding) and weights. The worst of them is found by halving:
-the halves of a list of sources are quantized alone, and the noisier half is halved again, so that a source out of n
-costs 2 log2(n) runs. Noise does not simply add up, hence the rest is measured anew after each step.
+Noise sources are values (with all that must share their encoding) and weights. One is found among n by halving, in
+log2(n) runs or twice as many. Noise does not simply add up, hence the rest is measured anew after each step.
 """
 
 from __future__ import annotations
@@ -33,8 +32,11 @@ MOST = 0.25
 STEPS = 12
 """Sources taken out at most."""
 
-GAIN = 1.0
-"""A source whose removal brings less than so many dB is left where it is: noise is spread too wide for this remedy."""
+SUDDEN = 3.0
+"""Decibels by which one source must lower the outputs to be the culprit."""
+
+GAIN = 2.0
+"""Decibels that all of it must bring: else noise is spread too wide for this remedy."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ class Source:
 
 @dataclass
 class Promotion:
-    """places: of nodes left in float, with the reason; share: of the multiply-accumulates they hold."""
+    """places: of nodes left in float, with the reason; share: of the multiply-accumulates they hold; gain: in dB."""
 
     places: dict[int, str] = field(default_factory=dict)
     share: float = 0.0
+    gain: float = 0.0
 
 
 def sources(graph: onnx_ir.Graph, plan: Plan) -> list[Source]:
@@ -92,33 +95,49 @@ def promote(model: Model, made: Model, plan: Plan, judge: Callable[[Model], floa
 
     model: the float twin of `made`, node for node; plan: as carried out on `made`.
     """
-    everything = sources(made.graph.graph, plan)
-    macs = [node_macs(node) or 0 for node in made.graph.graph]
-    done, before = Promotion(), judge(_with(model, everything))
+    nodes = list(made.graph.graph)
+    macs = [node_macs(node) or 0 for node in nodes]
+    floats = {node for item in plan.floats if (node := item.node) is not None}
+    free = {place for place, node in enumerate(nodes) if node in floats}
+    left = [item for item in sources(made.graph.graph, plan) if not item.nodes <= free]
+    done, before = Promotion(), judge(_with(model, left))
     for _ in range(STEPS):
-        left = [item for item in everything if not item.nodes <= done.places.keys()]
         if before >= AIM or not left:
             break
-        worst, alone = _worst(model, left, judge)
-        share = sum(macs[place] for place in done.places.keys() | worst.nodes) / max(sum(macs), 1)
-        rest = [item for item in left if not item.nodes <= done.places.keys() | worst.nodes]
-        after = judge(_with(model, rest))
-        if share > MOST or (after < before + GAIN and alone > before + 3):
+        culprit = _culprit(model, left, judge)
+        taken = done.places.keys() | culprit.nodes - free
+        share = sum(macs[place] for place in taken) / max(sum(macs), 1)
+        left = [item for item in left if not item.nodes <= taken | free]
+        after = judge(_with(model, left))
+        if share > MOST:
             break
-        reason = f"in integers '{worst.name}' alone leaves the outputs {alone:.1f} dB"
-        done.places |= dict.fromkeys(worst.nodes - done.places.keys(), reason)
-        done.share, before = share, after
-    return done
+        reason = f"in integers '{culprit.name}' is what the outputs suffer from most"
+        done.places |= dict.fromkeys(taken - done.places.keys(), reason)
+        done.share, before, done.gain = share, after, done.gain + after - before
+    return done if done.gain >= GAIN else Promotion()
 
 
-def _worst(model: Model, items: list[Source], judge: Callable[[Model], float]) -> tuple[Source, float]:
-    """The source that costs most by itself, and what it leaves, in dB."""
-    alone = 0.0
+def _culprit(model: Model, items: list[Source], judge: Callable[[Model], float]) -> Source:
+    """The source with which the outputs of the part before it fall below AIM, if they fall far; else the noisiest.
+
+    Sources that do no harm alone may do so together (the squares of both parts of a spectrum, both rounded to zero, in
+    front of a logarithm), so one is looked for behind all the others that come before it.
+    """
+    scores = {0: AIM + SUDDEN, len(items): judge(_with(model, items))}
+    fine, broken = 0, len(items)
+    while broken - fine > 1:
+        middle = (fine + broken) // 2
+        scores[middle] = judge(_with(model, items[:middle]))
+        fine, broken = (middle, broken) if scores[middle] >= AIM else (fine, middle)
+    return items[broken - 1] if scores[fine] - scores[broken] >= SUDDEN else _noisiest(model, items, judge)
+
+
+def _noisiest(model: Model, items: list[Source], judge: Callable[[Model], float]) -> Source:
+    """The source that costs most by itself, as far as halving finds it."""
     while len(items) > 1:
         halves = items[: len(items) // 2], items[len(items) // 2 :]
-        scores = [judge(_with(model, half)) for half in halves]
-        items, alone = min(zip(halves, scores, strict=True), key=lambda pair: pair[1])
-    return items[0], alone or judge(_with(model, items))
+        items = min(halves, key=lambda half: judge(_with(model, half)))
+    return items[0]
 
 
 def _with(model: Model, items: Sequence[Source]) -> Model:
