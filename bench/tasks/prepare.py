@@ -64,7 +64,7 @@ def silero(folder: Path, out: Path) -> None:
     del model.graph.input[:]
     model.graph.input.extend(kept)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(16000, np.int64), "sr"))
-    for value, shape in zip(kept, ((1, 576), (2, 1, 128)), strict=True):
+    for value, shape in zip(model.graph.input, ((1, 576), (2, 1, 128)), strict=True):  # copies: those in `kept` are gone
         for axis, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
             axis.dim_value = size
     onnx.save(model, out)

@@ -26,6 +26,7 @@ class Quantize:
     WHAT being disabled, mmse, mmse_if4b, percentile:P or LOW..HIGH (see `clipping.py`); activation_clipping: the same
     for values, by their names or those of the layers that make them (disabled, percentile:P or LOW..HIGH); recollect:
     gather statistics again with these clips acting.
+    adaround: round weights by AdaRound whatever the level says, on the samples that there are (at least ROUNDED);
     scales: 'float', or 'power-of-two': a shift rescales;
     compression: 0 to 5, the share of the weights' bytes that goes into 4 bits (see COMPRESSION), layers with an
     override apart.
@@ -42,6 +43,7 @@ class Quantize:
     activation_clipping: tuple[str, ...] = ()
     recollect: bool = False
     promote: bool = True
+    adaround: bool = False
     scales: str = "float"
     compression: int = 0
 
@@ -66,6 +68,11 @@ class Quantize:
             raise UsageError(
                 f"There is no optimisation level {self.level}",
                 fix=f"Choose one of {', '.join(map(str, LEVELS))}",
+            )
+        if self.adaround and self.level is not None and not LEVELS[self.level].correct:
+            raise UsageError(
+                f"AdaRound does not go with optimisation level {self.level}",
+                fix="Choose level 1, 3 or 4, or leave one of the two out",
             )
         if self.compression not in COMPRESSION:
             raise UsageError(f"There is no compression level {self.compression}", fix="Choose one of 0 to 5")
@@ -131,8 +138,17 @@ def check_enough(how: Quantize, samples: int) -> None:
         )
 
 
+ROUNDED = 64
+"""Samples that AdaRound needs where it is asked for by name: levels ask for more, the published figures stand on 256 and
+more."""
+
+
 def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
-    """The level and the reason. Raises UsageError for one that asks for more samples than there are."""
+    """The level and the reason. Raises UsageError for a level or an algorithm that asks for more samples than there are."""
+    if how.adaround and samples < ROUNDED:
+        raise UsageError(
+            f"AdaRound needs {ROUNDED} calibration samples, there are {samples}", fix="Give more data, or leave it out"
+        )
     if how.level is None:
         open_to = {number: level for number, level in LEVELS.items() if not level.train}
         best = max(number for number, level in open_to.items() if level.samples <= samples)

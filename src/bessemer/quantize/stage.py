@@ -199,7 +199,7 @@ class _Bench:
         ways: list[Layerwise | FineTune] = []
         if self.level.correct:
             ways += [Layerwise(center="mean"), Layerwise(center="median")]
-        if self.level.rounding:
+        if self.level.rounding or self.how.adaround:
             ways += [Layerwise(AdaRound(seed=self.how.seed))]
         return ways
 
@@ -212,7 +212,7 @@ class _Bench:
         if isinstance(steps, FineTune):
             finetune(made, self.model.graph, plan, spread(self.rest, steps.samples), steps)
         elif steps is not None:
-            count = self.level.samples if steps.rounding is not None else CORRECTED
+            count = max(self.level.samples, ASKED) if steps.rounding is not None else CORRECTED
             walk_layers(made, self.model.graph, plan, spread(self.rest, count), steps)
         snr = self.judge(made)
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr, len(self.promotion.places)))
@@ -248,6 +248,9 @@ PROMOTED = 4
 AUTO = ("minmax", "average", "mse", "percentile")
 """Methods that 'auto' tries."""
 
+
+ASKED = 256
+"""Samples for AdaRound at most where the level does not say."""
 
 CORRECTED = 64
 """Samples for bias correction."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bessemer.ir.errors import UsageError
 from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import observe
 from bessemer.quantize.plan import make_plan
@@ -69,3 +70,13 @@ def test_equalization_is_left_out_where_it_costs(seed: int) -> None:
     model, samples = conv_net(seed), images(16)
     plain, even = (quantize(model, Quantize(level=level, method="minmax"), samples)[1].snr for level in (-100, 0))
     assert even >= plain
+
+
+def test_adaround_can_be_asked_for_by_name() -> None:
+    _, record = quantize(conv_net(), Quantize("int8x4", method="mse", adaround=True), images(80))
+    assert record.level == 1
+    assert any("AdaRound" in trial.steps for trial in record.trials)
+    with pytest.raises(UsageError, match="AdaRound needs 64 calibration samples, there are 20"):
+        quantize(conv_net(), Quantize("int8x4", adaround=True), images(20))
+    with pytest.raises(UsageError, match="does not go with optimisation level 2"):
+        Quantize(adaround=True, level=2)
