@@ -61,6 +61,16 @@ def integer_range(dtype: str) -> tuple[int, int]:
     return (0, 2**bits - 1) if dtype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+def weight_range(dtype: str) -> tuple[int, int]:
+    """Smallest and largest integer of a weight of an encoding's type.
+
+    Signed ones of eight bits and more leave the lowest out (TFLite's quantization specification: [-127, 127]); fewer
+    bits cannot spare it.
+    """
+    low, high = integer_range(dtype)
+    return (-high, high) if low < 0 and BITS[dtype] >= 8 else (low, high)
+
+
 def holder(dtype: str) -> str:
     """The numpy type that holds codes of an encoding: narrow integers stand one per byte."""
     if dtype in FLOAT8:

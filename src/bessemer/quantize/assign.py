@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, quantize, set_encoding, set_weight
-from bessemer.ir.numbers import holder
+from bessemer.ir.numbers import holder, storage, weight_range
 from bessemer.ir.types import Array
 from bessemer.passes.rewrite import constant
 from bessemer.quantize.algorithms.weights_clipping import clip_for, clipped, fit
@@ -69,9 +69,17 @@ def assign_product(graph: onnx_ir.Graph, product: Product, plan: Plan, clip: Cli
         axis, power = product.axis if plan.scheme.per_channel else None, plan.scheme.power_of_two
         encoding = weight_encoding(real, axis, product.weights, clip, power_of_two=power)
         encoding = wide_enough(encoding, product, power_of_two=power)
-        set_weight(product.weight, QuantizedWeight(quantize(real, encoding), encoding))
+        set_weight(product.weight, QuantizedWeight(weight_integers(real, encoding), encoding))
     if product.bias is not None:
         assign_bias(graph, product)
+
+
+def weight_integers(real: Array, encoding: Encoding) -> Array:
+    """The nearest integers that a weight may have, one per item of the holding type."""
+    nearest = quantize(real, encoding)
+    if not storage(encoding.dtype).integer:
+        return nearest
+    return np.asarray(np.clip(nearest, *weight_range(encoding.dtype)), nearest.dtype)
 
 
 def wide_enough(encoding: Encoding, product: Product, *, power_of_two: bool = False) -> Encoding:

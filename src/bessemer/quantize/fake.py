@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bessemer.ir.encoding import Encoding, encoding_of
-from bessemer.ir.numbers import integer_range, storage
+from bessemer.ir.numbers import integer_range, storage, weight_range
 from bessemer.passes.materialize import encoded
 from bessemer.runners.torch.dtypes import TORCH
 from bessemer.runners.torch.executor import Executor
@@ -22,20 +22,20 @@ class Fake:
 
     The gradient is that of the straight-through estimator: 1 where nothing is clipped, 0 elsewhere. A scale that takes
     part in training gets LSQ's (Esser et al., arXiv 1902.08153, equation 3): round(x/s) - x/s inside, the clipped
-    integer outside. Floats of eight bits round to the nearest of theirs. narrow: the lowest integer is not used
-    (symmetric weights).
+    integer outside. Floats of eight bits round to the nearest of theirs. weight: the integers are those that weights
+    may have.
     """
 
-    def __init__(self, encoding: Encoding, shape: tuple[int, ...], *, narrow: bool = False) -> None:
+    def __init__(self, encoding: Encoding, shape: tuple[int, ...], *, weight: bool = False) -> None:
         many = encoding.dtype in ("INT32", "INT64")  # a bias has more than 24 bits
         self.wide = wide = torch.float64 if many else torch.float32
         self.narrow_float = None if storage(encoding.dtype).integer else TORCH[encoding.dtype]
         if self.narrow_float is None:
-            low, high = integer_range(encoding.dtype)
+            low, high = (weight_range if weight else integer_range)(encoding.dtype)
         else:
             high = torch.finfo(self.narrow_float).max
             low = -high
-        self.low, self.high = -high if narrow else low, high
+        self.low, self.high = low, high
         self.scale = torch.tensor(encoding.spread(encoding.scale, shape).astype("float32"))
         zero = encoding.spread(encoding.zero_point, shape).astype("float64")
         self.zero = torch.tensor(zero).to(wide)

@@ -26,6 +26,7 @@ class Quantize:
     WHAT being disabled, mmse, mmse_if4b, percentile:P or LOW..HIGH (see `clipping.py`); activation_clipping: the same
     for values, by their names or those of the layers that make them (disabled, percentile:P or LOW..HIGH); recollect:
     gather statistics again with these clips acting.
+    zero_static: channels that never vary lose their weights (see algorithms.static_channels; at least FEW samples);
     adaround: round weights by AdaRound whatever the level says, on the samples that there are (at least ROUNDED);
     scales: 'float', or 'power-of-two': a shift rescales;
     compression: 0 to 5, the share of the weights' bytes that goes into 4 bits (see COMPRESSION), layers with an
@@ -43,6 +44,7 @@ class Quantize:
     activation_clipping: tuple[str, ...] = ()
     recollect: bool = False
     promote: bool = True
+    zero_static: bool = False
     adaround: bool = False
     scales: str = "float"
     compression: int = 0
@@ -148,6 +150,11 @@ def choose_level(how: Quantize, samples: int) -> tuple[int, str]:
     if how.adaround and samples < ROUNDED:
         raise UsageError(
             f"AdaRound needs {ROUNDED} calibration samples, there are {samples}", fix="Give more data, or leave it out"
+        )
+    if how.zero_static and samples < FEW:
+        raise UsageError(
+            f"{samples} calibration samples do not show which channels never vary",
+            fix=f"Give {FEW} or more, or leave zero_static out",
         )
     if how.level is None:
         open_to = {number: level for number, level in LEVELS.items() if not level.train}

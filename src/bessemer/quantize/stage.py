@@ -14,7 +14,7 @@ from bessemer.quantize.algorithms.activation_clipping import collect
 from bessemer.quantize.assign import assign
 from bessemer.quantize.histogram import Histogram
 from bessemer.quantize.judge import Judge, clone, held_out, spread
-from bessemer.quantize.levels import FEW, LEVELS, Level, Quantize, choose_level
+from bessemer.quantize.levels import LEVELS, Level, Quantize, choose_level
 from bessemer.quantize.observe import Sample, Statistics
 from bessemer.quantize.plan import Plan, make_plan
 from bessemer.quantize.precision import mark, settle_precisions
@@ -123,25 +123,25 @@ class _Bench:
         judged, rest = held_out(samples)
         judge = Judge(model, judged)
         some, notes = spread(samples, 64), list[str]()
-        if level.equalize and len(samples) >= FEW:  # with fewer, nobody knows whether a channel is still
+        if how.zero_static:
             zeroed = zero_static(model, some)
             model, notes = zeroed.model, zeroed.notes
         best = cls(clone(model), how, level, samples, judge, rest, notes)
         if not level.equalize:
             return best
-        even = clone(model)
+        even = clone(best.model)
         if equalize(even, some).pairs:
             # With a scale for each channel of a weight, evening channels out may cost activations more than it brings.
-            best = cls(even, how, level, samples, judge, rest, notes).unless_worse_than(best)
+            best = cls(even, how, level, samples, judge, rest, best.notes).unless_worse_than(best)
         low = clone(best.model)
         if count := absorb(low, some):
-            said = [*notes, f"high biases of {count} channels moved into the layers behind"]
+            said = [*best.notes, f"high biases of {count} channels moved into the layers behind"]
             best = cls(low, how, level, samples, judge, rest, said).unless_worse_than(best)
         return best
 
     def unless_worse_than(self, other: _Bench) -> _Bench:
-        """The one whose outputs are nearer to the float model's with rounding alone; the other where they are as near."""
-        return max(other, self, key=lambda bench: bench.plain)
+        """The other, where this one's outputs are not nearer to the float model's with rounding alone."""
+        return self if self.plain > other.plain else other
 
     @cached_property
     def plain(self) -> float:

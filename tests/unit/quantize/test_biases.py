@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.quantize.algorithms.absorption import absorb
 from bessemer.quantize.algorithms.equalization import is_layer, rows_of
@@ -74,11 +75,13 @@ def test_a_net_of_small_numbers_is_not_still() -> None:
     assert not zero_static(model_of(CONV, {name: weights[name] for name in SHAPES}), images(16)).layers
 
 
-def test_the_stage_zeroes_from_level_0_and_enough_samples_on() -> None:
+def test_the_stage_zeroes_where_it_is_asked_to_and_has_the_samples() -> None:
     model, samples = with_still_channels(1e-6), images(16)
-    for level, count, wanted in ((-100, 16, False), (0, 16, True), (0, 15, False)):
-        notes = quantize(model, Quantize(method="mse", level=level), samples[:count])[1].notes
-        assert any("never vary" in note for note in notes) == wanted
+    for asked in (False, True):
+        notes = quantize(model, Quantize(method="mse", level=0, zero_static=asked), samples)[1].notes
+        assert any("never vary" in note for note in notes) == asked
+    with pytest.raises(UsageError, match="15 calibration samples do not show which channels never vary"):
+        quantize(model, Quantize(method="mse", level=0, zero_static=True), samples[:15])
 
 
 HIGH = """

@@ -100,16 +100,16 @@ def test_gradients_pass_inside_the_clip_and_stop_outside() -> None:
     from bessemer.quantize.fake import Fake
 
     encoding = Encoding("INT4", np.float32([0.5, 0.25]), np.zeros(2, np.int8), axis=0)
-    fake = Fake(encoding, (2, 4), narrow=True)
+    fake = Fake(encoding, (2, 4), weight=True)
     x = torch.tensor([[0.2, 3.4, 5.0, -9.0], [0.2, 1.7, -1.8, 0.3]], requires_grad=True)
     scale = fake.scale.clone().requires_grad_()
     y = fake(x, scale)
-    np.testing.assert_allclose(y.detach().numpy(), [[0, 3.5, 3.5, -3.5], [0.25, 1.75, -1.75, 0.25]])
+    np.testing.assert_allclose(y.detach().numpy(), [[0, 3.5, 3.5, -4.0], [0.25, 1.75, -1.75, 0.25]])
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [[1, 1, 0, 0], [1, 1, 1, 1]])
     ratio = np.array([[0.4, 6.8], [0.8, 6.8]])
     inside = (np.rint(ratio) - ratio).sum(1)
-    extra = [7 - 7, (-7 + 7.2) + (1 - 1.2)]
+    extra = [7 - 8, (-7 + 7.2) + (1 - 1.2)]
     np.testing.assert_allclose(scale.grad.numpy().ravel(), inside + extra, atol=1e-5)
 
 

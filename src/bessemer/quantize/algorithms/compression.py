@@ -16,7 +16,7 @@ from bessemer.ir.encoding import QuantizedWeight, set_weight
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.quantize.algorithms.weights_clipping import clip_for, clipped
-from bessemer.quantize.assign import held, weight_encoding
+from bessemer.quantize.assign import held, weight_encoding, weight_integers
 from bessemer.quantize.clipping import names_of
 from bessemer.quantize.judge import JUDGED, Judge, clone, spread
 from bessemer.quantize.levels import COMPRESSION, Quantize
@@ -118,7 +118,7 @@ def _measure(model: Model, found: Sequence[Unit], how: Quantize, samples: Sequen
                 clip = clip_for(how.weight_clips, names_of(product.node))
                 real, power = clipped(held(weight), clip), how.scheme.power_of_two
                 encoding = weight_encoding(real, product.axis, "INT4", clip, power_of_two=power)
-                set_weight(weight, QuantizedWeight(encoding.quantize(real), encoding))
+                set_weight(weight, QuantizedWeight(weight_integers(real, encoding), encoding))
         unit.damage = 10 ** (-judge(copy) / 10)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_weight
-from bessemer.ir.numbers import holder, integer_range
+from bessemer.ir.numbers import holder, weight_range
 from bessemer.quantize import patches
 from bessemer.quantize.algorithms.adaround import AdaRound, Rounded, adaround
 from bessemer.quantize.algorithms.bias_correction import (
@@ -97,8 +97,7 @@ def _round(
     real, free = patches.matrix(node, product.real), how.correct and correctable(product)
     seen = task(mine, theirs, real, rounding.positions, rounding.seed)
     bias = np.zeros(real.shape[:2]) if product.bias is None else held(product.bias).reshape(real.shape[:2])
-    first, last = integer_range(encoding.dtype)
-    limits = (-last if first < 0 else first, last)
+    limits = weight_range(encoding.dtype)
     spread = np.broadcast_to(encoding.spread(encoding.scale, product.real.shape), product.real.shape)
     scale = patches.matrix(node, spread)[..., :1].swapaxes(-1, -2).astype(np.float64)
     own = encoding.axis == product.axis and not encoding.block_size and not fixed

@@ -9,17 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.encoding import (
-    Encoding,
     QuantizedWeight,
     encoding_of,
-    quantize,
     set_encoding,
     set_weight,
     weight_of,
 )
-from bessemer.ir.numbers import holder, integer_range, storage
-from bessemer.ir.types import Array
-from bessemer.quantize.assign import held
+from bessemer.quantize.assign import held, weight_integers
 from bessemer.quantize.plan import Group, Plan, Product, bias_operands, fused_follower
 
 if TYPE_CHECKING:
@@ -126,9 +122,9 @@ def _weight(product: Product, *, train_scales: bool) -> Leaf:
     if encoding is None or real is None:
         raise ValueError(f"the weight of {product.name} has no integers")
     stands = weight_of(product.weight)
-    if stands is not None and not np.array_equal(stands.integers, _steps(real, encoding)):
+    if stands is not None and not np.array_equal(stands.integers, weight_integers(real, encoding)):
         real = held(product.weight)
-    fake = Fake(encoding, real.shape, narrow=not encoding.dtype.startswith("U"))
+    fake = Fake(encoding, real.shape, weight=True)
     leaf = (torch.tensor(real) / fake.scale).requires_grad_()
     scale = torch.zeros_like(fake.scale).requires_grad_() if train_scales else None
     return Leaf(product.weight.name or "", product, "weight", leaf, fake.scale, fake, scale)
@@ -166,16 +162,6 @@ def _bias_value(product: Product) -> tuple[onnx_ir.Value | None, str]:
     return (vectors[0], "vector") if vectors else (None, "")
 
 
-def _steps(real: Array, encoding: Encoding) -> Array:
-    """Nearest integers, the lowest of signed types unused."""
-    if not storage(encoding.dtype).integer:
-        return quantize(real, encoding)
-    low, high = integer_range(encoding.dtype)
-    low = low if encoding.dtype.startswith("U") else -high
-    integers: Array = np.clip(quantize(real, encoding), low, high).astype(holder(encoding.dtype))
-    return integers
-
-
 def write(model: Model, trained: Sequence[Leaf], scales: Sequence[Step]) -> None:
     """Trained values back into the graph: scales and weights first, biases are in units of them."""
     for step in scales:
@@ -202,7 +188,7 @@ def _put_weight(model: Model, item: Leaf) -> None:
     if item.scale is not None:
         encoding = replace(encoding, scale=item.scale.detach().numpy().reshape(encoding.scale.shape))
     stands = weight_of(item.product.weight)
-    kept = stands.integers if item.integers is not None and stands is not None else _steps(real, encoding)
+    kept = stands.integers if item.integers is not None and stands is not None else weight_integers(real, encoding)
     set_weight(item.product.weight, QuantizedWeight(kept, encoding))
     item.product.real = real.copy() if item.integers is None else held(item.product.weight)
 
