@@ -14,6 +14,7 @@ import numpy as np
 
 from bessemer.ir.errors import Declined
 from bessemer.ir.model import Model
+from bessemer.passes.qdq import KERNELS_KEY
 from bessemer.pipeline import ConvertOptions, _prepare, normalise, open_model
 from bessemer.quantize.levels import Quantize
 from bessemer.quantize.stage import quantize
@@ -47,6 +48,7 @@ def main() -> None:
     feeds = [{name: array[place] for name, array in arrays.items()} for place in range(count)]
     start = time.perf_counter()
     made, record = quantize(model, Quantize(precision, method, level=int(level)), feeds)
+    made.graph.metadata_props[KERNELS_KEY] = "integer"
     print(f"seconds {time.perf_counter() - start:.2f}")
     print(f"chose {record.method}, level {record.level}, {record.snr:.1f} dB, {len(record.floats)} operators float")
     write(made, "ort", out, "ours")

@@ -122,7 +122,9 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     from bessemer.passes.half import has_half, store_half
     from bessemer.passes.materialize import STANDS_FOR, MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
+    from bessemer.passes.qdq import KERNELS_KEY
     from bessemer.passes.shapes import InferShapes
+    from bessemer.passes.shield import ShieldFloats
     from bessemer.passes.transposes import SettleTransposes
 
     graph = model.graph
@@ -141,6 +143,8 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     spell_fused(graph)
     graph, opset = at_opset(graph, options.opset, target, blockers)
     MaterializeQdq(opset, contrib=target == "ort").run(graph)
+    if graph.metadata_props.get(KERNELS_KEY):
+        ShieldFloats().run(graph)
     if half and options.precision == "float32" and options.weights == "stored":
         store_half(graph.graph)
     _set_versions(graph, opset)
