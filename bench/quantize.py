@@ -64,10 +64,12 @@ class Ours:
 
 
 FOUR_BITS = ("MLPerf Tiny ResNet", "ResNet-20", "MobileNetV2")
+SMALL = ("MLPerf Tiny ResNet", "ResNet-20", "MobileNetV1-0.25", "visual wake words")
 OURS = (
     Ours(-100, 1),
     Ours(0, 1),
     Ours(1, 16),
+    Ours(2, 1024, tasks=SMALL),
     Ours(3, 256),
     *(Ours(level, need, "int8x4", FOUR_BITS) for level, need in ((1, 16), (2, 1024), (3, 256))),
 )
