@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, layer_of
+from bessemer.passes.stats import node_macs
 from bessemer.quantize import clipping
 from bessemer.quantize.algorithms.activation_clipping import collect
 from bessemer.quantize.assign import assign
@@ -259,9 +260,8 @@ CORRECTED = 64
 def _record(
     graph: onnx_ir.Graph, plan: Plan, how: Quantize, method: str, samples: int, snr: float
 ) -> Quantized:
-    floats = [
-        (layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in plan.floats
-    ]
+    costly = sorted(plan.floats, key=lambda item: -(node_macs(item.node) or 0))  # what weighs most is read first
+    floats = [(layer_of(item.node) or item.node.name or item.node.op_type, item.reason) for item in costly]
     values = sum(len(group.values) for group in plan.groups)
     return Quantized(
         how.precision,
@@ -279,8 +279,6 @@ def _record(
 
 def float_share(graph: onnx_ir.Graph, plan: Plan) -> float | None:
     """Share of the multiply-accumulates that nodes do which stay float; None where sizes are unbound."""
-    from bessemer.passes.stats import node_macs
-
     stays = {item.node for item in plan.floats}
     macs = {node: node_macs(node) for node in graph}
     if any(count is None for count in macs.values()):
