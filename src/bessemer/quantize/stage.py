@@ -193,13 +193,15 @@ class _Bench:
         """What the level does once ranges are chosen, by its cost."""
         from bessemer.quantize.algorithms.adaround import AdaRound
         from bessemer.quantize.algorithms.finetune import FineTune
-        from bessemer.quantize.algorithms.layerwise import Layerwise
+        from bessemer.quantize.algorithms.layerwise import Layerwise, is_small
 
         if self.level.train:
             return [FineTune(seed=self.how.seed)]
         ways: list[Layerwise | FineTune] = []
         if self.level.correct:
             ways += [Layerwise(center="mean"), Layerwise(center="median")]
+            if any(is_small(product) for product in self._plan(self.model).products):
+                ways += [Layerwise(AdaRound(seed=self.how.seed), small=True)]
         if self.level.rounding or self.how.adaround:
             ways += [Layerwise(AdaRound(seed=self.how.seed))]
         return ways
@@ -213,7 +215,7 @@ class _Bench:
         if isinstance(steps, FineTune):
             finetune(made, self.model.graph, plan, spread(self.rest, steps.samples), steps)
         elif steps is not None:
-            count = max(self.level.samples, ASKED) if steps.rounding is not None else CORRECTED
+            count = CORRECTED if steps.rounding is None or steps.small else max(self.level.samples, ASKED)
             walk_layers(made, self.model.graph, plan, spread(self.rest, count), steps)
         snr = self.judge(made)
         self.trials.append(Trial(method, steps.title if steps is not None else "", snr, len(self.promotion.places)))

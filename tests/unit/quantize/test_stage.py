@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bessemer.ir.encoding import weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.quantize.levels import Quantize
 from bessemer.quantize.observe import observe
@@ -80,3 +81,25 @@ def test_adaround_can_be_asked_for_by_name() -> None:
         quantize(conv_net(), Quantize("int8x4", adaround=True), images(20))
     with pytest.raises(UsageError, match="does not go with optimisation level 2"):
         Quantize(adaround=True, level=2)
+
+
+def test_small_kernels_are_rounded_on_few_samples() -> None:
+    from bessemer.quantize.algorithms.adaround import AdaRound
+    from bessemer.quantize.algorithms.layerwise import Layerwise, is_small, walk_layers
+    from bessemer.quantize.assign import assign
+    from bessemer.quantize.judge import clone
+    from bessemer.quantize.settle import settle
+
+    model, samples = conv_net(), images(16)
+    plan = make_plan(model.graph.graph, SCHEMES["int8x4"])
+    seen = observe(model.graph, wanted(plan), samples)
+    made = clone(model)
+    plan, ranges = settle(made.graph.graph, make_plan(made.graph.graph, SCHEMES["int8x4"]), seen, Quantize(method="mse"))
+    assign(made.graph.graph, plan, ranges)
+    before = {product.name: weight_of(product.weight) for product in plan.products}
+    walk_layers(made, model.graph, plan, samples, Layerwise(AdaRound(), small=True))
+    moved = {product.name for product in plan.products if weight_of(product.weight) is not before[product.name]}
+    assert moved == {product.name for product in plan.products if is_small(product)}
+    assert 0 < len(moved) < len(plan.products)
+    _, record = quantize(model, Quantize("int8x4", level=1), samples)
+    assert any(trial.steps == "AdaRound of small kernels, bias correction" for trial in record.trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -33,23 +34,32 @@ if TYPE_CHECKING:
     from bessemer.ir.model import Model
 
 
+FEW_INPUTS = 32
+"""Of an output, up to which a kernel is small: those of depthwise convolutions, and a first layer's."""
+
+
 @dataclass(frozen=True)
 class Layerwise:
-    """Which layer-wise algorithms run: `rounding` (None: nearest) and the correction of biases, towards `center`."""
+    """Which layer-wise algorithms run: `rounding` (None: nearest) and the correction of biases, towards `center`.
+
+    small: only weights with few inputs for each output (FEW_INPUTS) are rounded: a few pictures say enough about them.
+    """
 
     rounding: AdaRound | None = None
     correct: bool = True
     center: Center = "mean"
+    small: bool = False
 
     @property
     def repeats(self) -> int:
         """How many further starting points it is worth to be tried from."""
-        return 3 if self.rounding is None else 1
+        return 3 if self.rounding is None or self.small else 1
 
     @property
     def title(self) -> str:
         """As the report says it."""
-        steps = ["AdaRound"] * (self.rounding is not None) + [CORRECTIONS[self.center]] * self.correct
+        rounding = "AdaRound of small kernels" if self.small else "AdaRound"
+        steps = [rounding] * (self.rounding is not None) + [CORRECTIONS[self.center]] * self.correct
         return ", ".join(steps)
 
 
@@ -77,6 +87,12 @@ def _correct(graph: onnx_ir.Graph, product: Product, mine: Stop, theirs: Stop, c
         results[index] = array + along(delta.astype(np.float32), axis, array.ndim)
 
 
+def is_small(product: Product) -> bool:
+    """Whether a weight has few inputs for each output."""
+    shape = () if product.weight.shape is None else product.weight.shape.numpy()
+    return product.node.op_type == "Conv" and math.prod(shape[1:]) <= FEW_INPUTS
+
+
 def correctable(product: Product) -> bool:
     """A MatMul has no bias of its own; one that is not a constant cannot be changed."""
     node = product.node
@@ -95,6 +111,8 @@ def _round(
     if encoding is None or len(product.weight.uses()) > 1 or product.real is None:
         return
     real, free = patches.matrix(node, product.real), how.correct and correctable(product)
+    if how.small and not is_small(product):
+        return
     seen = task(mine, theirs, real, rounding.positions, rounding.seed)
     bias = np.zeros(real.shape[:2]) if product.bias is None else held(product.bias).reshape(real.shape[:2])
     limits = weight_range(encoding.dtype)
