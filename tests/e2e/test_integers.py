@@ -44,7 +44,7 @@ def test_integers_keep_the_accuracy_and_say_what_they_cost(bessemer: Run, calibr
         assert made.emulation > 30
         assert made.artifact is not None
         assert made.artifact > made.emulation - 1
-        assert {trial.steps for trial in made.trials} == {"", "bias correction", "bias correction by medians"}
+        assert {trial.steps for trial in made.trials} >= {"", "bias correction", "bias correction by medians"}
     assert sum(file.bytes for file in evidence.targets[0].files) < 0.5 * (DEMO / "digits.tflite").stat().st_size
     assert evidence.targets[0].operators.get("CONV_2D") == 4
 
