@@ -11,13 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from bessemer.ir.encoding import Encoding, QuantizedWeight, encoding_of, set_encoding, set_weight
-from bessemer.ir.errors import Blocker
+from bessemer.ir.encoding import QuantizedWeight, set_encoding, set_weight
 from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
-from bessemer.ir.model import tag
 from bessemer.ir.types import Array, Perm
+from bessemer.sources.drawing import TENSOR_KEY, Drawing, Unsupported
 from bessemer.sources.tflite.tensors import Constants, dtype_of, encoding_for, is_quantized
 
 if TYPE_CHECKING:
@@ -25,22 +22,8 @@ if TYPE_CHECKING:
 
     from bessemer.wire.tflite.records import Model, Operator, SubGraph, Tensor
 
-TENSOR_KEY = "bessemer.tensor"
-"""Value meta: (tensor name in the file, permutation from that tensor to the value)."""
 
-MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-"""Operators whose results hold elements of their first operand, and so have its encoding until the file says more."""
-
-
-class Unsupported(Exception):
-    """Raised by a reader of an operator: the reason why it has no meaning in the hub."""
-
-    def __init__(self, rule: str, reason: str, rewrite: str = "") -> None:
-        super().__init__(reason)
-        self.rule, self.reason, self.rewrite = rule, reason, rewrite
-
-
-class Context:
+class Context(Drawing):
     """One subgraph being read.
 
     handles: which variable a resource tensor means; resources: what they hold (`ops.resources`).
@@ -48,18 +31,14 @@ class Context:
     """
 
     def __init__(self, file: Model, subgraph: SubGraph, constants: Constants, notes: list[str]) -> None:
-        self.file, self.subgraph, self.constants, self.notes = file, subgraph, constants, notes
-        self.nodes: list[onnx_ir.Node] = []
-        self.initializers: list[onnx_ir.Value] = []
+        super().__init__(notes)
+        self.file, self.subgraph, self.constants = file, subgraph, constants
         self.outputs: list[onnx_ir.Value] = []
-        self.blockers: list[Blocker] = []
-        self.layer = ""
         self.handles: dict[int, tuple[Any, ...]] = {}
         self.resources: dict[tuple[Any, ...], Any] = {}
         self.states: set[int] = set()
         self._orders: dict[int, dict[Perm, onnx_ir.Value]] = {}
         self._made: dict[int, Perm] = {}
-        self._names: set[str] = set()
 
     # -- facts about tensors -------------------------------------------------------------------------------------
 
@@ -101,15 +80,6 @@ class Context:
         return [int(item) for item in array.reshape(-1)]
 
     # -- values --------------------------------------------------------------------------------------------------
-
-    def unique(self, name: str) -> str:
-        """A value name that nobody has yet."""
-        candidate, count = name, 0
-        while candidate in self._names:
-            count += 1
-            candidate = f"{name}_{count}"
-        self._names.add(candidate)
-        return candidate
 
     def order(self, index: int) -> Perm:
         """The order in which a tensor was made; constants have their own."""
@@ -165,52 +135,6 @@ class Context:
         self.initializers.append(value)
         return value
 
-    def literal(self, constant: Array | np.generic, name: str = "const") -> onnx_ir.Value:
-        """A new constant."""
-        import onnx_ir
-
-        array = np.asarray(constant)
-        tensor = onnx_ir.tensor(array)
-        value = onnx_ir.Value(
-            name=self.unique(name), shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
-        )
-        value.const_value = tensor
-        self.initializers.append(value)
-        return value
-
-    # -- growing the graph ---------------------------------------------------------------------------------------
-
-    def emit(
-        self,
-        op: str,
-        inputs: Sequence[onnx_ir.Value | None],
-        *,
-        shape: Sequence[int | None] | None = None,
-        dtype: Any = None,
-        outputs: int = 1,
-        domain: str = "",
-        **attributes: Any,
-    ) -> Any:
-        """A node of the current layer; returns its value (or values). dtype None: that of the first input."""
-        import onnx_ir
-
-        kind = (
-            dtype if dtype is not None else next((value.dtype for value in inputs if value is not None), None)
-        )
-        made = [onnx_ir.Value(name=self.unique(f"{self.layer}/{op}")) for _ in range(outputs)]
-        for value in made:
-            value.type = None if kind is None else onnx_ir.TensorType(kind)
-            if shape is not None and outputs == 1:
-                value.shape = onnx_ir.Shape(list(shape))
-            if op in MOVES:
-                set_encoding(value, _kept(inputs[0]))
-        kept = {key: item for key, item in attributes.items() if item is not None}
-        node = onnx_ir.node(op, list(inputs), attributes=kept, outputs=made, domain=domain)
-        node.name = made[0].name
-        tag(node, self.layer)
-        self.nodes.append(node)
-        return made[0] if outputs == 1 else made
-
     def result(self, index: int, value: onnx_ir.Value, perm: Perm | None = None) -> None:
         """Say that `value` is tensor `index` in axis order `perm`: named, typed, shaped and encoded as the file says."""
         import onnx_ir
@@ -234,26 +158,6 @@ class Context:
         self._orders[index] = {perm: value}
         self._made[index] = perm
 
-    def reshaped(self, value: onnx_ir.Value, shape: Sequence[int | None]) -> onnx_ir.Value:
-        """Reshape to `shape`; at most one dim may be None (it takes the rest)."""
-        if sum(dim is None for dim in shape) > 1:
-            raise Unsupported("dynamic-shape", f"a reshape to {list(shape)} has more than one unbound dim")
-        target = np.array([-1 if dim is None else dim for dim in shape], np.int64)
-        made: onnx_ir.Value = self.emit("Reshape", [value, self.literal(target, "shape")], shape=shape)
-        return made
-
-    def block(self, op: str, problem: Unsupported) -> None:
-        """Remember why an operator cannot be read; reading goes on."""
-        self.blockers.append(
-            Blocker(self.layer, op, problem.rule, problem.reason, layer=self.layer, rewrite=problem.rewrite)
-        )
-
-
-def _kept(value: onnx_ir.Value | None) -> Encoding | None:
-    """The encoding that data moved about still has; per channel it would depend on where the axis went."""
-    held = encoding_of(value)
-    return held if held is not None and held.per_tensor else None
-
 
 def product(dims: Sequence[int]) -> int:
     """Number of elements."""
@@ -266,4 +170,4 @@ def options(operator: Operator) -> dict[str, Any]:
     return held.fields if held is not None else {}
 
 
-__all__ = ["Context", "QuantizedWeight", "Unsupported", "options", "product"]
+__all__ = ["TENSOR_KEY", "Context", "QuantizedWeight", "Unsupported", "options", "product"]

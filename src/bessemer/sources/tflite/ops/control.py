@@ -45,15 +45,6 @@ class Inner(Context):
             raise Unsupported("subgraph", "; ".join(blocker.line() for blocker in self.blockers))
         return [self.value(index) for index in self.subgraph.outputs]
 
-    def graph(self, inputs: Sequence[onnx_ir.Value], outputs: Sequence[onnx_ir.Value]) -> onnx_ir.Graph:
-        """What was emitted; every output is made inside."""
-        import onnx_ir
-
-        made = [self.emit("Identity", [value]) for value in outputs]
-        for value, source in zip(made, outputs, strict=True):
-            value.shape = source.shape
-        return onnx_ir.Graph(inputs, made, nodes=self.nodes, initializers=self.initializers, name=self.layer)
-
 
 def inline(context: Context, number: int, values: Sequence[onnx_ir.Value]) -> list[onnx_ir.Value]:
     """Emit a subgraph's nodes into `context` itself."""
@@ -70,7 +61,7 @@ def branch(context: Context, operator: Operator) -> None:
     graphs = []
     for key in ("then_subgraph_index", "else_subgraph_index"):
         inner = Inner(context, int(fields[key]))
-        graphs.append(inner.graph([], inner.run(values)))
+        graphs.append(inner.body([], inner.run(values)))
     condition = context.reshaped(context.value(operator.inputs[0]), [])
     count = len(operator.outputs)
     made = context.emit("If", [condition], then_branch=graphs[0], else_branch=graphs[1], outputs=count)
@@ -100,7 +91,7 @@ def loop(context: Context, operator: Operator) -> None:
     )
     results = inner.run(state)
     again = inner.reshaped(inline(inner, test, results)[0], [])
-    graph = inner.graph([round_, going, *state], [again, *results])
+    graph = inner.body([round_, going, *state], [again, *results])
     count = len(operator.outputs)
     made = context.emit("Loop", [None, first, *start], body=graph, outputs=count)
     for index, value in zip(operator.outputs, [made] if count == 1 else made, strict=True):
