@@ -27,9 +27,10 @@ docs: .venv/ready
 	@$(BIN)/mkdocs build --strict
 
 .venv/ready: pyproject.toml constraints.txt
-	@echo "Installing into .venv (about a minute) ..."
+	@echo "Installing into .venv (a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@$(BIN)/pip install -q --disable-pip-version-check --no-deps tf-keras -c constraints.txt  # it asks for a second TensorFlow
 	@touch $@
 
 clean:

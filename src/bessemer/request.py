@@ -64,7 +64,8 @@ class Recipe:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature: see OpenOptions; data, labels, label_offset, preprocess, samples: the user's inputs (see
+    shapes, signature, original, factory, task: see OpenOptions;
+    data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
     keep_failed: place artifacts that failed verification too, as `NAME.failed`;
@@ -74,6 +75,9 @@ class ConvertOptions:
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
     signature: str | None = None
+    original: Literal["auto", "runtime", "reference"] = "auto"
+    factory: str | None = None
+    task: str | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -90,7 +94,7 @@ class ConvertOptions:
     @property
     def opening(self) -> OpenOptions:
         """The part that concerns the source."""
-        return OpenOptions(dict(self.shapes), self.signature)
+        return OpenOptions(dict(self.shapes), self.signature, self.original, self.factory, self.task)
 
 
 class Progress(Protocol):

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -37,6 +37,26 @@ Shapes = Annotated[
 SignatureName = Annotated[
     str | None,
     typer.Option("--signature", metavar="NAME", help="Which signature of a file that holds several."),
+]
+OriginalIn = Annotated[
+    Literal["auto", "runtime", "reference"],
+    typer.Option(
+        "--original",
+        help="What runs the original: its own runtime, the reference evaluator of its format, or the first of the two "
+        "that is there.",
+    ),
+]
+Factory = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        metavar="FILE.py:FUNCTION",
+        help="Builds the torch module whose weights a state dict holds; it runs as your code.",
+    ),
+]
+Task = Annotated[
+    str | None,
+    typer.Option("--task", metavar="NAME", help="What a Hugging Face model is exported for; text-generation, for instance."),
 ]
 Data = Annotated[
     Path | None,
@@ -151,6 +171,9 @@ class Asked:
 
     shape: Sequence[str] | None = None
     signature: str | None = None
+    original: Literal["auto", "runtime", "reference"] = "auto"
+    factory: str | None = None
+    task: str | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -184,6 +207,9 @@ class Asked:
         return ConvertOptions(
             shapes=parse(self.shape or ()),
             signature=self.signature,
+            original=self.original,
+            factory=self.factory,
+            task=self.task,
             data=self.data,
             labels=self.labels,
             label_offset=self.label_offset,
@@ -229,6 +255,9 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "to": (To, ()),
     "shape": (Shapes, None),
     "signature": (SignatureName, None),
+    "original": (OriginalIn, "auto"),
+    "factory": (Factory, None),
+    "task": (Task, None),
     "data": (Data, None),
     "labels": (Labels, None),
     "label_offset": (LabelOffset, 0),
@@ -247,7 +276,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "recipe": (RecipeFile, None),
 }
 QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
-MODEL = ("shape", "signature")
+MODEL = ("shape", "signature", "original", "factory", "task")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from bessemer.sources.base import SourceEntry
+from bessemer.sources.base import Clue, SourceEntry
 
 
-def _looks_like_onnx(head: bytes) -> bool:
+def _looks_like_onnx(clue: Clue) -> bool:
     """A ModelProto starts with field 1 (ir_version, varint) or another of its small field numbers."""
-    return len(head) >= 2 and head[0] == 0x08 and 1 <= head[1] <= 0x20
+    return len(clue.head) >= 2 and clue.head[0] == 0x08 and 1 <= clue.head[1] <= 0x20
 
 
-def _looks_like_tflite(head: bytes) -> bool:
-    return head[4:8] == b"TFL3"
+def _looks_like_tflite(clue: Clue) -> bool:
+    return clue.head[4:8] == b"TFL3"
 
 
-def _looks_like_bsm(head: bytes) -> bool:
+def _looks_like_bsm(clue: Clue) -> bool:
     """A zip whose first entry has our name."""
-    return head[:4] == b"PK\x03\x04" and head[30:43] == b"bessemer.json"
+    return clue.head[:4] == b"PK\x03\x04" and clue.head[30:43] == b"bessemer.json"
 
 
 SOURCES: tuple[SourceEntry, ...] = (

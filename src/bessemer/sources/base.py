@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
@@ -17,10 +18,47 @@ class OpenOptions:
 
     shapes: input name -> dims; an int binds the axis, a str names it, (low, high) is a range.
     signature: which signature of a file that holds several.
+    original: what runs the original: its own `runtime`, the `reference` evaluator of its format, or whichever is there,
+    the runtime first (`auto`).
+    factory: 'module.py:function' that builds the module whose weights a state dict holds.
+    task: what a Hugging Face model is exported for; None: what its architecture says.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
     signature: str | None = None
+    original: Literal["auto", "runtime", "reference"] = "auto"
+    factory: str | None = None
+    task: str | None = None
+
+
+HEAD = 4096
+"""How many first bytes of a file a format is recognised by."""
+
+
+@dataclass(frozen=True)
+class Clue:
+    """What a format is recognised by. head: the first bytes of a file, up to 4 KiB; empty for a directory."""
+
+    path: Path
+    head: bytes
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """Names in a zip archive (the first 2,000); empty for what is none, or a broken one."""
+        import zipfile
+
+        if not self.head.startswith(b"PK\x03\x04"):
+            return ()
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return tuple(archive.namelist()[:2000])
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            return ()
+
+    @cached_property
+    def entries(self) -> tuple[str, ...]:
+        """Names in a directory; empty for a file."""
+        return tuple(sorted(item.name for item in self.path.iterdir())) if self.path.is_dir() else ()
 
 
 class Source(Protocol):
@@ -39,7 +77,7 @@ class Source(Protocol):
 class SourceEntry:
     """Declaration of a format: everything that lists, sniffs or documents formats reads this.
 
-    sniff: whether these first bytes (up to 4 KiB) of a file look like the format.
+    sniff: whether what is known of a file or a directory looks like the format.
     module: where `SOURCE: Source` lives; imported on use.
     """
 
@@ -47,7 +85,7 @@ class SourceEntry:
     title: str
     suffixes: tuple[str, ...]
     module: str
-    sniff: Callable[[bytes], bool]
+    sniff: Callable[[Clue], bool]
     summary: str
     reads: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.sources import SOURCES
-from bessemer.sources.base import SourceEntry
-
-HEAD = 4096
+from bessemer.sources.base import HEAD, Clue, SourceEntry
 
 
 def all_sources() -> tuple[SourceEntry, ...]:
@@ -20,20 +17,20 @@ def all_sources() -> tuple[SourceEntry, ...]:
 
 
 def identify(path: Path) -> SourceEntry:
-    """The format of a file.
+    """The format of a file or a directory.
 
-    Raises UsageError when there is no such file, UnreadableInput naming what the file is when it is no model
+    Raises UsageError when there is no such path, UnreadableInput naming what the file is when it is no model
     that can be read.
     """
-    head = _head(path)
-    ours = next((entry for entry in SOURCES if entry.sniff(head)), None)
+    clue = Clue(path, _head(path))
+    ours = next((entry for entry in SOURCES if entry.sniff(clue)), None)
     if ours is not None:
         return ours
     entries = all_sources()
     for entry in entries[len(SOURCES) :]:
-        if entry.sniff(head):
+        if entry.sniff(clue):
             return entry
-    kind = _foreign(path, head)
+    kind = _foreign(clue)
     wanted = " or ".join(entry.title for entry in entries)
     named = next((entry for entry in entries if path.suffix.lower() in entry.suffixes), None)
     expected = f"not an {named.title} file" if named else f"which cannot be read as a model ({wanted})"
@@ -45,10 +42,7 @@ def identify(path: Path) -> SourceEntry:
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise UnreadableInput(
-                f"{path} is {_directory(path)}, not a model file",
-                fix="Give a file; `bessemer formats` lists what can be read",
-            )
+            return b""
         with path.open("rb") as stream:
             return stream.read(HEAD)
     except FileNotFoundError:
@@ -93,14 +87,17 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 
 
-def _foreign(path: Path, head: bytes) -> str:
+def _foreign(clue: Clue) -> str:
+    head = clue.head
+    if clue.path.is_dir():
+        return _directory(clue.path)
     if not head:
         return "an empty file"
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
     if head.startswith(b"PK\x03\x04"):
-        return _zip(path)
+        return _zip(clue.members)
     if head[8:16].startswith(b'{"') or head[8:10] == b"{ ":
         return "a safetensors file"
     if head[4:8] == b"ORTM":
@@ -110,12 +107,9 @@ def _foreign(path: Path, head: bytes) -> str:
     return "a text file" if _is_text(head) else "a file of an unknown kind"
 
 
-def _zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()[:2000]
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return "a broken zip archive"
+def _zip(names: tuple[str, ...]) -> str:
+    if not names:
+        return "an empty or broken zip archive"
     if any(name.endswith("data.pkl") for name in names):
         return "a PyTorch zip"
     if "config.json" in names and any(name.endswith(".h5") for name in names):
