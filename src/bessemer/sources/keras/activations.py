@@ -180,7 +180,10 @@ def glu(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
 
 
 def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
-    """Euclidean projection onto the simplex (Martins and Astudillo 2016, algorithm 1)."""
+    """Keras's reading of Martins and Astudillo 2016, algorithm 1: no projection onto the simplex.
+
+    Its threshold adds up all cumulative sums within the support, where the paper takes the last one.
+    """
     import onnx_ir
 
     place = axis % tensor.rank
@@ -189,7 +192,8 @@ def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
         raise Unsupported("dynamic-shape", "sparsemax over an unbound axis")
     at, order = tensor.made.index(place), tensor.made
     count = canvas.literal(np.array([size], np.int64), "count")
-    ranked, _ = canvas.emit("TopK", [canvas.at(tensor, order), count], axis=at, outputs=2)
+    ranked, places = canvas.emit("TopK", [canvas.at(tensor, order), count], axis=at, outputs=2)
+    places.dtype = onnx_ir.DataType.INT64
     sums = canvas.emit("CumSum", [ranked, canvas.literal(np.int64(at), "axis")])
     shape = [size if axis == at else 1 for axis in range(tensor.rank)]
     steps = canvas.literal(np.arange(1, size + 1, dtype=tensor.dtype.numpy()).reshape(shape), "steps")
@@ -198,7 +202,7 @@ def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
     inside = canvas.emit("Greater", [reach, sums], dtype=onnx_ir.DataType.BOOL)
     weight = canvas.emit("Cast", [inside], to=int(tensor.dtype), dtype=tensor.dtype)
     support = canvas.result(weight, tensor.shape, order)
-    kept = canvas.result(canvas.emit("Mul", [ranked, weight]), tensor.shape, order)
+    kept = canvas.result(canvas.emit("Mul", [sums, weight]), tensor.shape, order)
     total = reduced(canvas, kept, "ReduceSum", [place], keepdims=True)
     counted = reduced(canvas, support, "ReduceSum", [place], keepdims=True)
     level = binary(canvas, "Div", binary(canvas, "Sub", total, scalar(canvas, 1, tensor)), counted)

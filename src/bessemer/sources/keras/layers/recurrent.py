@@ -296,17 +296,22 @@ def bidirectional(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> li
 
 
 def directions(layer: Layer) -> tuple[Layer, Layer]:
-    """The layers of either direction, with their halves of the weights."""
+    """The layers of either direction, with their halves of the weights.
+
+    Of whole sequences, masked steps put out zeros whatever the layers say.
+    """
     held = layer.config["layer"]
     other = layer.config.get("backward_layer") or {
         **held, "config": {**held["config"], "go_backwards": not held["config"].get("go_backwards", False)}
     }  # fmt: skip
     half = len(layer.weights) // 2
     call = {key: item for key, item in layer.call.items() if key == "mask"}
-    return (
-        Layer(layer.name, held["class_name"], held["config"], layer.weights[:half], layer.generation, layer.path, call),
-        Layer(layer.name, other["class_name"], other["config"], layer.weights[half:], layer.generation, layer.path, call),
-    )  # fmt: skip
+    zeroed = {"zero_output_for_mask": held["config"].get("return_sequences", False)}
+    first, second = (
+        Layer(layer.name, side["class_name"], side["config"] | zeroed, weights, layer.generation, layer.path, call)
+        for side, weights in ((held, layer.weights[:half]), (other, layer.weights[half:]))
+    )
+    return first, second
 
 
 def _both(
