@@ -18,7 +18,11 @@ class Layer:
     `weight_names` lists them, nested sublayers flattened in order (Bidirectional: forward kernel, recurrent, bias,
     backward ...; MultiHeadAttention: query kernel, bias, key.., value.., output..).
     generation: Keras's major version, 1 to 3. path: names joined by '/', unique in the model.
-    call: keyword arguments of this call (mask, initial_state ...); tensors in it are already Ordered or arrays.
+    call: keyword arguments of this call (mask, initial_state ...), `training` and a function's `name: None` left out;
+    tensors in it are already Ordered or arrays, at any depth. `inputs` beside it are the tensors among the arguments by
+    place, flat and in order. Where those are more than tensors or one list of them (numbers, slices, Ellipsis, None,
+    lists within), 'args' holds them all as called: tensors put in, slices as `slice`. 'mask': what the caller says, else
+    Keras's own mask of the input; of several inputs, a list with None where one has none.
     """
 
     name: str
