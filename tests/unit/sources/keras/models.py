@@ -94,7 +94,7 @@ class Builder:
             return self.sequential(builder, shape)
         builder.tensors = [self.keras.Input(shape)]
         builder.grow(int(self.rng.integers(1, 4)))
-        outputs = builder.tensors[-1] if self.rng.random() < 0.7 else builder.tensors[-2:]
+        outputs = builder.tensors[-1] if self.rng.random() < 0.7 else builder.tensors[1:][-2:]
         return self.keras.Model(builder.tensors[0], outputs)
 
     def sequential(self, builder: Builder, shape: tuple[int, ...]) -> Any:
@@ -133,8 +133,9 @@ def random_model(keras: Any, seed: int) -> Any:
     rng = np.random.default_rng(seed)
     builder = Builder(keras, rng)
     if rng.random() < 0.15:
-        model = builder.sequential(Builder(keras, rng, 2), builder.pick(*SHAPES))
-        model.build((None, *SHAPES[0])) if not model.built else None
+        shape = builder.pick(*SHAPES)
+        model = builder.sequential(Builder(keras, rng, 2), shape)
+        model.build((None, *shape))
     else:
         model = functional(builder)
     for variable in model.weights:
