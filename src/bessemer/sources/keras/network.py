@@ -93,12 +93,16 @@ def read_network(data: Mapping[str, Any], reading: Reading, depth: int = 0) -> N
     for spec, item in zip(specs, config["layers"], strict=True):
         spec.nodes = tuple(_node(node, spec.kind) for node in item.get("inbound_nodes") or ())
     layers = _by_name(specs)
-    _shift_models(layers, config)
     outputs = config["output_layers"]
+    borders = [list(_refs(item)) for item in (config.get("input_layers") or [], outputs)]
+    if any(isinstance(node, dict) for item in config["layers"] for node in item.get("inbound_nodes") or ()):
+        borders = [[_third(ref, layers) for ref in refs] for refs in borders]
+    else:
+        _shift_models(layers, [*borders[0], *borders[1]])
     keys = tuple(sorted(outputs)) if isinstance(outputs, dict) else None
     network = Network(
         str(config.get("name") or data.get("name") or "model"), "Functional", layers,
-        tuple(_refs(config.get("input_layers") or [])), tuple(_refs(outputs)), keys, bool(config.get("trainable", True)),
+        tuple(borders[0]), tuple(borders[1]), keys, bool(config.get("trainable", True)),
     )  # fmt: skip
     _check(network)
     return network
@@ -315,10 +319,17 @@ def _every_ref(layers: Mapping[str, Spec]) -> Iterator[Ref]:
             yield from refs_in([list(node.args), node.kwargs])
 
 
-def _shift_models(layers: Mapping[str, Spec], config: dict[str, Any]) -> None:
+def _third(ref: Ref, layers: Mapping[str, Spec]) -> Ref:
+    """Keras 3 counts the call of its own making that a functional model has at the borders, and nowhere else."""
+    spec = layers.get(ref.layer)
+    own = spec is not None and spec.inner is not None and spec.inner.kind == "Functional" and ref.node > 0
+    return Ref(ref.layer, ref.node - 1, ref.tensor) if own else ref
+
+
+def _shift_models(layers: Mapping[str, Spec], borders: Sequence[Ref]) -> None:
     """A model inside a model has a call of its own making, number 0, which its list of calls leaves out."""
     highest: dict[str, int] = {}
-    for ref in [*_every_ref(layers), *_refs(config.get("input_layers") or []), *_refs(config["output_layers"])]:
+    for ref in [*_every_ref(layers), *borders]:
         highest[ref.layer] = max(highest.get(ref.layer, 0), ref.node)
     for spec in layers.values():
         if spec.inner is not None and highest.get(spec.name, -1) == len(spec.nodes):

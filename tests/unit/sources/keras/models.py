@@ -12,6 +12,13 @@ import numpy as np
 Rng = np.random.Generator
 
 
+def flat(made: Any) -> list[Any]:
+    """All tensors of a result, a dict's by sorted keys."""
+    if isinstance(made, dict):
+        made = [made[key] for key in sorted(made)]
+    return [item for part in made for item in flat(part)] if isinstance(made, list | tuple) else [made]
+
+
 class Builder:
     """Grows one functional model. tensors: what may be used next; shared: layers that may be called again."""
 
@@ -39,7 +46,7 @@ class Builder:
         layer = self.inner(x) if self.depth < 2 and self.rng.random() < 0.2 else self.plain(x)
         self.shared.append((tuple(x.shape), layer))
         made = layer(x)
-        return self.pick(*made) if isinstance(made, list | tuple) else made
+        return self.pick(*flat(made))
 
     def plain(self, x: Any) -> Any:
         """A layer for a tensor of this rank."""
