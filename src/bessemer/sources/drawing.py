@@ -141,10 +141,12 @@ class Ordered:
     """A tensor of the original: `shape` in the original's own axis order, and the values that hold it.
 
     known: its elements, where they are constant (own order). made: the axis order in which it was drawn first.
+    partial: elements of a small integer tensor of which some are known, as an array of objects (`tensorflow/partial`).
     """
 
     def __init__(self, name: str, shape: Shape, dtype: Any, known: Array | None = None) -> None:
         self.name, self.shape, self.dtype, self.known = name, shape, dtype, known
+        self.partial: Array | None = None
         self.made: Perm = identity(len(shape))
         self.orders: dict[Perm, onnx_ir.Value] = {}
 
@@ -255,7 +257,8 @@ class Canvas(Drawing):
         if tensor.known is not None:
             array = tensor.known.reshape([1] * (rank - tensor.rank) + list(tensor.known.shape))
             return self.literal(array.transpose(order), tensor.name)
-        raised = self.reshaped(self.at(tensor), shape)
+        lead = self.literal(np.arange(rank - tensor.rank), "axes")
+        raised = self.emit("Unsqueeze", [self.at(tensor), lead], shape=shape)
         made: onnx_ir.Value = self.emit("Transpose", [raised], perm=list(order), shape=apply(order, shape))
         return made
 
