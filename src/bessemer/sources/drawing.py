@@ -141,14 +141,14 @@ class Ordered:
     """A tensor of the original: `shape` in the original's own axis order, and the values that hold it.
 
     known: its elements, where they are constant (own order). made: the axis order in which it was drawn first.
-    partial: elements of a small integer tensor of which some are known, as an array of objects (`tensorflow/partial`).
+    dims: of an integer vector that is not constant, the elements known all the same (symbols of unbound dims among them).
     """
 
     def __init__(self, name: str, shape: Shape, dtype: Any, known: Array | None = None) -> None:
         self.name, self.shape, self.dtype, self.known = name, shape, dtype, known
-        self.partial: Array | None = None
         self.made: Perm = identity(len(shape))
         self.orders: dict[Perm, onnx_ir.Value] = {}
+        self.dims: Shape | None = None
 
     def __repr__(self) -> str:
         return f"Ordered({self.name!r}, {self.shape}, {self.dtype}, made={self.made})"

@@ -1,17 +1,5 @@
-"""A node of a GraphDef, its attributes decoded."""
+"""`Node`, as readers of operators know it."""
 
-from __future__ import annotations
+from bessemer.wire.savedmodel.node import Node
 
-from dataclasses import dataclass
-from typing import Any
-
-
-@dataclass(frozen=True)
-class Node:
-    """attrs: int, float, bool, str; numpy dtypes for types (ml_dtypes for bfloat16); shapes as tuples of int or None,
-    or None where the rank is unknown; tensors as arrays; functions by name; lists of these."""
-
-    name: str
-    op: str
-    inputs: tuple[str, ...]
-    attrs: dict[str, Any]
+__all__ = ["Node"]

@@ -1,125 +1,187 @@
-"""Integer tensors that are shapes, or parts of them: which elements are known while a graph is read.
+"""Integer vectors of which some elements are known before the model runs: shapes with unbound dims, and what is
+computed from them.
 
-A graph computes with shapes: `Reshape(x, Pack(Shape(x)[0], -1, 64))`. Where a dim is unbound the vector is computed while
-the model runs, but most of its elements are known all the same. Such a tensor carries `Ordered.partial`: an array of
-objects, each an int or an `Unbound` dim. It follows through operators that move elements or multiply them, in the
-operators' own reference evaluators.
+TensorFlow computes the operand of a reshape from Shape, StridedSlice, Pack and arithmetic. Where the batch is unbound
+these chains are no constants, but most of their elements are; `known_dims` says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from bessemer.sources.channels_last.dims import Dim, product, total
 
-from bessemer.ir.types import Array
-from bessemer.sources.channels_last.dims import Dim
-from bessemer.sources.drawing import Canvas, Ordered
-from bessemer.sources.tensorflow.node import Node
+if TYPE_CHECKING:
+    from bessemer.sources.drawing import Ordered
+    from bessemer.wire.savedmodel.node import Node
 
-MOST = 256
-"""Larger tensors than that are no shapes."""
-
-PASSING = frozenset({"Identity", "Snapshot", "StopGradient", "Cast", "EnsureShape", "IdentityN", "PlaceholderWithDefault"})
-FOLLOWED = frozenset({
-    "Add", "AddV2", "Concat", "ConcatV2", "ExpandDims", "Fill", "FloorDiv", "Gather", "GatherV2", "Mul", "Pack", "Prod",
-    "Reshape", "ReverseV2", "Slice", "Split", "SplitV", "Squeeze", "StridedSlice", "Sub", "Tile", "Unpack",
-})  # fmt: skip
+Dims = tuple[Dim, ...]
+MOST = 64
+"""Elements of a vector that is looked at: more are no shape."""
 
 
-@dataclass(frozen=True, eq=False)
-class Unbound:
-    """A dim known only when the model runs: named, or a number of its own. What leaves it alone keeps it."""
+def known_dims(tensor: Ordered) -> Dims | None:
+    """Elements of an integer vector or scalar: an int where one is known, the symbol of an unbound dim, or None.
 
-    name: str | None = None
-
-    def __mul__(self, other: Any) -> Any:
-        return self if other == 1 else 0 if other == 0 else Unbound()
-
-    def __add__(self, other: Any) -> Any:
-        return self if isinstance(other, int) and other == 0 else Unbound()
-
-    def __sub__(self, other: Any) -> Any:
-        return self if isinstance(other, int) and other == 0 else Unbound()
-
-    def __rsub__(self, other: Any) -> Any:
-        return Unbound()
-
-    def __floordiv__(self, other: Any) -> Any:
-        return self if isinstance(other, int) and other == 1 else Unbound()
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return Unbound()
-
-    __rmul__, __radd__ = __mul__, __add__
-
-
-def dims_of(tensor: Ordered) -> tuple[Dim, ...] | None:
-    """The elements, flat: ints, names of unbound dims, or None for what is not known; None where nothing is known."""
+    None altogether where nothing is known.
+    """
     if tensor.known is not None:
-        return tuple(int(item) for item in tensor.known.reshape(-1))
-    if tensor.partial is None:
+        held = tensor.known
+        if held.dtype.kind not in "iu" or held.ndim > 1 or held.size > MOST:
+            return None
+        return tuple(int(item) for item in held.reshape(-1))
+    return tensor.dims
+
+
+def derived(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    """What is known of the first result of an integer operator."""
+    rule = RULES.get(node.op)
+    return rule(node, inputs) if rule is not None else None
+
+
+def _shape(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    return inputs[0].shape
+
+
+def _size(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    return (product(inputs[0].shape),)
+
+
+def _same(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    return known_dims(inputs[0])
+
+
+def _cast(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    import numpy as np
+
+    whole = np.dtype(node.attrs.get("DstT", np.float32)).kind in "iu"
+    return known_dims(inputs[0]) if whole else None
+
+
+def _pack(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    if any(tensor.rank for tensor in inputs):
         return None
-    return tuple(item.name if isinstance(item, Unbound) else int(item) for item in tensor.partial.reshape(-1))
+    return tuple((known_dims(tensor) or (None,))[0] for tensor in inputs)
 
 
-def elements_of(tensor: Ordered) -> Array | None:
-    """The elements as objects, in the tensor's shape; None where nothing is known, or it is no shape."""
-    if tensor.known is None:
-        return tensor.partial
-    if tensor.known.dtype.kind not in "iu" or tensor.known.size > MOST:
+def _concat(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    parts = inputs[1:] if node.op == "Concat" else inputs[:-1]
+    found: list[Dim] = []
+    for part in parts:
+        if part.rank != 1:
+            return None
+        held = known_dims(part)
+        if held is None:
+            if not isinstance(part.shape[0], int) or part.shape[0] > MOST:
+                return None
+            held = (None,) * part.shape[0]
+        found += held
+    return tuple(found)
+
+
+def _strided(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    held = known_dims(inputs[0])
+    lists = [known_dims(tensor) for tensor in inputs[1:4]]
+    if held is None or inputs[0].rank != 1 or any(item is None or len(item) != 1 for item in lists):
         return None
-    return tensor.known.astype(object)
-
-
-def shape_elements(tensor: Ordered) -> Array:
-    """The elements of the tensor's shape."""
-    dims = [dim if isinstance(dim, int) else Unbound(dim) for dim in tensor.shape]
-    held = np.empty(len(dims), object)
-    held[:] = dims
-    return held
-
-
-def follow(canvas: Canvas, node: Node, inputs: Sequence[Ordered], results: Sequence[Ordered]) -> list[Ordered]:
-    """The results of a node that was drawn, with what is known of their elements; those known in full are constants."""
-    found = _elements(node, inputs)
-    if found is None or len(found) != len(results):
-        return list(results)
-    return [_noted(canvas, tensor, held) for tensor, held in zip(results, found, strict=True)]
-
-
-def _noted(canvas: Canvas, tensor: Ordered, held: Array | None) -> Ordered:
-    if held is None or tensor.known is not None or held.size > MOST or held.ndim != tensor.rank:
-        return tensor
-    if not any(isinstance(item, Unbound) for item in held.reshape(-1)):
-        return canvas.constant(held.astype(np.int64).astype(tensor.dtype.numpy()), tensor.name)
-    tensor.partial = held
-    return tensor
-
-
-def _elements(node: Node, inputs: Sequence[Ordered]) -> list[Array | None] | None:
-    from bessemer.runners.tensorflow.registry import evaluators
-
-    if node.op in ("Shape", "ShapeN"):
-        return [shape_elements(tensor) for tensor in inputs]
-    if node.op in PASSING:
-        return [elements_of(tensor) for tensor in inputs]
-    if node.op not in FOLLOWED or all(tensor.partial is None for tensor in inputs):
+    bounds = [item[0] for item in lists if item is not None]
+    begin, end, step = (dim if isinstance(dim, int) else None for dim in bounds)
+    masks = {key: int(node.attrs.get(f"{key}_mask", 0)) & 1 for key in ("begin", "end", "shrink_axis")}
+    others = int(node.attrs.get("new_axis_mask", 0)) or int(node.attrs.get("ellipsis_mask", 0))
+    if others or (begin is None and not masks["begin"]):
         return None
-    held = [tensor.known if tensor.known is not None else tensor.partial for tensor in inputs]
-    if any(item is None for item in held):
+    if masks["shrink_axis"]:
+        place = 0 if begin is None or masks["begin"] else begin
+        return (held[place],) if -len(held) <= place < len(held) else None
+    if step is None or step == 0 or (end is None and not masks["end"]):
         return None
-    objects = [item for item in held if item is not None]
-    mixed = node.op in ("Concat", "ConcatV2", "Pack", "Mul", "Add", "AddV2", "Sub")
-    operands = [_plain(item) if mixed else item for item in objects]
-    try:
-        made = evaluators()[node.op](node, operands)
-    except TypeError:
-        return None  # an operator that asks what an unbound dim is
-    return [np.asarray(made, object)] if isinstance(made, np.ndarray) or np.isscalar(made) else [*made]
+    return held[slice(None if masks["begin"] else begin, None if masks["end"] else end, step)]
 
 
-def _plain(array: Array) -> Array:
-    return array.astype(object) if array.ndim else np.array(array.item(), object)
+def _slice(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    held, begin, size = (known_dims(tensor) for tensor in inputs[:3])
+    if held is None or inputs[0].rank != 1 or not begin or not size:
+        return None
+    start, count = begin[0], size[0]
+    if not isinstance(start, int) or not isinstance(count, int) or not 0 <= start <= len(held):
+        return None
+    return held[start:] if count < 0 else held[start : start + count]
+
+
+def _gather(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    held, places = known_dims(inputs[0]), known_dims(inputs[1])
+    if held is None or places is None or inputs[0].rank != 1:
+        return None
+    if not all(isinstance(place, int) and 0 <= place < len(held) for place in places):
+        return None
+    return tuple(held[place] for place in places if isinstance(place, int))
+
+
+def _prod(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    held = known_dims(inputs[0])
+    if held is None or inputs[0].rank != 1 or node.attrs.get("keep_dims"):
+        return None
+    return (product(held),) if node.op == "Prod" else (total(held),)
+
+
+def _reshape(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    wanted = inputs[1].known
+    return known_dims(inputs[0]) if wanted is not None and wanted.size <= 1 else None
+
+
+def _binary(node: Node, inputs: Sequence[Ordered]) -> Dims | None:
+    left, right = (known_dims(tensor) for tensor in inputs[:2])
+    if left is None or right is None or any(tensor.rank > 1 for tensor in inputs):
+        return None
+    if len(left) != len(right) and 1 not in (len(left), len(right)):
+        return None
+    count = max(len(left), len(right))
+    pairs = [(left[i % len(left)], right[i % len(right)]) for i in range(count)] if left and right else []
+    return tuple(ARITHMETIC[node.op](first, second) for first, second in pairs)
+
+
+def _times(first: Dim, second: Dim) -> Dim:
+    return product((first, second))
+
+
+def _plus(first: Dim, second: Dim) -> Dim:
+    return total((first, second))
+
+
+def _less(first: Dim, second: Dim) -> Dim:
+    if isinstance(first, int) and isinstance(second, int):
+        return first - second
+    return first if second == 0 else 0 if isinstance(first, str) and first == second else None
+
+
+def _over(first: Dim, second: Dim) -> Dim:
+    if isinstance(first, int) and isinstance(second, int) and second:
+        return first // second
+    return first if second == 1 else None
+
+
+def _most(first: Dim, second: Dim) -> Dim:
+    if isinstance(first, int) and isinstance(second, int):
+        return max(first, second)
+    if first == second or (isinstance(first, str) and isinstance(second, int) and second <= 0):
+        return first  # a dim is never below zero
+    return second if isinstance(second, str) and isinstance(first, int) and first <= 0 else None
+
+
+def _least(first: Dim, second: Dim) -> Dim:
+    if isinstance(first, int) and isinstance(second, int):
+        return min(first, second)
+    return first if first == second else None
+
+
+ARITHMETIC: dict[str, Callable[[Dim, Dim], Dim]] = {
+    "Mul": _times, "Add": _plus, "AddV2": _plus, "Sub": _less, "FloorDiv": _over, "Maximum": _most, "Minimum": _least,
+}  # fmt: skip
+
+RULES: dict[str, Callable[[Any, Sequence[Any]], Dims | None]] = {
+    "Shape": _shape, "Size": _size, "Cast": _cast, "Pack": _pack, "ConcatV2": _concat, "Concat": _concat,
+    "StridedSlice": _strided, "Slice": _slice, "GatherV2": _gather, "Gather": _gather, "Prod": _prod, "Sum": _prod,
+    "Identity": _same, "Squeeze": _same, "ExpandDims": _same, "Reshape": _reshape, "StopGradient": _same,
+    **dict.fromkeys(ARITHMETIC, _binary),
+}  # fmt: skip

@@ -14,7 +14,7 @@ from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.ops.batched import Batched, gathered
 from bessemer.sources.tensorflow.ops.common import constant, first, ints
-from bessemer.sources.tensorflow.partial import dims_of
+from bessemer.sources.tensorflow.partial import known_dims
 from bessemer.sources.tensorflow.registry import op
 
 
@@ -73,7 +73,7 @@ def conv_transpose(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ord
     """The gradient of a convolution by its input: operands are the result's shape, the filters, the tensor."""
     sizes, filters, source = inputs
     held = window_of(node, source.rank)
-    dims = dims_of(sizes)
+    dims = known_dims(sizes)
     if dims is None or len(dims) not in (source.rank, source.rank - 2):
         raise Unsupported("dynamic-shape", "the size of a transposed convolution is computed", "bind the input's shape")
     chosen = [dims[axis] for axis in spatial_axes(source.rank, held["first"])] if len(dims) == source.rank else list(dims)

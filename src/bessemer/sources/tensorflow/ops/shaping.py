@@ -14,13 +14,13 @@ from bessemer.sources.channels_last.elementwise import cast, scalar
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.ops.common import constant, integer, ints, on_parts
-from bessemer.sources.tensorflow.partial import dims_of
+from bessemer.sources.tensorflow.partial import known_dims
 from bessemer.sources.tensorflow.registry import op
 
 
 def target_of(tensor: Ordered, what: str) -> tuple[Dim, ...]:
     """A vector of dims, as far as they are known; raises Unsupported where not even their number is."""
-    held = dims_of(tensor)
+    held = known_dims(tensor)
     if held is not None:
         return held
     count = tensor.shape[0] if tensor.rank == 1 else None
@@ -67,7 +67,7 @@ def tile(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     tensor, repeats = inputs
     if repeats.known is not None:
         return shaping.tile(canvas, tensor, ints(repeats, "repeats"))
-    counts = dims_of(repeats) or (None,) * tensor.rank
+    counts = known_dims(repeats) or (None,) * tensor.rank
     shape = tuple(dims.product(pair) for pair in zip(tensor.shape, counts, strict=True))
     return shaping.tile_computed(canvas, tensor, repeats, shape)
 
@@ -108,7 +108,7 @@ def broadcast_args(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ord
 def range_of(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """start, limit, delta."""
     made = canvas.emit("Range", [canvas.at(tensor) for tensor in inputs])
-    held = [dims_of(tensor) for tensor in inputs] if inputs[0].dtype.is_integer() else []
+    held = [known_dims(tensor) for tensor in inputs] if inputs[0].dtype.is_integer() else []
     length: Dim = None
     if held and held[0] == (0,) and held[2] == (1,) and held[1] is not None:
         length = held[1][0]
@@ -158,7 +158,7 @@ def _computed_pad(canvas: Canvas, tensor: Ordered, table: Ordered, filler: Order
     wide = canvas.emit("Cast", [rows], to=int(onnx_ir.DataType.INT64), dtype=onnx_ir.DataType.INT64)
     pads = canvas.reshaped(canvas.emit("Transpose", [wide], perm=[1, 0]), [2 * tensor.rank])
     operands = [canvas.at(tensor, order), pads, *([] if filler is None else [canvas.at(filler)])]
-    flat = dims_of(table) or (None,) * (2 * tensor.rank)
+    flat = known_dims(table) or (None,) * (2 * tensor.rank)
     shape = tuple(dims.total((dim, *flat[2 * axis : 2 * axis + 2])) for axis, dim in enumerate(tensor.shape))
     return canvas.result(canvas.emit("Pad", operands), shape, order)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bessemer.sources.channels_last import elementwise, signal
-from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.channels_last.dims import broadcast
+from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.channels_last.matmul import matmul
 from bessemer.sources.channels_last.shaping import transpose
 from bessemer.sources.channels_last.signal import Complex, parts

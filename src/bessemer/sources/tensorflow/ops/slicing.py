@@ -15,7 +15,7 @@ from bessemer.sources.channels_last.shaping import FAR
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.ops.common import constant, integer, ints, on_parts
-from bessemer.sources.tensorflow.partial import dims_of
+from bessemer.sources.tensorflow.partial import known_dims
 from bessemer.sources.tensorflow.registry import op
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def roll(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
 def read_slice(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """begin and size; size -1 reaches the end."""
     tensor, begin, size = inputs
-    starts, counts = dims_of(begin), dims_of(size)
+    starts, counts = known_dims(begin), known_dims(size)
     if begin.known is None or size.known is None:
         return _computed_slice(canvas, tensor, begin, size, counts)
     first, many = ints(begin, "begin"), ints(size, "size")
@@ -126,7 +126,7 @@ def _computed_slice(
         whole = canvas.emit("Less", [count, zero], dtype=onnx_ir.DataType.BOOL)
         end = canvas.emit("Where", [whole, far, end], dtype=wide)
     known = counts or (None,) * tensor.rank
-    starts = dims_of(begin) or (None,) * tensor.rank
+    starts = known_dims(begin) or (None,) * tensor.rank
     shape = tuple(
         dim if first == 0 and many == -1 else many if isinstance(many, int) and many >= 0 else many if many != -1 else None
         for dim, many, first in zip(tensor.shape, known, starts, strict=True)
@@ -157,7 +157,7 @@ class Cuts:
         self.entries: list[tuple[int, int]] = []
         self.removed: list[int] = []
         self.added: list[int] = []
-        self.bounds = [dims_of(tensor) for tensor in inputs[1:4]]
+        self.bounds = [known_dims(tensor) for tensor in inputs[1:4]]
         count = next((len(held) for held in self.bounds if held is not None), None)
         count = inputs[1].static[0] if count is None else count
         ellipses = [i for i in range(count) if self.has("ellipsis", i)]
