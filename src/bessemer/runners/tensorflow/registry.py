@@ -1,32 +1,27 @@
-"""Which function computes which operator."""
+"""Which numpy function evaluates which TensorFlow operator."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pkgutil import iter_modules
 
-if TYPE_CHECKING:
-    from bessemer.ir.types import Array
-    from bessemer.wire.savedmodel.node import Node
+from bessemer.ir.types import Array
+from bessemer.wire.savedmodel.node import Node
 
-Evaluator = Callable[["Node", "Sequence[Array]"], "Array | Sequence[Array]"]
+Evaluator = Callable[[Node, Sequence[Array]], "Array | Sequence[Array]"]
 
-FAMILIES = (
-    "convolution", "detection", "elementwise", "image", "linear", "normalization", "quantization", "reduce",
-    "select", "shaping", "signal", "slicing",
-)  # fmt: skip
 _EVALUATORS: dict[str, Evaluator] = {}
 
 
 def evaluates(*names: str) -> Callable[[Evaluator], Evaluator]:
-    """Register the reference evaluator of operators, by their names in a GraphDef."""
+    """Register the evaluator of operators, by their names in a GraphDef."""
 
-    def register(function: Evaluator) -> Evaluator:
+    def register(run: Evaluator) -> Evaluator:
         for name in names:
-            _EVALUATORS[name] = function
-        return function
+            _EVALUATORS[name] = run
+        return run
 
     return register
 
@@ -34,6 +29,8 @@ def evaluates(*names: str) -> Callable[[Evaluator], Evaluator]:
 @cache
 def evaluators() -> dict[str, Evaluator]:
     """All evaluators by operator name."""
-    for family in FAMILIES:
-        import_module(f"bessemer.runners.tensorflow.{family}")
+    from bessemer.runners.tensorflow import ops
+
+    for found in iter_modules(ops.__path__):
+        import_module(f"{ops.__name__}.{found.name}")
     return _EVALUATORS
