@@ -1,0 +1,1 @@
+"""TensorFlow graphs executed: by TensorFlow itself, or by a reference evaluator in numpy."""
