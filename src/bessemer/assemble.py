@@ -118,6 +118,22 @@ def model_record(path: Path, model: Model) -> ev.ModelRecord:
         weights=stats.weights,
         activations=stats.activations,
         details={key: str(value) for key, value in model.origin.details.items()},
+        cut=cut_record(model),
+    )
+
+
+def cut_record(model: Model) -> ev.CutRecord | None:
+    """What part of the original a model is, by the names that cut it out again."""
+    if model.cut is None:
+        return None
+    taps = model.cut.taps
+    given = {spec.name for spec in model.cut.whole.signature.inputs}
+    return ev.CutRecord(
+        inputs=[tap.name if tap.name in given else tap.tensor for tap in taps.inputs],
+        outputs=[tap.tensor for tap in taps.outputs],
+        inside=[tap.tensor for tap in taps.inputs if tap.name not in given],
+        nodes=taps.nodes,
+        of=taps.of,
     )
 
 

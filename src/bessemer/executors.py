@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from pathlib import Path
 
+from bessemer.ir.cut import Taps
 from bessemer.runners.base import Runner
 from bessemer.sources.base import OpenOptions
 
@@ -15,6 +16,24 @@ def of_source(path: str, options: OpenOptions) -> Runner:
 
     file = Path(path)
     return identify(file).load().runner(file, options)
+
+
+def of_cut(path: str, options: OpenOptions, taps: Taps) -> Runner:
+    """The whole file in its own runtime, tapped at the borders of a part. Raises as `of_source`, and Declined."""
+    from bessemer.runners.cut import CutRunner
+
+    return CutRunner(of_source(path, options), taps)
+
+
+def of_arbiter(call: str, path: str, taps: Taps | None) -> Runner:
+    """A format's reference evaluator on the file, tapped where a part is meant."""
+    from importlib import import_module
+
+    from bessemer.runners.cut import CutRunner
+
+    module, name = call.split(":")
+    runner: Runner = getattr(import_module(module), name)(path)
+    return runner if taps is None else CutRunner(runner, taps)
 
 
 def of_target(name: str, path: str) -> Runner:
@@ -58,10 +77,15 @@ def of_graph(path: str, options: OpenOptions) -> Runner:
     return runner
 
 
-def of_original(name: str, path: str) -> Runner:
-    """An original file in the runtime of a target that executes its format. Raises MissingExtra."""
+def of_original(name: str, path: str, taps: Taps | None = None) -> Runner:
+    """An original file in the runtime of a target that executes its format, tapped where a part is meant.
+
+    Raises MissingExtra.
+    """
+    from bessemer.runners.cut import CutRunner
     from bessemer.targets.base import NativeTarget
     from bessemer.targets.registry import find
 
     target: NativeTarget = find(name).load()  # type: ignore[assignment]  # `TargetEntry.runs` says so
-    return target.original(Path(path))
+    runner = target.original(Path(path))
+    return runner if taps is None else CutRunner(runner, taps)

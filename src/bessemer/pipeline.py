@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
-from bessemer.opening import graph_of, normalise, open_model, passes_until
+from bessemer.opening import graph_of, normalise, open_model, original_of, passes_until
 from bessemer.request import ConvertOptions, Progress, Silent, Stage, TargetRequest
 from bessemer.workspace import Workspace
 
@@ -47,7 +47,8 @@ def save_after(
     with Workspace(out) as work:
         file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
         place = out / file.name
-        said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized}
+        said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized,
+                "shapes": options.shapes}  # fmt: skip
         save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place
@@ -115,7 +116,7 @@ def convert(
             return refused(path, requests, refusal, options, meter)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
         requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
-        original.load("bessemer.executors:of_source", str(path), options.opening)
+        original.load(*original_of(path, options.opening, raw))
         watch.stage("optimise")
         optimized = normalise(raw, options)
         row = _Rows(path, optimized.model, original, work, options, watch, [item[2] for item in requests])
@@ -225,7 +226,9 @@ def run(path: Path, options: ConvertOptions) -> list[dict[str, Array]]:
     from bessemer.verify.reference import reference_of
 
     model = graph_of(path, options)
-    with IsolatedRunner("bessemer.executors:of_file", str(path), options.opening) as runner:
+    cut = model is not None and model.cut is not None
+    call = original_of(path, options.opening, model) if cut else ("bessemer.executors:of_file", str(path), options.opening)
+    with IsolatedRunner(*call) as runner:
         return reference_of(runner, model, options).answers
 
 
@@ -324,7 +327,10 @@ class _Rows:
         if not self.options.execute:
             return row.publish_unexecuted(self.work, prepared)
         self.watch.stage("verify", request.name)
-        reference = self.reference
+        try:
+            reference = self.reference
+        except Declined as refusal:  # a cut whose values the original's runtime does not show
+            return declined_row(request, validated, refusal)
         try:
             row.timed(
                 "verify",
@@ -334,7 +340,7 @@ class _Rows:
             if error.exit_code == 6:
                 raise
             row.crash = str(error)
-        runtime_at_fault = row.departure(self.path, self.model.origin.format, reference)
+        runtime_at_fault = row.departure(self.model, reference)
         if runtime_at_fault is not None:
             return declined_row(request, validated, runtime_at_fault)
         return row.publish(self.work, prepared, reference, self.options.keep_failed)

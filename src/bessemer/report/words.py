@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bessemer.report import units
 
 if TYPE_CHECKING:
-    from bessemer.verify.evidence import Quantization, TargetEvidence
+    from bessemer.verify.evidence import CutRecord, Quantization, TargetEvidence
 
 
 def status(row: TargetEvidence) -> str:
@@ -107,3 +107,9 @@ def floats(done: Quantization) -> str:
     count = f"{len(done.floats)} node{'s' * (len(done.floats) > 1)}"
     verb = "stay" if len(done.floats) > 1 else "stays"
     return f"{count} {verb} float{share}: {', '.join(names)}{more}"
+
+
+def cut(record: CutRecord) -> str:
+    """Where a model was cut, in a sentence."""
+    inputs, outputs = (", ".join(names) for names in (record.inputs, record.outputs))
+    return f"from {inputs or 'nothing'} to {outputs}: {record.nodes} of {record.of} nodes"

@@ -22,6 +22,7 @@ class OpenOptions:
     the runtime first (`auto`).
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
+    inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -29,6 +30,8 @@ class OpenOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 HEAD = 4096

@@ -29,6 +29,19 @@ class TensorRecord(Record):
     shape: list[int | str | None]
 
 
+class CutRecord(Record):
+    """The part of a model that was converted: its borders by the original's names, and how many nodes of how many.
+
+    inputs, outputs: as --inputs and --outputs name them; inside: the inputs that are values inside the original.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    inside: list[str] = Field(description="inputs that the original computes: their values were tapped")
+    nodes: int
+    of: int
+
+
 class ModelRecord(Record):
     """What a model is: counts are of the whole graph, subgraphs included."""
 
@@ -47,6 +60,7 @@ class ModelRecord(Record):
         description="peak bytes of live activations; null where shapes are unbound"
     )
     details: dict[str, str] = Field(default_factory=dict)
+    cut: CutRecord | None = Field(default=None, description="what part of the file this is; null for all of it")
 
 
 class PassLine(Record):
