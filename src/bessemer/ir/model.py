@@ -48,12 +48,14 @@ class Model:
     graph: the `onnx_ir.Model`; its inputs and outputs keep the source's names, order, types and axis order.
     notes: sentences the report must show (a changed type, a state reset, ...).
     past: stages that are done already; None for a model that was just read.
+    companions: files that are placed beside every artifact (tokenizers, preprocessors), from the source's directory.
     """
 
     graph: onnx_ir.Model
     origin: Origin
     notes: list[str] = field(default_factory=list)
     past: Past | None = None
+    companions: tuple[Path, ...] = ()
 
     @property
     def signature(self) -> Signature:
