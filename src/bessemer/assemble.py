@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.archive.manifest import manifest
+from bessemer.archive.manifest import file_record, manifest
 from bessemer.ir.errors import Declined
 from bessemer.ir.model import Model
 from bessemer.ir.signature import TensorSpec
 from bessemer.targets.base import Border, Prepared
 from bessemer.verify import evidence as ev
-from bessemer.workspace import sha256_of
 
 if TYPE_CHECKING:
     from bessemer.request import ConvertOptions, Optimized, TargetRequest
@@ -104,11 +103,12 @@ def model_record(path: Path, model: Model) -> ev.ModelRecord:
 
     stats = model_stats(model.graph)
     signature = model.signature
+    held = file_record(path, str(path))
     return ev.ModelRecord(
         path=str(path),
         format=model.origin.format,
-        bytes=path.stat().st_size,
-        sha256=sha256_of(path),
+        bytes=held.bytes,
+        sha256=held.sha256,
         inputs=[tensor_record(spec) for spec in signature.inputs],
         outputs=[tensor_record(spec) for spec in signature.outputs],
         operators=stats.operators,
@@ -183,8 +183,9 @@ def refused(
     """The report of a file whose operators have no meaning in the hub: every target declines for the same reasons."""
     from bessemer.sources.sniff import identify
 
+    held = file_record(path, str(path))
     source = ev.ModelRecord(
-        path=str(path), format=identify(path).name, bytes=path.stat().st_size, sha256=sha256_of(path),
+        path=str(path), format=identify(path).name, bytes=held.bytes, sha256=held.sha256,
         inputs=[], outputs=[], operators={}, nodes=0, parameters=0, macs=None, weights={}, activations=None,
     )  # fmt: skip
     rows = [declined_row(request, validated, refusal) for request, _, validated in requests]

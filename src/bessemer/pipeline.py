@@ -12,7 +12,7 @@ from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.opening import graph_of, normalise, open_model, original_of, passes_until
 from bessemer.request import ConvertOptions, Progress, Silent, Stage, TargetRequest
-from bessemer.workspace import Workspace
+from bessemer.workspace import Workspace, check_companions
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
@@ -114,6 +114,7 @@ def convert(
             raw = open_model(path, options.opening)
         except Declined as refusal:
             return refused(path, requests, refusal, options, meter)
+        check_companions(raw.companions, out)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
         requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
         original.load(*original_of(path, options.opening, raw))
@@ -322,6 +323,7 @@ class _Rows:
             self.watch.stage("write", request.name)
             stem = artifact_stem(self.path, prepared.precision)
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
+            row.bring(self.model.companions)
         except Declined as refusal:
             return declined_row(request, validated, refusal)
         if not self.options.execute:

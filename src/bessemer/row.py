@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,6 +50,15 @@ class Row:
         self.bound = ""
         self.source: Source | None = None
         self.baselines: Baselines | None = None
+        self.companions: list[Path] = []
+
+    def bring(self, companions: Sequence[Path]) -> None:
+        """Copy what goes along with the artifact (tokenizers, settings) beside it; they are placed together."""
+        own = {path.name for path in self.artifact.files} if self.artifact is not None else set()
+        for path in companions:
+            if path.name in own:
+                raise UsageError(f"The artifact and a file that goes along are both called {path.name}")
+            self.companions.append(Path(shutil.copyfile(path, self.folder / path.name)))
 
     def timed(self, stage: str, action: Callable[[], T]) -> T:
         """Run `action` and keep its duration under `stage`."""
@@ -157,8 +167,9 @@ class Row:
         """Move an artifact into place that the user asked not to run: the row says so."""
         if self.artifact is None:
             raise UsageError("There is no artifact to place")
-        files = [file_record(path, str(path.relative_to(self.folder))) for path in self.artifact.files]
-        work.publish(list(self.artifact.files), self.folder)
+        placed = [*self.artifact.files, *self.companions]
+        files = [file_record(path, str(path.relative_to(self.folder))) for path in placed]
+        work.publish(placed, self.folder)
         summary = "Written, not executed: the conversion was told to stop there. `bessemer verify` runs it."
         row = prepared_row(self.request, self.validated, prepared)
         return row.model_copy(update={"summary": summary, "files": files, "seconds": self.seconds})
@@ -171,11 +182,10 @@ class Row:
         files: list[ev.FileRecord] = []
         if self.artifact is not None and (good or keep_failed):
             base = self.folder
-            listed = [(path, path.relative_to(base)) for path in self.artifact.files]
+            placed = [*self.artifact.files, *(self.companions if good else ())]
+            listed = [(path, path.relative_to(base)) for path in placed]
             files = [file_record(path, str(name) + ("" if good else ".failed")) for path, name in listed]
-            sources = (
-                list(self.artifact.files) if good else [p.rename(f"{p}.failed") for p in self.artifact.files]
-            )
+            sources = placed if good else [path.rename(f"{path}.failed") for path in placed]
             work.publish(sources, base)
         return self._evidence(prepared, reference, files, good)
 

@@ -32,3 +32,6 @@ WIDENED_KEY = "bessemer.widened"
 """In `Node.meta` of a Cast: it only returns from a wider type in which the opset has the operator before it; a target
 that computes narrow floats in float32 anyway leaves it out.
 """
+
+COMPUTED_KEY = "bessemer.computed"
+"""In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the original computes in it, so its last digits are no truth."""

@@ -50,6 +50,7 @@ class Model:
     notes: sentences the report must show (a changed type, a state reset, ...).
     past: stages that are done already; None for a model that was just read.
     cut: what part of the original the graph is; None for all of it.
+    companions: files that are placed beside every artifact (tokenizers, preprocessors), from the source's directory.
     """
 
     graph: onnx_ir.Model
@@ -57,6 +58,7 @@ class Model:
     notes: list[str] = field(default_factory=list)
     past: Past | None = None
     cut: Cut | None = None
+    companions: tuple[Path, ...] = ()
 
     @property
     def signature(self) -> Signature:

@@ -69,7 +69,7 @@ class _Folder:
             self._replace(node, results)
 
     def _widen(self, node: onnx_ir.Node) -> bool:
-        """A float16 constant cast to float32 is read wide: no copy is kept, so the bound does not matter."""
+        """A narrow constant cast to float32 is read wide: no copy is kept, so the bound does not matter."""
         import onnx_ir
 
         source, result = node.inputs[0], node.outputs[0]
@@ -79,7 +79,7 @@ class _Folder:
             return False
         result.replace_all_uses_with(hold_constant(owner(node), lazy, result.name or f"{node.name}_wide"))
         drop(node)
-        note_half(self.root)
+        note_half(self.root, source.const_value.dtype.name)
         self.changed += 1
         return True
 

@@ -19,6 +19,15 @@ def _looks_like_bsm(clue: Clue) -> bool:
     return clue.head[:4] == b"PK\x03\x04" and clue.head[30:43] == b"bessemer.json"
 
 
+def _looks_like_huggingface(clue: Clue) -> bool:
+    """A directory with a config.json, or with model files of other formats, as model hubs hold them."""
+    if not clue.entries or "saved_model.pb" in clue.entries:
+        return False
+    from bessemer.sources.huggingface.directory import looks_like
+
+    return looks_like(clue.entries)
+
+
 SOURCES: tuple[SourceEntry, ...] = (
     SourceEntry(
         name="onnx",
@@ -70,5 +79,27 @@ SOURCES: tuple[SourceEntry, ...] = (
         limits=("the original stays outside: it must lie where it was, or beside the archive",),
         runtime="the runtime of the original",
         warm=("bessemer.executors", "bessemer.sources.bsm", "onnx"),
+    ),
+    SourceEntry(
+        name="huggingface",
+        title="Hugging Face directory",
+        suffixes=(),
+        module="bessemer.sources.huggingface",
+        sniff=_looks_like_huggingface,
+        summary="config.json and weights (safetensors or .bin, sharded or not), exported for the architecture's task.",
+        reads=(
+            "the task from `architectures`, another one with `--task`; inputs, outputs and axes named as Optimum does",
+            "causal language models with keys and values of earlier tokens; encoders and decoders, together or apart",
+            "float16 and bfloat16 weights, which stay so in the artifact",
+            "an ONNX, TFLite, Keras or other model file where the directory has no weights for transformers",
+            "tokenizers, preprocessors and settings: they are placed beside every artifact",
+        ),
+        limits=(
+            "never: code that a directory brings (`trust_remote_code`), pickled objects, downloads",
+            "declined: weights packed by another library (GPTQ, AWQ, bitsandbytes), caches that are no keys and values",
+        ),
+        runtime="transformers",
+        extra="hf",
+        warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
     ),
 )
