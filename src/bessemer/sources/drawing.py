@@ -158,12 +158,14 @@ class Ordered:
     """A tensor of the original: `shape` in the original's own axis order, and the values that hold it.
 
     known: its elements, where they are constant (own order). made: the axis order in which it was drawn first.
+    dims: of an integer vector that is not constant, the elements known all the same (symbols of unbound dims among them).
     """
 
     def __init__(self, name: str, shape: Shape, dtype: Any, known: Array | None = None) -> None:
         self.name, self.shape, self.dtype, self.known = name, shape, dtype, known
         self.made: Perm = identity(len(shape))
         self.orders: dict[Perm, onnx_ir.Value] = {}
+        self.dims: Shape | None = None
 
     def __repr__(self) -> str:
         return f"Ordered({self.name!r}, {self.shape}, {self.dtype}, made={self.made})"
@@ -285,7 +287,8 @@ class Canvas(Drawing):
         if tensor.known is not None:
             array = tensor.known.reshape([1] * (rank - tensor.rank) + list(tensor.known.shape))
             return self.literal(array.transpose(order), tensor.name)
-        raised = self.reshaped(self.at(tensor), shape)
+        lead = self.literal(np.arange(rank - tensor.rank), "axes")
+        raised = self.emit("Unsqueeze", [self.at(tensor), lead], shape=shape)
         made: onnx_ir.Value = self.emit("Transpose", [raised], perm=list(order), shape=apply(order, shape))
         return made
 

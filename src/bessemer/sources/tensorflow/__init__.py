@@ -1,0 +1,1 @@
+"""TensorFlow graphs: SavedModels, frozen GraphDefs and checkpoints, read without TensorFlow."""
