@@ -123,7 +123,7 @@ def _check(directory: Path, kind: Any, tensors: dict[str, Any], said: dict[str, 
         )
 
 
-class _TooLarge(Exception):  # noqa: N818  # it never leaves this module
+class _TooLarge(Exception):  # it never leaves this module
     """The settings ask for more than the weights hold."""
 
 

@@ -1,0 +1,1 @@
+"""Keras models: config and weights rebuilt as a canonical graph."""
