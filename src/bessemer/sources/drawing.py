@@ -257,7 +257,8 @@ class Canvas(Drawing):
         if tensor.known is not None:
             array = tensor.known.reshape([1] * (rank - tensor.rank) + list(tensor.known.shape))
             return self.literal(array.transpose(order), tensor.name)
-        raised = self.reshaped(self.at(tensor), shape)
+        lead = self.literal(np.arange(rank - tensor.rank), "axes")
+        raised = self.emit("Unsqueeze", [self.at(tensor), lead], shape=shape)
         made: onnx_ir.Value = self.emit("Transpose", [raised], perm=list(order), shape=apply(order, shape))
         return made
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bessemer.sources.channels_last.dims import Dim
 from bessemer.sources.channels_last.windows import (
-    Dim,
     Window,
     channels,
     operands,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Perm
-from bessemer.sources.channels_last.axes import reduced
+from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bessemer.sources.channels_last.axes import reduced
+from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.windows import (
     Window,
     channel_axis,

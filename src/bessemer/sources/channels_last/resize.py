@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import int64s
-from bessemer.sources.channels_last.windows import Dim, channel_axis, order_of, placed, spatial
+from bessemer.sources.channels_last.dims import Dim
+from bessemer.sources.channels_last.windows import channel_axis, order_of, placed, spatial
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 PLACES = ("half_pixel", "align_corners", "asymmetric")

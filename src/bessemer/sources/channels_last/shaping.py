@@ -292,59 +292,6 @@ def shape_vector(canvas: Canvas, tensor: Ordered, dtype: Any = None, *, name: st
     return canvas.result(made, (tensor.rank,), name=name)
 
 
-def pad(
-    canvas: Canvas, tensor: Ordered, margins: Sequence[tuple[int, int]], value: float | Ordered = 0.0, *, name: str = ""
-) -> Ordered:
-    """A constant around the tensor; margins (before, after) per axis of the original, none below zero."""
-    if not any(map(any, margins)):
-        return tensor
-    order = tensor.made
-    moved = apply(order, list(margins))
-    pads = canvas.literal(int64s([pair[0] for pair in moved] + [pair[1] for pair in moved]), "pads")
-    operands = [canvas.at(tensor, order), pads]
-    if isinstance(value, Ordered):
-        operands.append(canvas.at(reshape(canvas, value, ())))
-    elif value != 0.0:
-        operands.append(canvas.literal(np.asarray(value, tensor.dtype.numpy()), "filler"))
-    return canvas.result(canvas.emit("Pad", operands), padded(tensor.shape, margins), order, name)
-
-
-def padded(shape: Shape, margins: Sequence[tuple[int, int]]) -> Shape:
-    """The shape with the margins added."""
-    return tuple(
-        dim if not any(pair) else dim + sum(pair) if isinstance(dim, int) else None
-        for dim, pair in zip(shape, margins, strict=True)
-    )
-
-
-def pad_mirrored(
-    canvas: Canvas, tensor: Ordered, margins: Sequence[tuple[int, int]], edge_twice: bool, *, name: str = ""
-) -> Ordered:
-    """REFLECT, or with the edge repeated SYMMETRIC (which ONNX lacks: the borders turned round stand beside the value)."""
-    if not any(map(any, margins)):
-        return tensor
-    order = tensor.made
-    moved = apply(order, list(margins))
-    if not edge_twice:
-        pads = canvas.literal(int64s([pair[0] for pair in moved] + [pair[1] for pair in moved]), "pads")
-        made = canvas.emit("Pad", [canvas.at(tensor, order), pads], mode="reflect")
-        return canvas.result(made, padded(tensor.shape, margins), order, name)
-    value = canvas.at(tensor, order)
-    for axis, (before, after) in enumerate(moved):
-        parts = [value]
-        if before:
-            parts.insert(0, _turned(canvas, value, before - 1, -FAR, axis))
-        if after:
-            parts.append(_turned(canvas, value, -1, -1 - after, axis))
-        value = canvas.emit("Concat", parts, axis=axis) if len(parts) > 1 else value
-    return canvas.result(value, padded(tensor.shape, margins), order, name)
-
-
-def _turned(canvas: Canvas, value: onnx_ir.Value, start: int, end: int, axis: int) -> Any:
-    lists = [canvas.literal(int64s([item]), "cut") for item in (start, end, axis, -1)]
-    return canvas.emit("Slice", [value, *lists])
-
-
 def _int64() -> Any:
     import onnx_ir
 

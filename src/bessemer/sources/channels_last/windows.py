@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.layout import channels_first, identity
 from bessemer.ir.types import Perm, Shape
+from bessemer.sources.channels_last.dims import Dim
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 if TYPE_CHECKING:
     import onnx_ir
 
-Dim = int | str | None
 Pairs = tuple[tuple[int, int], ...]
 """Before and after, one pair per spatial axis."""
 

@@ -10,7 +10,6 @@ from bessemer.sources.channels_last import elementwise
 from bessemer.sources.channels_last.elementwise import along, applied, clipped
 from bessemer.sources.drawing import Canvas, Ordered
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import first
 from bessemer.sources.tensorflow.registry import op
 
 PLAIN = {
@@ -53,8 +52,3 @@ def softmax(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """Over the last axis."""
     return along(canvas, node.op, inputs[0], -1)
 
-
-@op("BiasAdd", "BiasAddV1")
-def bias_add(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """One number per channel."""
-    return elementwise.bias_add(canvas, inputs[0], inputs[1], first=first(node))

@@ -222,9 +222,10 @@ def cast(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     if kind in wide:
         to = onnx_ir.DataType.FLOAT if kind == wide[0] else onnx_ir.DataType.DOUBLE
         if is_complex(tensor):
-            return Complex(*(elementwise.cast(canvas, part, to) for part in parts(canvas, tensor)), dtype=kind)
+            pair = [elementwise.cast(canvas, part, to) for part in parts(canvas, tensor)]
+            return Complex(pair[0], pair[1], kind)
         real = elementwise.cast(canvas, tensor, to)
-        return Complex(real, elementwise.with_scalar(canvas, "Mul", real, 0.0), dtype=kind)
+        return Complex(real, elementwise.with_scalar(canvas, "Mul", real, 0.0), kind)
     source = parts(canvas, tensor)[0] if is_complex(tensor) else tensor
     return elementwise.cast(canvas, source, kind)
 

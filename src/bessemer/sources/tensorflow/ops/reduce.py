@@ -11,7 +11,7 @@ from bessemer.sources.channels_last import elementwise, reduce
 from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import constant, integer, ints, is_real, kind_of
+from bessemer.sources.tensorflow.ops.common import integer, ints, is_real, kind_of
 from bessemer.sources.tensorflow.registry import op
 
 NAMES = {
@@ -114,9 +114,3 @@ def top_k(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Sequence[Ord
     values, places = reduce.top_k(canvas, inputs[0], count)
     return values, elementwise.cast(canvas, places, kind_of(node, "index_type", np.int32))
 
-
-@op("InTopKV2", "InTopK")
-def in_top_k(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """Refused: it scores a model, and is no part of one."""
-    constant(inputs[0], "predictions")
-    raise Unsupported("metric", "it scores predictions against answers", "export the model without its metrics")
