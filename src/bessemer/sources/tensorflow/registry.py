@@ -15,8 +15,8 @@ Reader = Callable[["Canvas", "Node", "Sequence[Ordered]"], "Ordered | Sequence[O
 """Draws one node; raises `drawing.Unsupported` where it has no meaning in the hub."""
 
 FAMILIES = (
-    "activations", "arithmetic", "compare", "conv", "detection", "image", "linear", "movement", "normalization",
-    "passing", "pooling", "quantization", "recurrent", "reduce", "refused", "select", "shaping", "signal", "slicing",
+    "activations", "arithmetic", "compare", "conv", "detection", "image", "linear", "normalization",
+    "passing", "pooling", "quantization", "reduce", "refused", "select", "shaping", "signal", "slicing",
 )  # fmt: skip
 _READERS: dict[str, Reader] = {}
 
