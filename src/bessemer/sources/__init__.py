@@ -36,6 +36,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         extra="ort",
         warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
         arbiter="bessemer.runners.onnx_reference:of_file",
+        part="bessemer.sources.onnx.part:runner",
         checker="bessemer.sources.onnx.checker:refusal",
     ),
     SourceEntry(
@@ -57,6 +58,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        part="bessemer.sources.tflite.part:runner",
         checker="bessemer.sources.tflite.checker:refusal",
     ),
     SourceEntry(
@@ -70,5 +72,6 @@ SOURCES: tuple[SourceEntry, ...] = (
         limits=("the original stays outside: it must lie where it was, or beside the archive",),
         runtime="the runtime of the original",
         warm=("bessemer.executors", "bessemer.sources.bsm", "onnx"),
+        part="bessemer.sources.bsm:part",
     ),
 )
