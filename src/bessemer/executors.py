@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from pathlib import Path
 
 from bessemer.ir.cut import Taps
@@ -19,10 +20,24 @@ def of_source(path: str, options: OpenOptions) -> Runner:
 
 
 def of_cut(path: str, options: OpenOptions, taps: Taps) -> Runner:
-    """The whole file in its own runtime, tapped at the borders of a part. Raises as `of_source`, and Declined."""
+    """The whole file in its own runtime, tapped at the borders of a part; where that runtime refuses the whole, the file
+    without what the borders do not need. Raises as `of_source`, and Declined.
+    """
+    from bessemer.ir.errors import RuntimeRefused
     from bessemer.runners.cut import CutRunner
+    from bessemer.sources.sniff import identify
 
-    return CutRunner(of_source(path, options), taps)
+    file = Path(path)
+    entry = identify(file)
+    tensors = [tap.tensor for tap in (*taps.inputs, *taps.outputs)]
+    part = partial(entry.part_runner, file, options, tensors)
+    try:
+        return CutRunner(entry.load().runner(file, options), taps, part)
+    except RuntimeRefused:
+        runner = part()
+        if runner is None:
+            raise
+        return CutRunner(runner, taps)
 
 
 def of_arbiter(call: str, path: str, taps: Taps | None) -> Runner:

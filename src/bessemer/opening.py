@@ -25,35 +25,46 @@ def open_model(path: Path, options: OpenOptions) -> Model:
     from bessemer.sources.sniff import identify
     from bessemer.sources.validity import blaming
 
+    if not (options.inputs or options.outputs):
+        with blaming(path):
+            return identify(path).load().open(path, options)
+    part = read_model(path, options)
+    refuse_unread(part)
+    return part
+
+
+def read_model(path: Path, options: OpenOptions) -> Model:
+    """`open_model` with stand-ins for operators that have no meaning in the hub (`ir.unread`)."""
+    from bessemer.sources.sniff import identify
+    from bessemer.sources.validity import blaming
+
     with blaming(path):
         try:
             model = identify(path).load().open(path, options)
         except Unread as refusal:
-            if not (options.inputs or options.outputs):
-                raise
             model = refusal.model
         return _cut(model, options) if options.inputs or options.outputs else model
 
 
 def _cut(model: Model, options: OpenOptions) -> Model:
-    """The part, the user's shapes bound in the whole first. Raises Declined for what is unread in it."""
+    """The part, the user's shapes bound in the whole first."""
     from bessemer.passes.cut import cut
     from bessemer.passes.shapes import BindShapes, InferShapes
 
-    names = {value.name for value in model.graph.graph.inputs}
+    names = {str(value.name) for value in model.graph.graph.inputs}
     bound = {name: dims for name, dims in options.shapes.items() if name in names}
     if bound:
         BindShapes(bound).run(model.graph)
         InferShapes().run(model.graph)
     others = {name: dims for name, dims in options.shapes.items() if name not in names}
     part = cut(model, options.inputs, options.outputs, others)
-    unknown = sorted(others.keys() - {spec.name for spec in part.signature.inputs})
+    inside = {spec.name for spec in part.signature.inputs}
+    unknown = sorted(others.keys() - inside)
     if unknown:
         raise UsageError(
             f"--shape names '{unknown[0]}', which is an input neither of the model nor of the cut",
-            fix=f"They have: {', '.join(sorted({str(name) for name in names} | {s.name for s in part.signature.inputs}))}",
+            fix=f"They have: {', '.join(sorted(names | inside))}",
         )
-    refuse_unread(part)
     return part
 
 

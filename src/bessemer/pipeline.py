@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.sources.bsm.records import QuantizedRecord
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, TargetEvidence
+    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, Suggestion, TargetEvidence
     from bessemer.verify.judge import Reference
 
 
@@ -113,7 +113,8 @@ def convert(
         try:
             raw = open_model(path, options.opening)
         except Declined as refusal:
-            return refused(path, requests, refusal, options, meter)
+            suggested = [_suggested(path, target, validated, options) for _, target, validated in requests]
+            return refused(path, requests, refusal, options, meter, suggested)
         check_companions(raw.companions, out)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
         requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
@@ -145,7 +146,10 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     try:
         raw = open_model(path, options.opening)
     except Declined as refusal:
-        return [declined_row(request, validated, refusal) for request, _, validated in requests]
+        return [
+            declined_row(request, validated, refusal, _suggested(path, target, validated, options))
+            for request, target, validated in requests
+        ]
     requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
     optimized = normalise(raw, options)
     integers = Integers(optimized.model, options, Silent())
@@ -155,7 +159,7 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
         try:
             rows.append(prepared_row(request, validated, _prepare(model, target, validated)))
         except Declined as refusal:
-            rows.append(declined_row(request, validated, refusal))
+            rows.append(declined_row(request, validated, refusal, _suggested(path, target, validated, options)))
     return rows
 
 
@@ -256,6 +260,30 @@ def _as_saved(model: Model, validated: Any) -> Any:
     return validated.model_copy(update={"precision": held.precision})
 
 
+def _suggested(path: Path, target: Target, validated: Any, options: ConvertOptions) -> list[Suggestion]:
+    """Where a model that a target declined can be cut; the file is read again, as it was before the passes."""
+    from bessemer.integers import Integers
+    from bessemer.opening import read_model
+    from bessemer.passes.shapes import BindShapes, InferShapes
+    from bessemer.suggest import suggestions
+
+    def prepare(model: Model) -> None:
+        optimized = normalise(model, options).model
+        integers = Integers(optimized, options, Silent())
+        _prepare(integers.of(validated).model if integers.needs_no_data(validated) else optimized, target, validated)
+
+    try:
+        model = read_model(path, options.opening)
+    except BessemerError:  # what cannot even be read in part
+        return []
+    if model.past is not None and model.past.quantized is not None:
+        return []
+    if options.shapes and model.cut is None:
+        BindShapes(dict(options.shapes)).run(model.graph)
+        InferShapes().run(model.graph)
+    return suggestions(model, prepare)
+
+
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:
     """Lower a copy: the graph is cloned, tensors are shared."""
     from bessemer.sources.validity import blaming
@@ -325,7 +353,7 @@ class _Rows:
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
             row.bring(self.model.companions)
         except Declined as refusal:
-            return declined_row(request, validated, refusal)
+            return declined_row(request, validated, refusal, _suggested(self.path, target, validated, self.options))
         if not self.options.execute:
             return row.publish_unexecuted(self.work, prepared)
         self.watch.stage("verify", request.name)

@@ -331,8 +331,9 @@ def asks(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 def names(given: Sequence[str] | None) -> tuple[str, ...]:
-    """Names as typed: repeated, or separated by commas outside of brackets (layer names may hold 'range(0, 2)')."""
-    found = (part.strip() for text in given or () for part in re.split(r",(?![^()\[\]{}]*[)\]}])", text))
+    """Names as typed: repeated, or separated by commas (a comma within a name is spelled \\,)."""
+    parts = (part for text in given or () for part in re.split(r"(?<!\\),", text))
+    found = (part.replace("\\,", ",").strip() for part in parts)
     return tuple(dict.fromkeys(filter(None, found)))
 
 

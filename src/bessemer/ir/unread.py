@@ -30,6 +30,9 @@ class Unread(Declined):
         super().__init__(title, blockers)
         self.model = model
 
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n  `bessemer check MODEL --to TARGET` says where the model can be cut."
+
     def __reduce__(self) -> tuple[object, ...]:
         """Across process borders goes what is said; the graph stays."""
         return Declined, (self.target, self.blockers)

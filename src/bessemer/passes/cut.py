@@ -56,7 +56,7 @@ class _Surgery:
             InlinePass()(self.graph)
         self.main = self.graph.graph
         self.names = Names(self.main)
-        self.before = len(self.main)
+        self.before = frozenset(self.main)
         self.ends = list(self.main.outputs)
         self.taken = {value.name for part in self.graph.graphs() for node in part for value in node.outputs}
         self.taken |= {name for part in self.graph.graphs() for name in part.initializers}
@@ -70,7 +70,7 @@ class _Surgery:
     @property
     def taps(self) -> Taps:
         """The borders, for the record."""
-        return Taps(tuple(self._taps[0]), tuple(self._taps[1]), len(self.main), self.before)
+        return Taps(tuple(self._taps[0]), tuple(self._taps[1]), len(self.before.intersection(self.main)), len(self.before))
 
     def place(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Move the borders and drop what is outside of them."""

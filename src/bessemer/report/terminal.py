@@ -149,6 +149,7 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     if len(row.blockers) > BLOCKERS_SHOWN:
         rest = len(row.blockers) - BLOCKERS_SHOWN
         yield "...", Text(f"{rest} more blockers: all are in --json and --report")
+    yield from (("cut", Text(words.suggestion(item))) for item in row.suggestions)
     yield from (("border", Text(f"{item.original}: {item.changed}")) for item in row.borders if item.changed)
     yield from (("note", Text(note)) for note in row.notes)
     if row.operators:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bessemer.ir.cut import Tap, Taps
-from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.errors import Blocker, Declined, RuntimeRefused
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array
 from bessemer.runners.base import Runner
@@ -17,8 +17,9 @@ class CutRunner:
     Nothing is generated in the middle of a model: what the part is fed in a verification was made by the original.
     """
 
-    def __init__(self, whole: Runner, taps: Taps) -> None:
-        self._whole, self._taps = whole, taps
+    def __init__(self, whole: Runner, taps: Taps, part: Callable[[], Runner | None] | None = None) -> None:
+        """part: the original without what the borders do not need, for a runtime that refuses to run the whole."""
+        self._whole, self._taps, self._part = whole, taps, part
         self._given = {spec.name for spec in whole.signature.inputs}
 
     @property
@@ -36,6 +37,16 @@ class CutRunner:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The borders by name, from one run of the whole. Raises Declined where its runtime cannot show one."""
+        try:
+            return self._borders(inputs)
+        except RuntimeRefused:
+            part = None if self._part is None else self._part()
+            if part is None:
+                raise
+        self._whole, self._part = part, None
+        return self._borders(inputs)
+
+    def _borders(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         borders = dict.fromkeys((*self._taps.inputs, *self._taps.outputs))
         inside = [tap for tap in borders if tap.name not in self._given]
         found = self._whole.tap(inputs, [tap.tensor for tap in inside]) if inside else {}

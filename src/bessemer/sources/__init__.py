@@ -45,6 +45,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         extra="ort",
         warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
         arbiter="bessemer.runners.onnx_reference:of_file",
+        part="bessemer.sources.onnx.part:runner",
         checker="bessemer.sources.onnx.checker:refusal",
     ),
     SourceEntry(
@@ -66,6 +67,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        part="bessemer.sources.tflite.part:runner",
         checker="bessemer.sources.tflite.checker:refusal",
     ),
     SourceEntry(
@@ -79,6 +81,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         limits=("the original stays outside: it must lie where it was, or beside the archive",),
         runtime="the runtime of the original",
         warm=("bessemer.executors", "bessemer.sources.bsm", "onnx"),
+        part="bessemer.sources.bsm:part",
     ),
     SourceEntry(
         name="huggingface",

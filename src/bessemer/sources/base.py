@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +99,9 @@ class SourceEntry:
     arbiter: str = ""
     """'module:function' of the format's reference evaluator (a path to its Runner): it has the last word on what a
     file means where the runtime's answer and an artifact's differ."""
+    part: str = ""
+    """'module:function' (path, options, tensor names -> Runner) of the original without what those tensors do not need:
+    what a cut is verified on where the runtime refuses the whole file."""
     checker: str = ""
     """'module:function' of the format's own checker (a path to why it refuses the file, or '')."""
 
@@ -108,3 +111,13 @@ class SourceEntry:
 
         source: Source = import_module(self.module).SOURCE
         return source
+
+    def part_runner(self, path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner | None:
+        """The original up to the named tensors; None where the format has no such way. Raises RuntimeRefused."""
+        from importlib import import_module
+
+        if not self.part:
+            return None
+        module, name = self.part.split(":")
+        runner: Runner = getattr(import_module(module), name)(path, options, tensors)
+        return runner

@@ -115,6 +115,20 @@ class BlockerRecord(Record):
     rewrite: str
 
 
+class Suggestion(Record):
+    """A part of the model that the target takes: it was really lowered, though not written or run.
+
+    inputs, outputs: names for --inputs (empty: the model's own) and --outputs.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    nodes: int = Field(description="of the original as it was read, constants' own nodes left out")
+    of: int
+    macs: float | None = Field(description="share of the multiply-accumulates; null where there are none")
+    why: str
+
+
 class Accuracy(Record):
     """Share of right labels on the user's data, original against artifact."""
 
@@ -291,6 +305,7 @@ class TargetEvidence(Record):
     quantization: Quantization | None = None
     divergence: Divergence | None = None
     blockers: list[BlockerRecord] = Field(default_factory=list)
+    suggestions: list[Suggestion] = Field(default_factory=list, description="where a declined model can be cut")
     borders: list[Border] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)

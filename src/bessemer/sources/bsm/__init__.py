@@ -6,6 +6,7 @@ A zip of stored entries: the graph as ONNX, its weights (mapped where they lie),
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,19 @@ class BsmSource:
         original = _original(path, state)
         said = OpenOptions(signature=state.original.signature, original=options.original)
         return identify(original).load().runner(original, said)
+
+
+def part(path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner:
+    """The original without what `tensors` do not need. Raises RuntimeRefused, also where its format has no such way."""
+    from bessemer.ir.errors import RuntimeRefused
+    from bessemer.sources.sniff import identify
+
+    state, _ = _contents(path)
+    original = _original(path, state)
+    runner = identify(original).part_runner(original, OpenOptions(signature=state.original.signature), tensors)
+    if runner is None:
+        raise RuntimeRefused(f"{original.name} cannot be run in part")
+    return runner
 
 
 def _cut(path: Path, state: State) -> Cut | None:
