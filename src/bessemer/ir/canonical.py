@@ -34,4 +34,4 @@ that computes narrow floats in float32 anyway leaves it out.
 """
 
 COMPUTED_KEY = "bessemer.computed"
-"""In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the original computes in it, so its last digits are no truth."""
+"""In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the original computes in it: its last digits are no truth."""

@@ -75,7 +75,7 @@ class _Folder:
         source, result = node.inputs[0], node.outputs[0]
         wanted = node.attributes.get_int("to", 0) == int(onnx_ir.DataType.FLOAT)
         lazy = widened(source) if wanted and source is not None and not result.is_graph_output() else None
-        if lazy is None:
+        if lazy is None or source is None or source.const_value is None:
             return False
         result.replace_all_uses_with(hold_constant(owner(node), lazy, result.name or f"{node.name}_wide"))
         drop(node)

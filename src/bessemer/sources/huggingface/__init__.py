@@ -81,7 +81,8 @@ def _opened(path: Path, file: Path, title: str, options: OpenOptions) -> Model:
     from bessemer.sources.sniff import identify
 
     found = identify(file).load().open(file, options)
-    found.notes.insert(0, f"{path.name} holds no weights for transformers: its {title} file {file.relative_to(path)} was used")
+    used = f"its {title} file {file.relative_to(path)} was used"
+    found.notes.insert(0, f"{path.name} holds no weights for transformers: {used}")
     return replace(found, companions=companions_of(path))
 
 
@@ -112,7 +113,7 @@ def _plan(task: Task, model: Any) -> Plan:
 
     try:
         return task.plan(model, task.keys)
-    except (ValueError, AttributeError, TypeError, RuntimeError) as error:  # settings that an odd architecture names otherwise
+    except (ValueError, AttributeError, TypeError, RuntimeError) as error:  # settings may be named otherwise
         why = f"{type(error).__name__}: {str(error)[:200]}"
         blocker = Blocker("", type(model).__name__, "no-task", f"the task {task.name} does not fit it ({why})")
         raise Declined("transformers", [blocker]) from None

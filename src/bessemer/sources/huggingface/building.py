@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ def build(directory: Path, settings: Settings, weights: Weights, kind: Any) -> B
         stack.enter_context(quiet())
         stack.enter_context(_accounting(elements * TIES + SLACK, settings.path, elements))
         model, said = _loaded(kind, settings, tensors)
+    if _only_pooler_missing(kind, said):
+        with quiet(), _set(constants, "HF_HUB_OFFLINE", True):
+            model, said = _loaded(kind, settings, tensors, add_pooling_layer=False)
     _check(directory, kind, tensors, said)
     model.requires_grad_(False)
     return Built(model.eval(), tuple(sorted(said["unexpected_keys"])))
@@ -73,7 +77,14 @@ def _pickled(file: Path) -> dict[str, Any]:
     raise UnreadableInput(f"{file} is a PyTorch file", fix="Save it as safetensors")
 
 
-def _loaded(kind: Any, settings: Settings, tensors: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _only_pooler_missing(kind: Any, said: dict[str, Any]) -> bool:
+    """Whether the weights were saved from a model without the layer that sums up a text, which a base model may lack."""
+    lacking = said["missing_keys"]
+    able = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+    return bool(lacking) and able and all(name.startswith("pooler.") for name in lacking)
+
+
+def _loaded(kind: Any, settings: Settings, tensors: dict[str, Any], **other: Any) -> tuple[Any, dict[str, Any]]:
     try:
         return kind.from_pretrained(  # type: ignore[no-any-return]
             None,
@@ -84,6 +95,7 @@ def _loaded(kind: Any, settings: Settings, tensors: dict[str, Any]) -> tuple[Any
             output_loading_info=True,
             local_files_only=True,
             trust_remote_code=False,
+            **other,
         )
     except _TooLarge as error:
         raise UnreadableInput(str(error), fix="Take the config.json that was saved with the weights") from None
@@ -172,13 +184,13 @@ def quiet() -> Iterator[None]:
     """No progress bars and warnings of transformers: what matters of them is an error here."""
     from transformers.utils import logging
 
-    level = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
+    said: Any = logging
+    level, bars = said.get_verbosity(), said.is_progress_bar_enabled()
+    said.set_verbosity(said.CRITICAL)
+    said.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(level)
+        said.set_verbosity(level)
         if bars:
-            logging.enable_progress_bar()
+            said.enable_progress_bar()

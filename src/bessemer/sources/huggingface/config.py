@@ -87,8 +87,9 @@ def _unknown(kind: str, held: dict[str, Any]) -> Blocker:
 
 def _quantized(kind: str, said: Any) -> Blocker:
     method = said.get("quant_method", "?") if isinstance(said, dict) else "?"
+    reason = f"its weights are packed by '{str(method)[:40]}', which runs on that library's kernels"
     return Blocker(
-        "", kind, "quantized-checkpoint", f"its weights are packed by '{str(method)[:40]}', which runs on that library's kernels",
+        "", kind, "quantized-checkpoint", reason,
         rewrite="the float weights it was made from; `--to ort:int4` quantizes them",
     )  # fmt: skip
 

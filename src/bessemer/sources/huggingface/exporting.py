@@ -15,6 +15,7 @@ from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model, Origin
 from bessemer.passes.half import note_half
 from bessemer.sources.huggingface.tasks.base import BATCH, Plan, Port, sized
+from bessemer.sources.huggingface.tracing import trace
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -26,7 +27,7 @@ SPATIAL = {"height": 224, "width": 224}
 
 @dataclass
 class Wide:
-    """A model whose narrow parameters became float32 placeholders. stored: address of a placeholder -> what it stands for."""
+    """A model whose narrow parameters became float32 placeholders. stored: address of one -> what it stands for."""
 
     kind: str = ""
     stored: dict[int, Any] = field(default_factory=dict)
@@ -54,11 +55,13 @@ def _attempts(plan: Plan) -> Iterator[tuple[tuple[Port, ...], str]]:
     free = {axis for port in plan.ports for axis in port.axes if isinstance(axis, str)}
     if free & set(SPATIAL):
         said = " x ".join(str(SPATIAL[axis]) for axis in SPATIAL)
-        yield _fixed(plan.ports, SPATIAL), f"Height and width are fixed at {said}: torch cannot trace the model for all sizes"
+        note = f"Height and width are fixed at {said}: torch cannot trace the model for all sizes"
+        yield _fixed(plan.ports, SPATIAL), note
     if any(name.endswith(BATCH) for name in free):
         sizes = {name: 1 if name.endswith(BATCH) else SPATIAL.get(name, plan.sizes.get(name, 8)) for name in free}
         said = ", ".join(f"{name} {size}" for name, size in sorted(sizes.items()))
-        yield _fixed(plan.ports, sizes), f"All sizes are fixed ({said}): torch cannot trace the model for others; say --shape"
+        note = f"All sizes are fixed ({said}): torch cannot trace the model for others; say --shape"
+        yield _fixed(plan.ports, sizes), note
 
 
 def _fixed(ports: Sequence[Port], sizes: Mapping[str, int]) -> tuple[Port, ...]:
@@ -66,18 +69,16 @@ def _fixed(ports: Sequence[Port], sizes: Mapping[str, int]) -> tuple[Port, ...]:
 
 
 def _exported(plan: Plan, ports: Sequence[Port], origin: Origin) -> Model:
-    import torch
-
-    from bessemer.sources.torch.export import export_module, to_model
+    from bessemer.sources.torch.export import to_model
 
     answers: list[str] = []
-    wrapper = flat(plan, ports, answers)
-    with torch.no_grad():
-        program = export_module(wrapper, example(ports, plan.sizes), None, (_dynamic(ports),))
+    program, note = trace(flat(plan, ports, answers), ports, example(ports, plan.sizes))
     names = _symbols(program, ports)
-    return to_model(
+    found = to_model(
         program, origin=origin, input_names=[port.name for port in ports], output_names=answers, axis_names=names
     )
+    found.notes += [note] if note else []
+    return found
 
 
 def flat(plan: Plan, ports: Sequence[Port], answers: list[str]) -> Any:
@@ -117,22 +118,6 @@ def example(ports: Sequence[Port], sizes: Mapping[str, int]) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _dynamic(ports: Sequence[Port]) -> tuple[dict[int, Any], ...]:
-    """Free axes for torch.export: torch refuses a model that is not right for all sizes of a named one."""
-    import torch
-
-    names = {axis for port in ports for axis in port.axes if isinstance(axis, str) and " + " not in axis}
-    dims = {name: torch.export.Dim(name) for name in names}
-    return tuple(
-        {
-            place: dims.get(axis, torch.export.Dim.AUTO)
-            for place, axis in enumerate(port.axes)
-            if isinstance(axis, str)
-        }
-        for port in ports
-    )
-
-
 def _symbols(program: Any, ports: Sequence[Port]) -> dict[str, str]:
     """What the program calls an axis -> what we call it."""
     inputs = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
@@ -169,7 +154,7 @@ def _restore(graph: onnx_ir.Model, wide: Wide) -> None:
     if not wide.kind:
         return
     for value in graph.graph.initializers.values():
-        raw = getattr(value.const_value, "raw", None)
+        raw: Any = getattr(value.const_value, "raw", None)
         stored = wide.stored.get(raw.data_ptr()) if hasattr(raw, "data_ptr") else None
         if stored is not None:
             value.const_value = _read_wide(stored)

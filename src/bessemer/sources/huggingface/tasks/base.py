@@ -98,9 +98,10 @@ def sized(axis: int | str, sizes: Mapping[str, int]) -> Any:
 
 def bound(ports: Sequence[Port], shapes: Mapping[str, Sequence[Any]]) -> tuple[Port, ...]:
     """Ports with the sizes that a user fixed; the same name means the same size everywhere."""
-    said: dict[str, int] = {}
-    for port in ports:
-        for axis, dim in zip(port.axes, shapes.get(port.name, ()), strict=False):
-            if isinstance(axis, str) and isinstance(dim, int) and not isinstance(dim, bool):
-                said[axis] = dim
+    said = {
+        axis: dim
+        for port in ports
+        for axis, dim in zip(port.axes, shapes.get(port.name, ()), strict=False)
+        if isinstance(axis, str) and isinstance(dim, int)
+    }
     return tuple(Port(port.name, port.kind, tuple(sized(axis, said) for axis in port.axes), port.rows) for port in ports)
