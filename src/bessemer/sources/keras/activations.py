@@ -13,8 +13,7 @@ from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 PLAIN = {
     "relu": "Relu", "selu": "Selu", "softplus": "Softplus", "softsign": "Softsign", "sigmoid": "Sigmoid",
-    "tanh": "Tanh", "exponential": "Exp", "exp": "Exp", "silu": "Swish", "swish": "Swish", "mish": "Mish",
-    "hard_silu": "HardSwish", "hard_swish": "HardSwish",
+    "tanh": "Tanh", "exponential": "Exp", "exp": "Exp", "mish": "Mish", "hard_silu": "HardSwish", "hard_swish": "HardSwish",
 }  # fmt: skip
 """Names whose meaning is one ONNX operator's."""
 
@@ -94,6 +93,11 @@ def clip(canvas: Canvas, tensor: Ordered, *, low: float | None = None, high: flo
     operands = [canvas.at(tensor, tensor.made), *bounds]
     made = canvas.emit("Clip", operands if high is not None else operands[:2])
     return canvas.result(made, tensor.shape, tensor.made)
+
+
+def silu(canvas: Canvas, tensor: Ordered) -> Ordered:
+    """x times its sigmoid; the passes make one Swish of it."""
+    return binary(canvas, "Mul", tensor, unary(canvas, "Sigmoid", tensor))
 
 
 def relu6(canvas: Canvas, tensor: Ordered) -> Ordered:
@@ -208,7 +212,8 @@ def _boolean() -> Any:
 
 
 FUNCTIONS: dict[str, Any] = {
-    "softmax": softmax, "log_softmax": log_softmax, "relu6": relu6, "hard_tanh": hard_tanh, "leaky_relu": leaky_relu,
+    "softmax": softmax, "log_softmax": log_softmax, "relu6": relu6, "silu": silu,
+    "swish": silu, "hard_tanh": hard_tanh, "leaky_relu": leaky_relu,
     "elu": elu, "celu": celu, "gelu": gelu, "log_sigmoid": log_sigmoid, "tanh_shrink": tanh_shrink,
     "soft_shrink": soft_shrink, "hard_shrink": hard_shrink, "squareplus": squareplus, "sparse_plus": sparse_plus,
     "sparse_sigmoid": sparse_sigmoid, "glu": glu, "sparsemax": sparsemax,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, Shape
 from bessemer.sources.channels_last.arithmetic import (
     binary,
     cast,
@@ -52,7 +52,7 @@ def multi_head(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> list[
     mixed = canvas.renamed(spread, HEADS)
     if gate is not None:
         mixed = binary(canvas, "Mul", mixed, gate)
-    made = _joined(canvas, mixed, *taken())
+    made = _joined(canvas, mixed, q.shape[:2], *taken())
     return [made, scores] if layer.call.get("return_attention_scores") else [made]
 
 
@@ -73,15 +73,16 @@ def projected(canvas: Canvas, x: Ordered, kernel: Array, bias: Array | None) -> 
     return reshaped(canvas, made, (*x.shape[:2], heads, size))
 
 
-def _joined(canvas: Canvas, mixed: Ordered, kernel: Array, bias: Array | None) -> Ordered:
-    """(batch, time, heads, size) by (heads, size, *out)."""
-    flat = reshaped(canvas, mixed, (*mixed.shape[:2], kernel.shape[0] * kernel.shape[1]))
-    product = canvas.emit("MatMul", [canvas.at(flat), canvas.literal(kernel.reshape(flat.shape[2], -1), "kernel")])  # type: ignore[arg-type]
+def _joined(canvas: Canvas, mixed: Ordered, front: Shape, kernel: Array, bias: Array | None) -> Ordered:
+    """(batch, time, heads, size) by (heads, size, *out). front: batch and time."""
+    depth = kernel.shape[0] * kernel.shape[1]
+    flat = reshaped(canvas, mixed, (*front, depth))
+    product = canvas.emit("MatMul", [canvas.at(flat), canvas.literal(kernel.reshape(depth, -1), "kernel")])
     if bias is not None:
         product = canvas.emit("Add", [product, canvas.literal(bias.reshape(-1), "bias")])
     out = kernel.shape[2:]
-    made = canvas.result(product, (*mixed.shape[:2], int(np.prod(out))))
-    return made if len(out) == 1 else reshaped(canvas, made, (*mixed.shape[:2], *out))
+    made = canvas.result(product, (*front, int(np.prod(out))))
+    return made if len(out) == 1 else reshaped(canvas, made, (*front, *out))
 
 
 def _repeated(canvas: Canvas, heads: Ordered, query: Ordered) -> Ordered:

@@ -50,7 +50,7 @@ def batch_normalization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered])
     if len(axes) == 1:
         return batch_norm(canvas, x, mean, variance, gamma, beta, axis=axes[0], epsilon=epsilon)
     places = sorted(axis % x.rank for axis in axes)
-    sizes = [x.static[place] for place in places]
+    sizes = [dim for dim in (x.shape[place] for place in places) if isinstance(dim, int)]
     factor = (1 if gamma is None else gamma) / np.sqrt(variance + np.float32(epsilon))
     shift = (0 if beta is None else beta) - mean * factor
     return scaled(canvas, x, factor.reshape(sizes), shift.reshape(sizes), places)

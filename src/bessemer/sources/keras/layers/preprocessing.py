@@ -37,7 +37,7 @@ def normalization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Or
     held = layer.config.get("axis", -1)
     axes = [] if held is None else [held] if isinstance(held, int) else list(held)
     places = sorted(axis % x.rank for axis in axes)
-    sizes = [x.static[place] for place in places] if places else [1]
+    sizes = [_size(x, place) for place in places] if places else [1]
     deviation = np.maximum(np.sqrt(variance), np.float32(1e-7))
     mean, deviation = (np.broadcast_to(array.reshape(-1), (int(np.prod(sizes)),)) for array in (mean, deviation))
     mean, deviation = mean.reshape(sizes), deviation.reshape(sizes)
@@ -45,6 +45,13 @@ def normalization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Or
     if layer.config.get("invert", False):
         return scaled(canvas, x, deviation, mean, places)
     return scaled(canvas, x, 1 / deviation, -mean / deviation, places)
+
+
+def _size(x: Ordered, axis: int) -> int:
+    size = x.shape[axis]
+    if not isinstance(size, int):
+        raise Unsupported("dynamic-shape", "it normalizes along an unbound axis")
+    return size
 
 
 def statistics(layer: Layer) -> tuple[Array, Array]:
@@ -71,8 +78,9 @@ def resizing(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered
         x = _aspect_cropped(canvas, x, sizes, first)
     elif config.get("pad_to_aspect_ratio", False):
         x = _aspect_padded(canvas, x, sizes, first, float(config.get("fill_value", 0.0)))
-    smooth = bool(config.get("antialias", False)) and method != "nearest"
-    return resize(canvas, x, sizes, method=method, antialias=smooth, first=first)
+    return resize(
+        canvas, x, sizes, method=method, antialias=bool(config.get("antialias", False)), first=first
+    )
 
 
 def _bound(x: Ordered, first: bool) -> tuple[int, int]:

@@ -72,7 +72,7 @@ def spectral_normalization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordere
     """In inference the inner layer with its kernel as stored; the power iteration's vector is left aside."""
     held = layer.config["layer"]
     kind = str(held["class_name"])
-    weights = without_vector(layer.weights, layer.generation)
+    weights = without_vector(layer.weights)
     inner = Layer(layer.name, kind, held["config"], weights, layer.generation, layer.path, layer.call)
     reader = readers().get(kind)
     if reader is None:
@@ -81,13 +81,11 @@ def spectral_normalization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordere
     return [made] if isinstance(made, Ordered) else made
 
 
-def without_vector(weights: Sequence[Array], generation: int) -> tuple[Array, ...]:
-    """The inner layer's weights. Keras 3 lists the wrapper's vector (1, n) first, older files last."""
+def without_vector(weights: Sequence[Array]) -> tuple[Array, ...]:
+    """The inner layer's weights: without the wrapper's vector (1, n), wherever a generation lists it.
 
-    def vector(array: Array) -> bool:
-        return array.ndim == 2 and array.shape[0] == 1
-
-    first, last = vector(weights[0]), vector(weights[-1])
-    if first and (not last or generation >= 3):
-        return tuple(weights[1:])
-    return tuple(weights[:-1])
+    A dense kernel of one row looks alike; it always stands before the vector.
+    """
+    width = next(array.shape[-1] for array in weights if array.ndim > 1)
+    vector = max(place for place, array in enumerate(weights) if array.shape == (1, width))
+    return tuple(array for place, array in enumerate(weights) if place != vector)
