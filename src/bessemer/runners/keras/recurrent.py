@@ -14,7 +14,7 @@ from bessemer.runners.keras.registry import evaluates
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
     Step = Callable[[Array, list[Array]], list[Array]]
     """(x, states) -> states; the first is the output."""

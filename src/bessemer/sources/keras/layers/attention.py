@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.arithmetic import (
     binary,
     cast,
@@ -23,7 +24,6 @@ from bessemer.sources.channels_last.arithmetic import (
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import softmax
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.activation import masked
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer

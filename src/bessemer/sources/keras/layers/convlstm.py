@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bessemer.ir.types import Array
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.arithmetic import binary, expanded, scalar, split, where
 from bessemer.sources.channels_last.conv import conv
 from bessemer.sources.channels_last.loops import scan, zeros
 from bessemer.sources.channels_last.windows import channel_axis, order_of
 from bessemer.sources.drawing import Canvas, Ordered
 from bessemer.sources.keras.activations import activate
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first, windows
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.layers.recurrent import Options, first_mask, last_step, note_state

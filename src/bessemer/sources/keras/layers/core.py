@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.arithmetic import binary, cast, scalar, unary, where
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import activate
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.registry import layer
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.arithmetic import binary, cast, expanded, sliced, squeezed
 from bessemer.sources.channels_last.normalization import scaled
 from bessemer.sources.channels_last.padding import pad
@@ -14,7 +15,6 @@ from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.resize import resize
 from bessemer.sources.channels_last.windows import spatial, spatial_axes
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer
