@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Declined, UnreadableInput
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.drawing import TENSOR_KEY, Canvas, Ordered, Unsupported
 from bessemer.sources.keras.border import Border, inputs_of, output_names
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.masks import makes_mask, outgoing
 from bessemer.sources.keras.network import Network
 from bessemer.sources.keras.registry import readers

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.types import Array
-from bessemer.sources.keras.layer import Layer
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.keras.network import Network, Node, Ref, Spec, order_of, refs_in, replaced
 
 Tensor = TypeVar("Tensor")
