@@ -95,9 +95,13 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="tf_keras (.h5) or Keras 3 (.keras)",
         extra="tensorflow",
         warm=(
-            "bessemer.executors", "bessemer.sources.keras.reference", "bessemer.sources.keras.weights",
-            "bessemer.runners.keras.runtime", "bessemer.runners.keras.convolution", "bessemer.runners.keras.recurrent",
-        ),  # fmt: skip
+            "bessemer.executors",
+            "bessemer.sources.keras.reference",
+            "bessemer.sources.keras.weights",
+            "bessemer.runners.keras.runtime",
+            "bessemer.runners.keras.convolution",
+            "bessemer.runners.keras.recurrent",
+        ),
     ),
     SourceEntry(
         name="bsm",
