@@ -11,6 +11,7 @@ from bessemer.ir.types import Array, Shape
 from bessemer.runners.keras.layer import Layer
 from bessemer.sources.drawing import TENSOR_KEY, Canvas, Ordered, Unsupported
 from bessemer.sources.keras.border import Border, inputs_of, output_names
+from bessemer.sources.keras.expected import misfit
 from bessemer.sources.keras.masks import makes_mask, outgoing
 from bessemer.sources.keras.network import Network
 from bessemer.sources.keras.registry import readers
@@ -41,25 +42,29 @@ class Drawer:
         blind = any(isinstance(item, Stand) for item in [*inputs, *_tensors(layer.call)])
         try:
             if reader is None:
-                raise Unsupported("no-reader", f"the layer class {_class(layer)} has no reading in ONNX here")
+                raise Unsupported("no-reader", f"the layer class {layer.kind} has no reading in ONNX here")
             if blind and layer.kind != "Lambda":
                 return self._stands(layer, inputs)
+            if inputs and (problem := misfit(layer, inputs[0].shape)):
+                raise self._broken(layer, problem)
             made = reader(self.canvas, layer, inputs)
-        except Unsupported as problem:
-            self.canvas.block(layer.kind, problem)
+        except Unsupported as reason:
+            self.canvas.block(layer.kind, reason)
             return self._stands(layer, inputs)
         except BROKEN as error:
             if blind:
                 return self._stands(layer, inputs)
-            raise UnreadableInput(
-                f"{self.path} is broken or hostile",
-                where=f"layer '{layer.path}' ({layer.kind})",
-                why=f"its config and its weights contradict each other ({type(error).__name__}: {error})",
-            ) from None
+            why = f"its config and its weights contradict each other ({type(error).__name__}: {error})"
+            raise self._broken(layer, why) from None
         outputs = [made] if isinstance(made, Ordered) else list(made)
         for index, tensor in enumerate(outputs):
             _name(tensor, layer.path if len(outputs) == 1 else f"{layer.path}:{index}")
         return outputs
+
+    def _broken(self, layer: Layer, why: str) -> UnreadableInput:
+        return UnreadableInput(
+            f"{self.path} is broken or hostile", where=f"layer '{layer.path}' ({layer.kind})", why=why
+        )
 
     def mask(
         self, layer: Layer, inputs: list[Ordered], masks: list[Ordered | None], count: int
@@ -95,10 +100,6 @@ class Drawer:
         dtype = inputs[0].dtype if inputs else None
         count = 4 if layer.config.get("return_state") else 1
         return [Stand(layer.path, shape, dtype) for _ in range(count)]
-
-
-def _class(layer: Layer) -> str:
-    return layer.kind
 
 
 def _scalar(number: float, x: Ordered) -> Array:
