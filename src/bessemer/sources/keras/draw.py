@@ -13,7 +13,7 @@ from bessemer.sources.drawing import TENSOR_KEY, Canvas, Ordered, Unsupported
 from bessemer.sources.keras.border import Border, inputs_of, output_names
 from bessemer.sources.keras.expected import misfit
 from bessemer.sources.keras.masks import makes_mask, outgoing
-from bessemer.sources.keras.network import Network
+from bessemer.sources.keras.network import Contradiction, Network
 from bessemer.sources.keras.registry import readers
 from bessemer.sources.keras.walk import Walk
 
@@ -132,7 +132,7 @@ def _name(tensor: Ordered, name: str) -> None:
 
 
 def draw(network: Network, weights: dict[str, tuple[Array, ...]], generation: int, path: Path, notes: list[str]) -> Any:
-    """The `onnx_ir.Graph` of a network. Raises Declined with all blockers, UnreadableInput."""
+    """The `onnx_ir.Graph` of a network. Raises Declined with all blockers, UnreadableInput, Contradiction."""
     canvas = Canvas(notes)
     borders = inputs_of(network)
     fed = [_input(canvas, border) for border in borders]
@@ -152,9 +152,7 @@ def _input(canvas: Canvas, border: Border) -> Ordered:
     try:
         dtype = onnx_ir.DataType[kinds.get(border.dtype, border.dtype.upper())]
     except KeyError:
-        raise UnreadableInput(
-            "The model's config contradicts itself", why=f"its input '{border.name}' has the type '{border.dtype}'"
-        ) from None
+        raise Contradiction(f"its input '{border.name}' has the type '{border.dtype}'") from None
     return canvas.input(border.name, border.shape, dtype)
 
 

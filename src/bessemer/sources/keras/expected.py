@@ -71,7 +71,8 @@ def _times(*dims: int | None) -> int | None:
 def _normalization(config: dict[str, Any], shape: Shape, *, statistics: bool) -> list[Shape] | None:
     axes = config.get("axis", -1)
     axes = axes if isinstance(axes, list) else [axes]
-    if (len(axes) > 1 and statistics) or not all(isinstance(axis, int) and -len(shape) <= axis < len(shape) for axis in axes):
+    inside = all(isinstance(axis, int) and -len(shape) <= axis < len(shape) for axis in axes)
+    if not inside or (len(axes) > 1 and statistics):
         return None
     own: Shape = tuple(_known(shape[axis]) for axis in sorted(axis % len(shape) for axis in axes))
     count = bool(config.get("scale", True)) + bool(config.get("center", True)) + 2 * statistics
