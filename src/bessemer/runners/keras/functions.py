@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from bessemer.runners.keras.registry import Result
 
 
+FIRST = ("x", "a", "input", "inputs", "tensor", "value", "images", "image", "t", "features", "params", "values")
+"""What the first argument is called."""
+
+
 class Call:
     """One call: arguments by place, then by name."""
 
@@ -35,7 +39,7 @@ class Call:
     @property
     def x(self) -> Any:
         """The first argument."""
-        return self(0, "x", "a", "input", "inputs", "tensor", "value", "images", "image", "t", "features", "params", "values")
+        return self(0, *FIRST)
 
     @property
     def axis(self) -> Any:
@@ -137,10 +141,10 @@ def _matmul(call: Call) -> Any:
 
 
 def _einsum(call: Call) -> Any:
-    placed = list(call.placed)
+    placed = [part for item in call.placed for part in (item if isinstance(item, list) else [item])]
     equation = call.named.get("subscripts", call.named.get("equation"))
     equation = placed.pop(0) if equation is None else equation
-    return np.einsum(equation, *(placed[0] if len(placed) == 1 and isinstance(placed[0], list) else placed))
+    return np.einsum(equation, *placed)
 
 
 def _extreme(function: Callable[..., Any]) -> Callable[[Call], Any]:
@@ -235,7 +239,7 @@ def called(name: str, call: Call) -> Result:
         return list(made) if isinstance(made, list) else _kept(np.asarray(made), call)
     options = {key: item for key, item in call.named.items() if not isinstance(item, np.ndarray)}
     if name == "leaky_relu" and "alpha" in options:
-        options["negative_slope"] = options["alpha"]
+        options["negative_slope"] = options.pop("alpha")
     if name != "hard_sigmoid" and name not in ACTIVATIONS:
         raise KeyError(name)
     return activated(_real(call.x), {"class_name": name, "config": options}, call.generation)
@@ -279,7 +283,8 @@ def tensorflow_node(layer: Layer, inputs: Sequence[Array]) -> Result:
     name = _words(str(node["op"]))
     if name == "concat_v2":
         placed = [placed[:-1], placed[-1]]
-    return called(name, Call(placed, {key: _plain(item) for key, item in (node.get("attr") or {}).items()}, layer.generation))
+    attributes = {key: _plain(item) for key, item in (node.get("attr") or {}).items()}
+    return called(name, Call(placed, attributes, layer.generation))
 
 
 def _plain(item: Any) -> Any:

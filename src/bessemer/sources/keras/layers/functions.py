@@ -262,13 +262,11 @@ def product(canvas: Canvas, arguments: Arguments) -> Ordered:
 def einstein(canvas: Canvas, arguments: Arguments) -> Ordered:
     """By an equation."""
     equation = arguments.get(-1, "subscripts", "equation", default=None)
-    placed = list(arguments.placed)
-    if equation is None:
-        equation = placed.pop(0)
-    tensors = placed[0] if len(placed) == 1 and isinstance(placed[0], list) else placed
-    if not isinstance(equation, str) or not all(isinstance(item, Ordered) for item in tensors):
+    placed = [part for item in arguments.placed for part in (item if isinstance(item, list) else [item])]
+    equation = placed.pop(0) if equation is None else equation
+    if not isinstance(equation, str) or not all(isinstance(item, Ordered) for item in placed):
         raise Unsupported("argument", "an einsum of other than an equation and tensors")
-    return einsum(canvas, equation, tensors)
+    return einsum(canvas, equation, placed)
 
 
 @function("reshape")
