@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 BROKEN = (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, ArithmeticError, MemoryError)
 """What contradictory configs and weights end in where nobody looked for it."""
-STANDS = "a layer before it could not be read"
+OWN = ("no-reader", "lambda")
+"""Reasons that lie in a layer alone, whatever it reads."""
 
 
 class Stand(Ordered):
@@ -49,7 +50,8 @@ class Drawer:
                 raise self._broken(layer, problem)
             made = reader(self.canvas, layer, inputs)
         except Unsupported as reason:
-            self.canvas.block(layer.kind, reason)
+            if not blind or reason.rule in OWN:
+                self.canvas.block(layer.kind, reason)
             return self._stands(layer, inputs)
         except BROKEN as error:
             if blind:
