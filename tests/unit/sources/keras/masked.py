@@ -44,8 +44,8 @@ MODELS: dict[str, Make] = {
 }
 
 
-def masked_model(keras: Any, name: str) -> Any:
-    """Tokens, 0 for padding, to the output."""
+def masked_model(keras: Any) -> Any:
+    """Tokens, 0 for padding, to an output for each of the above."""
     tokens = keras.Input((5,), dtype="int32")
     embedded = keras.layers.Embedding(9, 3, mask_zero=True)(tokens)
-    return keras.Model(tokens, MODELS[name](keras, embedded))
+    return keras.Model(tokens, [make(keras, embedded) for make in MODELS.values()])
