@@ -29,10 +29,10 @@ def makes_mask(layer: Layer) -> bool:
 
 
 def outgoing(
-    layer: Layer, masks: Sequence[Tensor | None], count: int, both: Callable[[Tensor, Tensor], Tensor], rank: int = 0
+    layer: Layer, masks: Sequence[Tensor | None], count: int, joined: Callable[[str, Tensor, Tensor], Tensor], rank: int
 ) -> list[Tensor | None]:
-    """Masks of the `count` outputs from those of the inputs. both: of two masks, the steps that both let count; rank: of
-    the first input. Raises Unsupported for tensors with masks laid one behind the other in time.
+    """Masks of the `count` outputs from those of the inputs. joined: two masks by 'And' or 'Or'; rank: of the first
+    input. Raises Unsupported for tensors with masks laid one behind the other in time.
     """
     nothing: list[Tensor | None] = [None] * count
     held = [mask for mask in masks if mask is not None]
@@ -43,9 +43,12 @@ def outgoing(
     if layer.kind == "Concatenate" and layer.config.get("axis", -1) not in (-1, rank - 1):
         raise Unsupported("mask", "it lays tensors that have masks one behind the other along another axis than the last")
     if layer.kind in MERGES:
+        either = layer.generation == 3 and layer.kind != "Concatenate"  # older ones: what all let count that say so
+        if either and len(held) < len(masks):
+            return nothing
         found = held[0]
         for mask in held[1:]:
-            found = found if mask is found else both(found, mask)
+            found = found if mask is found else joined("Or" if either else "And", found, mask)
         return [found, *nothing[1:]]
     return [masks[0], *nothing[1:]] if layer.kind in PASSING else nothing
 
