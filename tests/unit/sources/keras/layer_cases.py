@@ -706,7 +706,15 @@ def oracle(keras: Any, case: Case, rng: Rng) -> tuple[Any, list[Array]]:
         made = called(layer, case)
     except Exception as error:  # whatever a foreign framework raises means that it refuses the case
         raise Refused(f"{type(error).__name__}: {error}") from error
-    return layer, [np.asarray(item) for item in flat(made)]
+    results = [np.asarray(item) for item in flat(made)]
+    if _bias_on_the_wrong_axis(case, results[0]):
+        raise Refused("Keras 3.15 on TensorFlow adds the bias of channels-first data to a last axis of the same size")
+    return layer, results
+
+
+def _bias_on_the_wrong_axis(case: Case, made: Array) -> bool:
+    first = case.generation == 3 and case.arguments.get("data_format") == "channels_first"
+    return first and bool(case.arguments.get("use_bias")) and made.shape[-1] == case.arguments.get("filters")
 
 
 def flat(made: Any) -> list[Any]:
