@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -50,6 +51,22 @@ class Workspace:
             os.replace(file, place)
             placed.append(place)
         return placed
+
+
+def same_file(path: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes."""
+    return path.stat().st_size == other.stat().st_size and sha256_of(path) == sha256_of(other)
+
+
+def check_companions(companions: Sequence[Path], out: Path) -> None:
+    """Files that go along with artifacts must not take the place of another model's. Raises UsageError."""
+    taken = [path.name for path in companions if (out / path.name).is_file() and not same_file(path, out / path.name)]
+    if taken:
+        raise UsageError(
+            f"{out} holds {', '.join(taken[:3])}{' and others' * (len(taken) > 3)} of another model",
+            why="tokenizers and settings are placed beside the artifact, and these differ",
+            fix="Choose another --out, or remove them",
+        )
 
 
 def sha256_of(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.passes.base import PassRecord
+    from bessemer.passes.shapes import Dims
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 ALIGNMENT = 64
@@ -39,15 +41,17 @@ def save(
     operators: dict[str, int],
     passes: list[PassRecord],
     quantized: r.QuantizedRecord | None = None,
+    shapes: Mapping[str, Dims] | None = None,
 ) -> None:
     """Write `model` to `place`, byte for byte the same each time.
 
     original: the file that verification will run, found again by its path relative to `home`, the folder where the
-    archive will lie, and by its hash. operators: counts of the model as it was read.
+    archive will lie, and by its hash. operators: counts of the model as it was read. shapes: that the user gave inputs of
+    the original, where the model is cut.
     Raises UsageError for a graph that protobuf cannot hold.
     """
     state = _state(model, stage, home, original, signature, operators, passes)
-    state = state.model_copy(update={"quantized": quantized})
+    state = state.model_copy(update={"quantized": quantized, "cut": _cut(model, shapes or {})})
     graph = _storable(model.graph.clone())
     with tempfile.TemporaryDirectory(prefix=".bsm-", dir=place.parent) as folder:
         files = _write_graph(graph, Path(folder))
@@ -56,6 +60,17 @@ def save(
             for name in (r.GRAPH, r.WEIGHTS):
                 if name in files:
                     _copy(archive, files[name], name)
+
+
+def _cut(model: Model, shapes: Mapping[str, Dims]) -> r.CutRecord | None:
+    if model.cut is None:
+        return None
+    taps = model.cut.taps
+    sides = (tuple(r.TapRecord(name=tap.name, tensor=tap.tensor) for tap in side) for side in (taps.inputs, taps.outputs))
+    inputs, outputs = sides
+    given = {spec.name for spec in model.cut.whole.signature.inputs}
+    bound = {name: dims for name, dims in shapes.items() if name in given}
+    return r.CutRecord(inputs=inputs, outputs=outputs, nodes=taps.nodes, of=taps.of, shapes=bound)
 
 
 def _write_graph(graph: onnx_ir.Model, folder: Path) -> dict[str, Path]:

@@ -40,7 +40,7 @@ def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
         bessemer=version("bessemer"),
         command=command_line(),
         inputs=[file_record(item, str(item)) for item in given],
-        options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "")},
+        options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "", ())},
         versions=versions(),
     )
 

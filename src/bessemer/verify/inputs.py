@@ -17,6 +17,7 @@ import numpy as np
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, named_dtype
+from bessemer.verify.tokens import consistent, role
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -38,16 +39,23 @@ class InputSet:
 
     held: the arrays, or what makes them anew each time: data sets need not fit into memory.
     labels: the right class of each sample, where that is known.
+    whole: of a cut model, what the whole original is fed; `held` is what it computed at the cut's inputs.
     """
 
     title: str
     held: dict[str, Array] | Callable[[], dict[str, Array]]
     labels: Array | None = None
+    whole: InputSet | None = None
 
     @property
     def arrays(self) -> dict[str, Array]:
         """By input name."""
         return self.held() if callable(self.held) else self.held
+
+    @property
+    def original(self) -> dict[str, Array]:
+        """What the original is fed."""
+        return self.arrays if self.whole is None else self.whole.arrays
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,9 @@ def generate(
     limits: Limits | None = None,
     unbound: tuple[int, int] = UNBOUND[0],
 ) -> list[InputSet]:
-    """At least three sets (ordinary, unit range, extremes), and one of a second shape where dims are dynamic.
+    """At least three sets (ordinary, unit range, extremes), one of a second shape where dims are dynamic, and where
+    inputs hold what earlier calls kept, one without it and one of a single token. Masks and positions of tokens go with
+    one another (`tokens.consistent`).
 
     limits: (input, axis) -> smallest and largest size of an unbound dim; sets are made at both.
     """
@@ -203,9 +213,13 @@ def generate(
     ]
     if signature.dynamic:
         plans.append(("a second shape", "normal", True))
+    sizes = [dict[str, int]() for _ in plans]
+    for title, known in _steps(signature):
+        plans.append((title, "normal", False))
+        sizes.append(known)
     for number, (title, kind, second) in enumerate(plans):
         rng = np.random.default_rng([seed, number])
-        symbols: dict[str, int] = {}
+        symbols = sizes[number]
         arrays = {
             spec.name: draw(
                 spec,
@@ -216,9 +230,20 @@ def generate(
             )
             for spec in ordered.inputs  # a range settles its symbol before others default it
         }
+        arrays |= consistent(arrays, signature, bounds, number)
         shapes = ", ".join("x".join(map(str, array.shape)) or "scalar" for array in arrays.values())
         sets.append(InputSet(f"{title}, seed {seed}, shapes {shapes}", arrays))
     return sets
+
+
+def _steps(signature: Signature) -> list[tuple[str, dict[str, int]]]:
+    """Where an input holds what earlier calls kept: the first call, for which that is empty, and a call of one token."""
+    names = {dim: spec for spec in signature.inputs for dim in spec.shape if isinstance(dim, str) and dim.isidentifier()}
+    past = [name for name in names if "past" in name]
+    tokens = [name for name, spec in names.items() if role(spec.name) == "ids" and spec.shape[1:] == (name,)]
+    if not past or not tokens:
+        return []
+    return [("nothing kept", dict.fromkeys(past, 0)), ("one token", {tokens[0]: 1})]
 
 
 def draw(

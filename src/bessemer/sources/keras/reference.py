@@ -10,9 +10,9 @@ import numpy as np
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.runners.keras.registry import evaluators
 from bessemer.sources.keras.border import BATCH, inputs_of, output_names
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.masks import makes_mask, outgoing
 from bessemer.sources.keras.network import Network
 from bessemer.sources.keras.walk import Walk
@@ -43,7 +43,7 @@ class Evaluator:
     ) -> Sequence[Array | None]:
         """Masks of a layer's outputs."""
         if not makes_mask(layer):
-            return outgoing(layer, masks, count, np.logical_and)
+            return outgoing(layer, masks, count, np.logical_and, inputs[0].ndim if inputs else 0)
         if layer.kind == "Embedding":
             return [np.asarray(inputs[0] != 0), *[None] * (count - 1)]
         refused = layer.config.get("mask_value", 0.0)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.types import Array
-from bessemer.sources.keras.layer import Layer
-from bessemer.sources.keras.network import Network, Node, Ref, Spec, order_of, refs_in, replaced
+from bessemer.runners.keras.layer import Layer
+from bessemer.sources.keras.network import (
+    Contradiction,
+    Network,
+    Node,
+    Ref,
+    Spec,
+    order_of,
+    refs_in,
+    replaced,
+)
 
 Tensor = TypeVar("Tensor")
 MAX_CALLS = 50_000
@@ -43,10 +51,7 @@ class Walk(Generic[Tensor]):
     ) -> tuple[list[Tensor], list[Tensor | None]]:  # fmt: skip
         """Outputs and their masks. prefix: path of the network's layers; where: the same with the calls numbered."""
         if len(inputs) != len(network.inputs):
-            raise UnreadableInput(
-                "The model's config contradicts itself",
-                why=f"'{network.name}' takes {len(network.inputs)} inputs and is given {len(inputs)}",
-            )
+            raise Contradiction(f"'{network.name}' takes {len(network.inputs)} inputs and is given {len(inputs)}")
         made: dict[Ref, Tensor] = dict(zip(network.inputs, inputs, strict=True))
         held: dict[Ref, Tensor | None] = dict(zip(network.inputs, masks or [None] * len(inputs), strict=True))
         given = {(ref.layer, ref.node) for ref in network.inputs}
@@ -68,7 +73,7 @@ class Walk(Generic[Tensor]):
     ) -> None:  # fmt: skip
         self._calls -= 1
         if self._calls < 0:
-            raise UnreadableInput("The model's config is hostile", why=f"its layers are called over {MAX_CALLS} times")
+            raise Contradiction(f"its layers are called over {MAX_CALLS} times")
         refs = refs_in(list(node.args))
         tensors = [_found(made, ref) for ref in refs]
         masks = [held.get(ref) for ref in refs]
@@ -77,7 +82,7 @@ class Walk(Generic[Tensor]):
         if spec.inner is not None:
             outputs, out_masks = self.run(spec.inner, tensors, masks, f"{prefix}{spec.name}/", f"{path}/")
         else:
-            call = self._arguments(node, refs, made, masks)
+            call = self._arguments(node, refs, made, held)
             layer = Layer(
                 spec.name, spec.kind, spec.config, self.weights.get(prefix + spec.name, ()), self.generation, path, call
             )
@@ -88,9 +93,10 @@ class Walk(Generic[Tensor]):
             held[Ref(spec.name, place, index)] = mask
 
     def _arguments(
-        self, node: Node, refs: list[Ref], made: dict[Ref, Tensor], masks: list[Tensor | None]
+        self, node: Node, refs: list[Ref], made: dict[Ref, Tensor], held: dict[Ref, Tensor | None]
     ) -> dict[str, Any]:
-        """Arguments by name; 'args' where those by place are more than tensors, 'mask' as the inputs carry it."""
+        """Arguments by name; 'args' where those by place are more than tensors, 'mask' as the inputs carry it, and
+        '<name>_mask' as a tensor given by name does."""
         more = refs_in(node.kwargs)
         by = {ref: _found(made, ref) for ref in [*refs, *more]}
         call: dict[str, Any] = {
@@ -99,6 +105,10 @@ class Walk(Generic[Tensor]):
         flat = list(node.args[0]) if len(node.args) == 1 and isinstance(node.args[0], list) else list(node.args)
         if not all(isinstance(item, Ref) for item in flat) or (len(node.args) > 1 and refs != flat):
             call["args"] = replaced(list(node.args), by)
+        for name, item in node.kwargs.items():
+            if isinstance(item, Ref) and held.get(item) is not None:
+                call.setdefault(f"{name}_mask", held[item])
+        masks = [held.get(ref) for ref in refs]
         if "mask" not in call and any(mask is not None for mask in masks):
             call["mask"] = masks[0] if len(masks) == 1 else masks
         return call
@@ -106,7 +116,5 @@ class Walk(Generic[Tensor]):
 
 def _found(made: dict[Ref, Tensor], ref: Ref) -> Tensor:
     if ref not in made:
-        raise UnreadableInput(
-            "The model's config contradicts itself", why=f"it reads output {ref.tensor} of '{ref.layer}', which has fewer"
-        )
+        raise Contradiction(f"it reads output {ref.tensor} of '{ref.layer}', which has fewer")
     return made[ref]
