@@ -17,7 +17,7 @@ from bessemer.sources.channels_last import shaping
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, compared
 from bessemer.sources.channels_last.matmul import einsum, matmul
 from bessemer.sources.channels_last.padding import pad
-from bessemer.sources.channels_last.reduce import extreme_place, reduced
+from bessemer.sources.channels_last.reduce import extreme_place, logical, reduced
 from bessemer.sources.channels_last.resize import resize
 from bessemer.sources.channels_last.select import gather
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
@@ -467,12 +467,20 @@ def flip(canvas: Canvas, arguments: Arguments) -> Ordered:
 
 @function("zeros_like", "ones_like")
 def filled_like(canvas: Canvas, arguments: Arguments) -> Ordered:
-    """All zeros, or all ones, of a tensor's shape."""
+    """All zeros, or all ones, of a tensor's shape, in a type of its own or the tensor's."""
+    from bessemer.ir.types import named_dtype
+
+    x, kind = arguments.tensor(0), arguments.get(1, "dtype", default=None)
+    held = np.asarray(int(bool(arguments.named.get("ones"))))
+    one = canvas.constant(held.astype(x.dtype.numpy() if kind is None else named_dtype(str(kind))), "filling")
+    return shaping.broadcast_to(canvas, one, x.shape, shaping.shape_vector(canvas, x))
+
+
+@function("any", "all", "reduce_any", "reduce_all")
+def logical_reduction(canvas: Canvas, arguments: Arguments) -> Ordered:
+    """Whether one of several booleans, or every one, is true."""
     x = arguments.tensor(0)
-    made = applied(canvas, "Mul", x, canvas.constant(np.asarray(0, x.dtype.numpy()), "zero"))
-    if not arguments.named.get("ones"):
-        return made
-    return applied(canvas, "Add", made, canvas.constant(np.asarray(1, x.dtype.numpy()), "one"))
+    return logical(canvas, x, bool(arguments.named.get("every")), _axes(arguments, x), keepdims=_keep(arguments))
 
 
 @function("shape")
@@ -568,7 +576,8 @@ def tensorflow_function(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered])
 
 def bound(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered], name: str) -> tuple[str, Arguments]:
     """The function's name and its arguments."""
-    named_ = {key: item for key, item in (layer.config | layer.call).items() if key not in ("args", "name", "mask")}
+    made_with = {key: item for key, item in layer.config.items() if layer.kind.startswith("ops.") or key != "dtype"}
+    named_ = {key: item for key, item in (made_with | layer.call).items() if key not in ("args", "name", "mask")}
     placed = list(layer.call.get("args", inputs))
     listed = TABLE.get(name) in (concatenate, stack, add_n)
     if listed and "args" not in layer.call:
@@ -579,6 +588,8 @@ def bound(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered], name: str) ->
         named_ |= {"largest": name == "argmax"}
     if name in ("zeros_like", "ones_like"):
         named_ |= {"ones": name == "ones_like"}
+    if name in ("all", "reduce_all"):
+        named_ |= {"every": True}
     return name, Arguments(canvas, placed, named_, layer.generation)
 
 
@@ -661,6 +672,7 @@ OPERATIONS = (
     "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Concatenate", "Stack", "Split", "Unstack", "Pad", "Tile", "Repeat",
     "Take", "Flip", "Clip", "Cast", "Where", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
     "LogicalAnd", "LogicalOr", "LogicalNot", "GetItem", "Resize", "ZerosLike", "OnesLike", "StopGradient", "Identity",
+    "Any", "All",
 )  # fmt: skip
 """Keras 3's operations by class name; the network calls them 'ops.<class>', since layers have the same names."""
 
