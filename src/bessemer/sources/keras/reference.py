@@ -51,7 +51,7 @@ class Evaluator:
 
 
 def _joined(operator: str, one: Array, other: Array) -> Array:
-    return one & other if operator == "And" else one | other
+    return np.logical_and(one, other) if operator == "And" else np.logical_or(one, other)
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> Shape:

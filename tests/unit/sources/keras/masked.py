@@ -38,6 +38,8 @@ MODELS: dict[str, Make] = {
     "larger": lambda k, x: k.layers.Maximum()([k.layers.LSTM(3, return_sequences=True)(x), k.layers.Conv1D(3, 1)(x)]),
     "product": lambda k, x: k.layers.Multiply()([k.layers.LSTM(3, return_sequences=True)(x), x]),
     "smaller": lambda k, x: k.layers.LSTM(2)(k.layers.Minimum()([x, k.layers.ReLU()(x), k.layers.Masking(0.1)(x)])),
+    "added masks": lambda k, x: k.layers.LSTM(2)(k.layers.Add()([x, k.layers.Masking(0.0)(k.layers.ReLU()(x))])),
+    "masks beside": lambda k, x: k.layers.LSTM(2)(k.layers.Concatenate()([x, k.layers.Masking(0.0)(k.layers.ReLU()(x))])),
     "states": lambda k, x: k.layers.Concatenate()(k.layers.LSTM(4, return_state=True)(x)),
     "masking": lambda k, x: k.layers.LSTM(2)(k.layers.Masking(0.0)(k.layers.ReLU()(x))),
     "attention": lambda k, x: k.layers.GRU(2)(k.layers.MultiHeadAttention(2, 3)(x, x)),

@@ -23,6 +23,7 @@ from bessemer.targets.tflite.ops.common import (
     static_shape,
     value,
 )
+from bessemer.targets.tflite.ops.gates import gates
 from bessemer.targets.tflite.ops.weights import hybrid_options, weight_tensor
 from bessemer.targets.tflite.registry import lower
 
@@ -34,7 +35,6 @@ STEPS = 1024
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-PLAIN = {"sigmoid": "LOGISTIC", "tanh": "TANH", "relu": "RELU"}
 SWAPPED = (1, 0, 2)
 TANH = 4
 """In ActivationFunctionType."""
@@ -54,12 +54,7 @@ class Cell:
         self._matrices: dict[tuple[int, int, int], int] = {}
         names = DEFAULTS[node.op_type]
         given = [str(name) for name in node.attributes.get_strings("activations", [])] or [*names, *names]
-        self.activations = [
-            name.lower() for name in given[len(names) * direction : len(names) * (direction + 1)]
-        ]
-        for name in self.activations:
-            if name not in PLAIN:
-                raise Blocked("activation", f"{node.op_type} with the activation {name} has no LiteRT form")
+        self.gates = gates(node, given, len(names), direction)
 
     def part(self, place: int, start: int, stop: int) -> int:
         """Rows start..stop of this direction's weights or biases in input `place`; zeros when it is absent."""
@@ -105,7 +100,7 @@ class Cell:
 
     def act(self, place: int, x: int) -> int:
         """Activation `place` of the node."""
-        return self.op(PLAIN[self.activations[place]], self.clipped(x))
+        return self.gates[place].draw(self.op, self.number, self.clipped(x))
 
     def number(self, x: float) -> int:
         """A scalar constant."""
