@@ -152,7 +152,8 @@ class Interpreter:
         run = self._evaluators.get(node.op)
         if run is None:
             raise UsageError(
-                f"The reference evaluator has no {node.op} (node '{node.name}')", fix="Run the original with --original runtime"
+                f"The reference evaluator has no {node.op} (node '{node.name}')",
+                fix="Run the original with --original runtime",
             )
         made = run(node, [np.asarray(value) for value in values])
         return list(made) if isinstance(made, list | tuple) else [made]
