@@ -46,6 +46,11 @@ def _looks_like_bsm(clue: Clue) -> bool:
     return clue.head[:4] == b"PK\x03\x04" and clue.head[30:43] == b"bessemer.json"
 
 
+def _looks_like_keras(clue: Clue) -> bool:
+    """HDF5, whatever is in it (that is looked at on opening), or a zip with Keras 3's members."""
+    return clue.head[:8] == b"\x89HDF\r\n\x1a\n" or {"config.json", "model.weights.h5"} <= set(clue.members)
+
+
 SOURCES: tuple[SourceEntry, ...] = (
     SourceEntry(
         name="onnx",
@@ -106,6 +111,27 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="TensorFlow, or a reference evaluator in numpy",
         extra="tensorflow",
         warm=("bessemer.executors", "bessemer.sources.tensorflow", "bessemer.runners.tensorflow.runner"),
+    ),
+    SourceEntry(
+        name="keras",
+        title="Keras",
+        suffixes=(".h5", ".hdf5", ".keras"),
+        module="bessemer.sources.keras",
+        sniff=_looks_like_keras,
+        summary="Whole Keras models: .h5 of Keras 1, 2, tf.keras and 3, and .keras; neither Keras nor TensorFlow is needed.",
+        reads=(
+            "Sequential and functional models, with shared layers, models inside models, several inputs and outputs",
+            "weights by name (.h5) and by place (.keras), memory-mapped where they are stored whole",
+            "functions of Keras 3 (`keras.ops`) and of TensorFlow between layers",
+            "masks of Embedding and Masking, as Keras hands them on",
+        ),
+        limits=(
+            "Python code in a file (Lambda, classes of your own) is never run: such layers are declined, all at once",
+            "a file of weights alone holds no model",
+        ),
+        runtime="tf_keras (.h5) or Keras 3 (.keras)",
+        extra="tensorflow",
+        warm=("bessemer.executors", "bessemer.sources.keras"),
     ),
     SourceEntry(
         name="bsm",

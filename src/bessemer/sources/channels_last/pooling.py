@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bessemer.sources.channels_last.reduce import reduced
+from bessemer.sources.channels_last.shaping import concat, cut
 from bessemer.sources.channels_last.windows import (
     Window,
     channel_axis,
@@ -13,7 +14,7 @@ from bessemer.sources.channels_last.windows import (
     spatial,
     spatial_axes,
 )
-from bessemer.sources.drawing import Canvas, Ordered
+from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 
 def pool(
@@ -47,3 +48,29 @@ def global_pool(
     """kind: 'max' or 'average', over all spatial axes."""
     operator = "ReduceMax" if kind == "max" else "ReduceMean"
     return reduced(canvas, source, operator, spatial_axes(source.rank, first), keepdims=keepdims, name=name)
+
+
+def adaptive_pool(
+    canvas: Canvas, source: Ordered, kind: str, cells: Sequence[int], *, first: bool = False, name: str = ""
+) -> Ordered:
+    """`cells` windows per axis that cover it: cell i reaches from floor(i n / cells) to ceil((i + 1) n / cells)."""
+    sizes = _bound(source, first)
+    if all(have % want == 0 for have, want in zip(sizes, cells, strict=True)):
+        window = [have // want for have, want in zip(sizes, cells, strict=True)]
+        return pool(canvas, source, kind, window, first=first, name=name)
+    operator, made = "ReduceMax" if kind == "max" else "ReduceMean", source
+    for axis, have, want in zip(spatial_axes(source.rank, first), sizes, cells, strict=True):
+        spans = [(place * have // want, -(-(place + 1) * have // want)) for place in range(want)]
+        parts = [
+            reduced(canvas, cut(canvas, made, axis, low, high), operator, [axis], keepdims=True)
+            for low, high in spans
+        ]
+        made = concat(canvas, parts, axis)
+    return made
+
+
+def _bound(source: Ordered, first: bool) -> list[int]:
+    sizes = [dim for dim in spatial(source, first) if isinstance(dim, int)]
+    if len(sizes) != source.rank - 2:
+        raise Unsupported("dynamic-shape", "adaptive pooling over an unbound axis")
+    return sizes
