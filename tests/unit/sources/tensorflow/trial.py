@@ -35,7 +35,10 @@ class Case:
 
     def key(self) -> str:
         """What makes the case distinct."""
-        shapes = [(k, str([(np.shape(x), np.asarray(x).dtype.str) for x in _listed(v)])) for k, v in self.operands.items()]
+        shapes = [
+            (k, str([(np.shape(x), np.asarray(x).dtype.str) for x in _listed(v)]))
+            for k, v in self.operands.items()
+        ]
         held = [np.asarray(x).tobytes() for k in self.constant for x in _listed(self.operands[k])]
         return str((self.op, shapes, sorted(map(str, self.attrs.items())), held))
 
@@ -120,7 +123,9 @@ def _alone(tf: Any, session: Any, item: Any, feeds: dict[Any, Array]) -> Any:
 
 def flat(case: Case) -> list[tuple[Array, bool]]:
     """Operands in order, and whether each is constant."""
-    return [(np.asarray(x), key in case.constant) for key, item in case.operands.items() for x in _listed(item)]
+    return [
+        (np.asarray(x), key in case.constant) for key, item in case.operands.items() for x in _listed(item)
+    ]
 
 
 def evaluated(case: Case, node: Node) -> list[Array]:
@@ -147,7 +152,8 @@ def drawn(case: Case, node: Node, rng: np.random.Generator, *, moved: bool, unbo
             operands.append(_pair(canvas, array, number, inputs, feeds) if array.dtype.kind == "c" and not constant
                             else canvas.constant(array, f"c{number}"))  # fmt: skip
             continue
-        shape = tuple(None if unbound and rng.random() < 0.4 else dim for dim in array.shape)
+        vector = array.ndim == 1 and array.dtype.kind == "i"  # a shape has a length that every graph knows
+        shape = tuple(None if unbound and not vector and rng.random() < 0.4 else dim for dim in array.shape)
         tensor = canvas.input(f"x{number}", shape, _kind(array))
         symbols.update({f"x{number}_{axis}": dim for axis, dim in enumerate(array.shape)})
         inputs.append(canvas.at(tensor))
@@ -179,7 +185,11 @@ def _kind(array: Array) -> Any:
 
 
 def _executed(
-    canvas: Canvas, inputs: list[Any], feeds: dict[str, Array], results: list[Ordered], symbols: dict[str, int]
+    canvas: Canvas,
+    inputs: list[Any],
+    feeds: dict[str, Array],
+    results: list[Ordered],
+    symbols: dict[str, int],
 ) -> list[Array]:
     import onnx_ir
     from onnx_ir import serde
@@ -219,7 +229,9 @@ def _run_onnx(model: Any, feeds: dict[str, Array]) -> list[Array]:
     settings.log_severity_level = 4
     settings.intra_op_num_threads = 1
     try:
-        session = ort.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(
+            model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+        )
     except ort.capi.onnxruntime_pybind11_state.NotImplemented:
         from onnx.reference import ReferenceEvaluator
 
@@ -279,7 +291,9 @@ def judge(cases: Sequence[Case], seed: int, tally: Tally) -> Tally:
     return tally
 
 
-def _judged(case: Case, node: Node, right: list[Array], how: str, rng: np.random.Generator, tally: Tally) -> None:
+def _judged(
+    case: Case, node: Node, right: list[Array], how: str, rng: np.random.Generator, tally: Tally
+) -> None:
     said = f"{case.op} {how} {[(a.shape, a.dtype.str, c) for a, c in flat(case)]} {case.attrs}"
     try:
         if how == "evaluated":
