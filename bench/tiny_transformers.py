@@ -123,7 +123,8 @@ MODELS: dict[str, Tiny] = {
         "image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 64}),
     "segformer": Tiny("SegformerForSemanticSegmentation", "SegformerConfig", {
         "hidden_sizes": [8, 16], "depths": [1, 1], "num_encoder_blocks": 2, "sr_ratios": [2, 1],
-        "num_attention_heads": [1, 2], "patch_sizes": [7, 3], "strides": [4, 2], "mlp_ratios": [2, 2], "decoder_hidden_size": 16}),
+        "num_attention_heads": [1, 2], "patch_sizes": [7, 3], "strides": [4, 2], "mlp_ratios": [2, 2],
+        "decoder_hidden_size": 16}),
     "dpt": Tiny("DPTForDepthEstimation", "DPTConfig", {
         **VIT, "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [8, 8, 16, 16],
         "fusion_hidden_size": 16, "is_hybrid": False, "patch_size": 16, "image_size": 64}),
