@@ -293,7 +293,12 @@ def asks(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         def command(**given: Any) -> None:
-            asked = Asked(**{item.name: given.pop(item.name) for item in shared})
+            said = {item.name: given.pop(item.name) for item in shared}
+            if "factory" in said and "model" in given:
+                from bessemer.sources.base import split_factory
+
+                given["model"], said["factory"] = split_factory(given["model"], said["factory"])
+            asked = Asked(**said)
             function(asked, **given)
 
         keyword = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bessemer.sources.base import Clue, SourceEntry
+from bessemer.sources.torch.kinds import SUFFIXES as TORCH_SUFFIXES
+from bessemer.sources.torch.kinds import is_torch
 
 
 def _looks_like_onnx(clue: Clue) -> bool:
@@ -101,5 +103,26 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="transformers",
         extra="hf",
         warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
+    ),
+    SourceEntry(
+        name="torch",
+        title="PyTorch",
+        suffixes=(*TORCH_SUFFIXES, ".py"),
+        module="bessemer.sources.torch",
+        sniff=is_torch,
+        summary="ExportedPrograms, TorchScript, modules that Python code builds, and state dicts with a factory.",
+        reads=(
+            ".pt2 of torch.export.save, looked through before torch loads it; free axes stay free",
+            "FILE.py:FUNCTION, which returns a module, (module, example_inputs) or (module, example_inputs, dynamic_shapes)",
+            "state dicts (.pt, .pth, .bin, .th, .safetensors; the legacy format, too) without unpickling, with --factory",
+            "TorchScript, run as it is and converted through torch.export; --shape says its inputs",
+        ),
+        limits=(
+            "declined: pickled whole modules, operators without an ONNX form in torch's exporter, complex borders",
+            "what forward writes into its buffers does not last from call to call",
+        ),
+        runtime="PyTorch",
+        extra="torch",
+        warm=("bessemer.executors", "bessemer.sources.torch", "torch"),
     ),
 )

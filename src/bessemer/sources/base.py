@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
+from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
 
@@ -29,6 +30,16 @@ class OpenOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+
+
+def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:
+    """'FILE.py:FUNCTION' in a model's place is the file, and a factory in it. Raises UsageError where two are said."""
+    file, colon, _ = str(path).rpartition(".py:")
+    if not colon or path.exists():
+        return path, factory
+    if factory is not None:
+        raise UsageError(f"{path} names a factory, and --factory {factory} another", fix="Name one of them")
+    return Path(f"{file}.py"), str(path)
 
 
 HEAD = 4096

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Blocker, Declined, MissingExtra
 from bessemer.ir.model import Model, Origin, tag
+from bessemer.ir.signature import Signature
+from bessemer.sources.torch.examples import Examples, declared_axes
 from bessemer.sources.torch.quiet import quiet
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def export_module(
         except Exception as error:  # noqa: BLE001  # torch raises anything, from the module's own code, too
             first = first or error
     assert first is not None
-    reason = f"torch.export cannot capture it: {_cause(first)}"
+    reason = f"torch.export cannot capture it: {cause(first)}"
     rewrite = "a forward without data-dependent Python, or other example inputs or dynamic shapes"
     blocker = Blocker("", type(module).__name__, "torch-export", reason, rewrite=rewrite)
     raise Declined("torch.export", [blocker]) from None
@@ -87,9 +89,8 @@ def to_model(
         program = export_module(source, args, kwargs, dynamic_shapes)
     _refuse_complex_borders(program)
     graph = _translate(program)
-    _name_borders(graph, list(input_names or inputs_of(program)), list(output_names or outputs_of(program)))
-    if axis_names:
-        _rename_axes(graph, axis_names)
+    name_borders(graph, list(input_names or inputs_of(program)), list(output_names or outputs_of(program)))
+    _rename_axes(graph, {**_axes_by_input(graph), **(axis_names or {})})
     _tag_layers(graph)
     return Model(graph, origin, _state_notes(program))
 
@@ -108,11 +109,65 @@ def outputs_of(program: Any) -> list[str]:
     import torch.utils._pytree as pytree
 
     specs = [spec for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
-    tree = program.call_spec.out_spec
-    paths = [path for path, _ in pytree.tree_leaves_with_path(pytree.tree_unflatten(specs, tree))]
-    single = len(specs) == 1
-    names = [_path_name(path, single) for path in paths]
-    return _distinct([name for name, spec in zip(names, specs, strict=True) if not _fixed(spec)], inputs_of(program))
+    leaves = pytree.tree_leaves_with_path(pytree.tree_unflatten(specs, program.call_spec.out_spec))
+    kept = [path for path, spec in leaves if not _fixed(spec)]
+    return _distinct([_path_name(path, len(specs) == 1) for path in kept], inputs_of(program))
+
+
+def named_outputs(value: Any, taken: Sequence[str]) -> dict[str, Any]:
+    """The tensors in what a module answers, by the names that `outputs_of` gives its program. taken: the inputs' names."""
+    import torch
+    import torch.utils._pytree as pytree
+
+    leaves = pytree.tree_leaves_with_path(value)
+    kept = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+    names = _distinct([_path_name(path, len(leaves) == 1) for path, _ in kept], taken)
+    return dict(zip(names, (leaf for _, leaf in kept), strict=True))
+
+
+def tensors_out(program: Any, value: Any) -> list[Any]:
+    """What a program answers, flattened, constants left out: one for each of `outputs_of`."""
+    import torch.utils._pytree as pytree
+
+    specs = [spec for spec in program.graph_signature.output_specs if spec.kind.name == "USER_OUTPUT"]
+    return [leaf for leaf, spec in zip(pytree.tree_leaves(value), specs, strict=True) if not _fixed(spec)]
+
+
+def border_specs(program: Any) -> Signature:
+    """Names, types and shapes of a program's inputs and outputs; free axes by torch's symbols."""
+    from bessemer.sources.torch.run import spec_of
+
+    held = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    signature = program.graph_signature
+    fed = [spec for spec in signature.input_specs if spec.kind.name == "USER_INPUT" and not _fixed(spec)]
+    given = [spec for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT" and not _fixed(spec)]
+    inputs = [spec_of(name, held[spec.arg.name]) for name, spec in zip(inputs_of(program), fed, strict=True)]
+    outputs = [spec_of(name, held[spec.arg.name]) for name, spec in zip(outputs_of(program), given, strict=True)]
+    return Signature(tuple(inputs), tuple(outputs))
+
+
+def module_model(module: Any, examples: Examples, origin: Origin) -> Model:
+    """The model of a module with example inputs, its borders named by forward's parameters and the answer's keys."""
+    program = export_module(module, examples.args, examples.kwargs, examples.dynamic)
+    names = list(examples.leaves(module.forward))
+    fed = inputs_of(program)
+    if len(fed) != len(names):
+        reason = f"it takes the inputs {', '.join(fed)}; the examples hold {', '.join(names)}"
+        rewrite = "tensors alone as inputs, numbers fixed inside of the module"
+        raise Declined("torch.export", [Blocker("", type(module).__name__, "torch-export", reason, rewrite=rewrite)])
+    axes = {
+        symbol: name
+        for place, name in declared_axes(examples, module.forward).items()
+        if (symbol := _symbol(program, fed[names.index(place[0])], place[1]))
+    }
+    return to_model(program, origin=origin, input_names=names, axis_names=axes)
+
+
+def _symbol(program: Any, placeholder: str, axis: int) -> str:
+    """How torch calls the size of an input's axis; '' where it is a number or an expression."""
+    value = next(node.meta["val"] for node in program.graph.nodes if node.name == placeholder)
+    text = str(value.shape[axis])
+    return text if re.fullmatch(r"[A-Za-z_]\w*", text) else ""
 
 
 def _fixed(spec: Any) -> bool:
@@ -157,7 +212,7 @@ def _translate(program: Any) -> onnx_ir.Model:
     except Exception as error:  # noqa: BLE001  # the exporter's border: its errors share no base with torch's own
         from bessemer.sources.torch.blockers import blockers_of
 
-        raise Declined("torch's ONNX exporter", blockers_of(program, _opset(), _cause(error))) from None
+        raise Declined("torch's ONNX exporter", blockers_of(program, _opset(), cause(error))) from None
     graph: onnx_ir.Model = written.model
     return graph
 
@@ -186,7 +241,7 @@ def _refuse_complex_borders(program: Any) -> None:
         raise Declined("the canonical graph", blockers)
 
 
-def _name_borders(graph: onnx_ir.Model, inputs: list[str], outputs: list[str]) -> None:
+def name_borders(graph: onnx_ir.Model, inputs: list[str], outputs: list[str]) -> None:
     """Border values get their names; an output that is an input, a weight or another output becomes an Identity."""
     main = graph.graph
     borders = {*inputs, *outputs}
@@ -222,10 +277,23 @@ def _copied(graph: onnx_ir.Graph, value: onnx_ir.Value) -> onnx_ir.Value:
     return node.outputs[0]
 
 
+def _axes_by_input(graph: onnx_ir.Model) -> dict[str, str]:
+    """torch's symbols ('s77') say nothing: the first input and axis that have one give it a name."""
+    found: dict[str, str] = {}
+    for value in graph.graph.inputs:
+        for axis, dim in enumerate(value.shape or ()):
+            symbol = dim if isinstance(dim, int) else dim.value
+            if isinstance(symbol, str) and re.fullmatch(r"s\d+", symbol):
+                found.setdefault(symbol, f"{value.name}_{axis}")
+    return found
+
+
 def _rename_axes(graph: onnx_ir.Model, names: Mapping[str, str]) -> None:
     """Symbols of torch become the user's dim names, inside expressions, too ('2*s77')."""
     import onnx_ir
 
+    if not names:
+        return
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, names)) + r")\b")
     values = [*graph.graph.inputs, *(value for node in graph.graph.all_nodes() for value in node.outputs)]
     for value in values:
@@ -270,7 +338,7 @@ def _state_notes(program: Any) -> list[str]:
     return [f"forward writes into {', '.join(written)}: in the converted model every call starts from the saved values"]
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """First lines of the innermost reason, as one sentence."""
     while error.__cause__ is not None:
         error = error.__cause__
