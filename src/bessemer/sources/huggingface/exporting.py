@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.canonical import COMPUTED_KEY
+from bessemer.ir.canonical import COMPUTED_KEY, SIZES_KEY
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model, Origin
 from bessemer.passes.half import note_half
 from bessemer.sources.huggingface.mapped import Mapped
 from bessemer.sources.huggingface.tasks.base import BATCH, Plan, Port, sized
-from bessemer.sources.huggingface.tracing import trace
+from bessemer.sources.huggingface.tracing import Bounds, said, trace
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -74,13 +74,22 @@ def _exported(plan: Plan, ports: Sequence[Port], origin: Origin) -> Model:
     from bessemer.sources.torch.export import to_model
 
     answers: list[str] = []
-    program, note = trace(flat(plan, ports, answers), ports, example(ports, plan.sizes))
+    program, bounds = trace(flat(plan, ports, answers), ports, example(ports, plan.sizes))
     names = _symbols(program, ports)
     found = to_model(
         program, origin=origin, input_names=[port.name for port in ports], output_names=answers, axis_names=names
     )
-    found.notes += [note] if note else []
+    found.notes += [note] if (note := said(bounds)) else []
+    for value, port in zip(found.graph.graph.inputs, ports, strict=True):
+        value.meta[SIZES_KEY] = _tried(port, bounds, plan.sizes)
     return found
+
+
+def _tried(port: Port, bounds: Bounds, sizes: Mapping[str, int]) -> dict[int, tuple[int, int]]:
+    """Two sizes of each axis that does not take small ones."""
+    low = {place: bounds.get(str(axis), (None, None))[0] or 0 for place, axis in enumerate(port.axes)}
+    first = {place: max(least, sizes.get(str(port.axes[place]), 0)) for place, least in low.items() if least > 2}
+    return {place: (size, size * 3 // 2) for place, size in first.items()}
 
 
 def flat(plan: Plan, ports: Sequence[Port], answers: list[str]) -> Any:
