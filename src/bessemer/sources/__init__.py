@@ -30,6 +30,11 @@ def _looks_like_huggingface(clue: Clue) -> bool:
     return looks_like(clue.entries)
 
 
+def _looks_like_join(clue: Clue) -> bool:
+    """A JSON object whose first key is ours."""
+    return clue.head.lstrip()[:40].replace(b" ", b"").replace(b"\n", b"").startswith(b'{"bessemer_join"')
+
+
 SOURCES: tuple[SourceEntry, ...] = (
     SourceEntry(
         name="onnx",
@@ -69,8 +74,21 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        channels_last=True,
         part="bessemer.sources.tflite.part:runner",
         checker="bessemer.sources.tflite.checker:refusal",
+    ),
+    SourceEntry(
+        name="join",
+        title="Bessemer join",
+        suffixes=(".join",),
+        module="bessemer.sources.join",
+        sniff=_looks_like_join,
+        summary="A plan of joined models, as `bessemer join` writes it: several originals, read as one graph.",
+        reads=("members of any other format, mixed; axis orders and types that the plan states",),
+        limits=("the members stay where they are: a changed one is refused",),
+        runtime="the runtime of each member, piped",
+        warm=("bessemer.executors", "bessemer.sources.join"),
     ),
     SourceEntry(
         name="bsm",
