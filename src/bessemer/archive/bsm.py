@@ -15,7 +15,7 @@ from bessemer.ir.encoding import Encoding, encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.sources.bsm import records as r
-from bessemer.workspace import sha256_of
+from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -126,6 +126,7 @@ def _state(
 ) -> r.State:
     from bessemer.sources.bsm.order import values_of
 
+    size, digest = fingerprint(original)
     values = [_value(number, value) for number, value in enumerate(values_of(model.graph))]
     nodes = [
         r.NodeRecord(place=number, marks=tuple(key for key in (FUSED_KEY, WIDENED_KEY) if key in node.meta))
@@ -137,8 +138,8 @@ def _state(
         original=r.OriginalRecord(
             path=Path(os.path.relpath(original.resolve(), home.resolve())).as_posix(),
             format=model.origin.format,
-            bytes=original.stat().st_size,
-            sha256=sha256_of(original),
+            bytes=size,
+            sha256=digest,
             signature=signature,
             details={key: str(value) for key, value in model.origin.details.items()},
         ),

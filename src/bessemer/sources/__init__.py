@@ -60,6 +60,11 @@ def _looks_like_keras(clue: Clue) -> bool:
     return clue.head[:8] == b"\x89HDF\r\n\x1a\n" or {"config.json", "model.weights.h5"} <= set(clue.members)
 
 
+def _looks_like_join(clue: Clue) -> bool:
+    """A JSON object whose first key is ours."""
+    return clue.head.lstrip()[:40].replace(b" ", b"").replace(b"\n", b"").startswith(b'{"bessemer_join"')
+
+
 SOURCES: tuple[SourceEntry, ...] = (
     SourceEntry(
         name="onnx",
@@ -99,6 +104,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        channels_last=True,
         part="bessemer.sources.tflite.part:runner",
         checker="bessemer.sources.tflite.checker:refusal",
     ),
@@ -150,6 +156,18 @@ SOURCES: tuple[SourceEntry, ...] = (
             "bessemer.runners.keras.convolution",
             "bessemer.runners.keras.recurrent",
         ),
+    ),
+    SourceEntry(
+        name="join",
+        title="Bessemer join",
+        suffixes=(".join",),
+        module="bessemer.sources.join",
+        sniff=_looks_like_join,
+        summary="A plan of joined models, as `bessemer join` writes it: several originals, read as one graph.",
+        reads=("members of any other format, mixed; axis orders and types that the plan states",),
+        limits=("the members stay where they are: a changed one is refused",),
+        runtime="the runtime of each member, piped",
+        warm=("bessemer.executors", "bessemer.sources.join"),
     ),
     SourceEntry(
         name="bsm",

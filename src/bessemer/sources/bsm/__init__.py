@@ -16,7 +16,7 @@ from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin, Past
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.bsm.records import GRAPH, STATE, WEIGHTS, State
-from bessemer.workspace import sha256_of
+from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -249,14 +249,14 @@ def _original(path: Path, state: State) -> Path:
     """Where it was, or beside the archive; it must be the very same file."""
     said = state.original
     places = (path.parent / said.path, path.parent / Path(said.path).name)
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if place.exists()), None)
     if found is None:
         raise UsageError(
             f"{path} was made from {said.path}, which is not there",
             why="every artifact is executed beside its original",
             fix=f"Put it beside {path.name}",
         )
-    if found.stat().st_size != said.bytes or sha256_of(found) != said.sha256:
+    if fingerprint(found) != (said.bytes, said.sha256):
         raise UsageError(
             f"{found} is not the file that {path} was made from", why="its size or hash differs",
             fix="Give back the original, or make the archive anew",
