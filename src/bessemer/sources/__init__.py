@@ -7,11 +7,38 @@ from bessemer.sources.base import Clue, SourceEntry
 
 def _looks_like_onnx(clue: Clue) -> bool:
     """A ModelProto starts with field 1 (ir_version, varint) or another of its small field numbers."""
-    return len(clue.head) >= 2 and clue.head[0] == 0x08 and 1 <= clue.head[1] <= 0x20
+    version = len(clue.head) >= 2 and clue.head[0] == 0x08 and 1 <= clue.head[1] <= 0x20
+    return version and not _is_saved_model(clue.head)
+
+
+def _is_saved_model(head: bytes) -> bool:
+    """Schema version 1, then a meta graph: a message that starts with another one, where ONNX has a producer's name."""
+    if head[:3] != b"\x08\x01\x12":
+        return False
+    end = next((place for place in range(3, min(len(head), 13)) if head[place] < 0x80), None)
+    return end is not None and head[end + 1 : end + 2] in (b"\x0a", b"\x12")
+
+
+def _is_graph(head: bytes) -> bool:
+    """A GraphDef: its first field is a node, whose first fields are a name and an operator."""
+    end = next((place for place in range(1, min(len(head), 11)) if head[place] < 0x80), None)
+    if head[:1] != b"\x0a" or end is None or head[end + 1 : end + 2] != b"\x0a" or len(head) < end + 3:
+        return False
+    after = end + 3 + head[end + 2]
+    return head[after : after + 1] == b"\x12" and head[end + 3 : after].isascii()
 
 
 def _looks_like_tflite(clue: Clue) -> bool:
     return clue.head[4:8] == b"TFL3"
+
+
+def _looks_like_tensorflow(clue: Clue) -> bool:
+    """A folder with saved_model.pb, that file itself, a GraphDef, or a MetaGraphDef beside a checkpoint."""
+    if clue.path.is_dir():
+        return "saved_model.pb" in clue.entries
+    if clue.path.suffix == ".meta":
+        return clue.head[:1] == b"\x0a"
+    return _is_saved_model(clue.head) or _is_graph(clue.head)
 
 
 def _looks_like_bsm(clue: Clue) -> bool:
@@ -84,6 +111,27 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="tf_keras (.h5) or Keras 3 (.keras)",
         extra="tensorflow",
         warm=("bessemer.executors", "bessemer.sources.keras"),
+    ),
+    SourceEntry(
+        name="tensorflow",
+        title="TensorFlow",
+        suffixes=(".pb", ".meta"),
+        module="bessemer.sources.tensorflow",
+        sniff=_looks_like_tensorflow,
+        summary="SavedModels of TensorFlow 1 and 2, frozen graphs and checkpoints, read without TensorFlow.",
+        reads=(
+            "SavedModel folders (signatures by name), frozen .pb graphs, .meta graphs beside a .ckpt",
+            "variables from tensor bundles, sharded and partitioned, and from checkpoints of the first version",
+            "functions inlined; If, Case and While of both versions of control flow; lists of tensors",
+            "LSTM, GRU and plain recurrent layers recognised in loops by what they compute",
+        ),
+        limits=(
+            "declined: variables assigned while the model runs, hash tables, strings, random numbers",
+            "an input of unknown rank needs --shape",
+        ),
+        runtime="TensorFlow, or a reference evaluator in numpy",
+        extra="tensorflow",
+        warm=("bessemer.executors", "bessemer.sources.tensorflow", "bessemer.runners.tensorflow.runner"),
     ),
     SourceEntry(
         name="bsm",

@@ -1,1 +1,1 @@
-"""TensorFlow graphs executed: by TensorFlow itself, or by a reference evaluator in numpy."""
+"""TensorFlow operators in numpy: what a graph computes, without TensorFlow and without the canonical graph."""

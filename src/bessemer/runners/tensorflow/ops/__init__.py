@@ -1,1 +1,0 @@
-"""Evaluators of TensorFlow operators in numpy, by family."""
