@@ -95,7 +95,6 @@ TENSORFLOW: dict[str, Expression] = {
     "image_mean": lambda t, x, y, i: t.reduce_mean(i, [1, 2]),
     "argmax": lambda t, x, y, i: t.argmax(x, axis=-1),
     "matmul": lambda t, x, y, i: t.matmul(x, y, transpose_b=True),
-    "einsum": lambda t, x, y, i: t.einsum("bij,bkj->bik", x, y),
     "reshape": lambda t, x, y, i: t.reshape(x, (-1, 24)),
     "reshape_computed": lambda t, x, y, i: t.reshape(x, (t.shape(x)[0], 2, 12)),
     "transpose": lambda t, x, y, i: t.transpose(x, (0, 2, 1)),
