@@ -68,8 +68,10 @@ def _typed(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def declined_row(request: TargetRequest, validated: Any, refusal: Declined) -> ev.TargetEvidence:
-    """A row that names every blocker."""
+def declined_row(
+    request: TargetRequest, validated: Any, refusal: Declined, suggested: Sequence[ev.Suggestion] = ()
+) -> ev.TargetEvidence:
+    """A row that names every blocker, and where the model can be cut."""
     count = len(refusal.blockers)
     return ev.TargetEvidence(
         target=request.name,
@@ -79,6 +81,7 @@ def declined_row(request: TargetRequest, validated: Any, refusal: Declined) -> e
         verified=False,
         summary=f"Declined: {count} blocker{'s' * (count != 1)}; nothing was written.",
         blockers=[ev.BlockerRecord(**blocker.as_dict()) for blocker in refusal.blockers],
+        suggestions=list(suggested),
     )
 
 
@@ -118,6 +121,22 @@ def model_record(path: Path, model: Model) -> ev.ModelRecord:
         weights=stats.weights,
         activations=stats.activations,
         details={key: str(value) for key, value in model.origin.details.items()},
+        cut=cut_record(model),
+    )
+
+
+def cut_record(model: Model) -> ev.CutRecord | None:
+    """What part of the original a model is, by the names that cut it out again."""
+    if model.cut is None:
+        return None
+    taps = model.cut.taps
+    given = {spec.name for spec in model.cut.whole.signature.inputs}
+    return ev.CutRecord(
+        inputs=[tap.name if tap.name in given else tap.tensor for tap in taps.inputs],
+        outputs=[tap.tensor for tap in taps.outputs],
+        inside=[tap.tensor for tap in taps.inputs if tap.name not in given],
+        nodes=taps.nodes,
+        of=taps.of,
     )
 
 
@@ -163,6 +182,7 @@ def refused(
     refusal: Declined,
     options: ConvertOptions,
     meter: Meter,
+    suggested: Sequence[Sequence[ev.Suggestion]],
 ) -> ev.Evidence:
     """The report of a file whose operators have no meaning in the hub: every target declines for the same reasons."""
     from bessemer.sources.sniff import identify
@@ -172,7 +192,10 @@ def refused(
         path=str(path), format=identify(path).name, bytes=held.bytes, sha256=held.sha256,
         inputs=[], outputs=[], operators={}, nodes=0, parameters=0, macs=None, weights={}, activations=None,
     )  # fmt: skip
-    rows = [declined_row(request, validated, refusal) for request, _, validated in requests]
+    rows = [
+        declined_row(request, validated, refusal, cuts)
+        for (request, _, validated), cuts in zip(requests, suggested, strict=True)
+    ]
     return ev.Evidence(
         source=source, passes=[], optimized={}, targets=rows, seconds=meter.seconds, peak_bytes=meter.peak_bytes,
         manifest=manifest(path, options),

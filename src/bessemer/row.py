@@ -133,8 +133,10 @@ class Row:
         if not arbiter:
             return
         try:
-            with IsolatedRunner(arbiter, str(model.origin.path), limit=APPEAL_LIMIT) as evaluator:
-                second = run_original(evaluator, reference.sets)
+            taps = None if model.cut is None else model.cut.taps
+            call = ("bessemer.executors:of_arbiter", arbiter, str(model.origin.path), taps)
+            with IsolatedRunner(*call, limit=APPEAL_LIMIT) as evaluator:
+                second = run_original(evaluator, reference.sets, taps)
         except BessemerError:  # it cannot run the file, or not in time: the first verdict stands
             return
         if len(second.sets) != len(reference.sets):
@@ -144,16 +146,17 @@ class Row:
             self.verdict, self.judge = verdict, second.runtime
             prepared.notes.append(f"{reference.runtime} departs from the standard here; the artifact does not")
 
-    def departure(self, original: Path, format_: str, reference: Reference) -> Declined | None:
+    def departure(self, model: Model, reference: Reference) -> Declined | None:
         """The refusal that a failure is, where the target's runtime fails on the original file as well."""
         from bessemer.targets.registry import find
         from bessemer.verify.departure import departure
 
-        verdict = self.verdict
-        if (verdict is not None and verdict.within and not self.crash) or find(self.request.name).runs != format_:
+        verdict, runs = self.verdict, find(self.request.name).runs
+        if (verdict is not None and verdict.within and not self.crash) or runs != model.origin.format:
             return None
         failing = [line.name for line in verdict.outputs if not line.within] if verdict is not None else []
-        with IsolatedRunner("bessemer.executors:of_original", self.request.name, str(original)) as own:
+        call = ("bessemer.executors:of_original", self.request.name, str(model.origin.path))
+        with IsolatedRunner(*call, None if model.cut is None else model.cut.taps) as own:
             said = departure(own, reference, failing, Closeness.parse(self.bound))
         if not said:
             return None
@@ -190,14 +193,15 @@ class Row:
         self, prepared: Prepared, reference: Reference, files: list[ev.FileRecord], good: bool
     ) -> ev.TargetEvidence:
         verdict = self.verdict
-        latency = {"original": reference.milliseconds, "artifact": verdict.milliseconds} if verdict else {}
+        times = {"original": reference.milliseconds, "artifact": verdict.milliseconds} if verdict else {}
+        latency = {name: time for name, time in times.items() if time}
         return ev.TargetEvidence(
             target=self.request.name,
             precision=prepared.precision,
             options=shown_options(self.validated),
             status="executed" if good else "failed",
             verified=good,
-            summary=self._summary(good),
+            summary=self._summary(good, self.judge or reference.runtime),
             runtime=self.runtime,
             reference=self.judge or reference.runtime,
             bound=self.bound,
@@ -219,11 +223,11 @@ class Row:
             latency=latency,
         )
 
-    def _summary(self, good: bool) -> str:
+    def _summary(self, good: bool, opponent: str) -> str:
         if self.crash:
             return f"The artifact did not run: {self.crash}"
         if good:
-            return f"Executed in {self.runtime} beside the original: every output within {self.bound}."
+            return f"Executed in {self.runtime} beside the original in {opponent}: every output within {self.bound}."
         if self.excess and self.verdict is not None and self.verdict.within:
             return f"Executed in {self.runtime}, but {self.excess}."
         bad = [line.name for line in (self.verdict.outputs if self.verdict else []) if not line.within]

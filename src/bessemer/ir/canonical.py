@@ -9,6 +9,9 @@ DOMAIN = "bessemer"
 LAYER_KEY = "bessemer.layer"
 """Node metadata: names of the original layers, joined by ';'."""
 
+TENSOR_KEY = "bessemer.tensor"
+"""In `Value.meta`: (name of the original's tensor, permutation from that tensor to the value)."""
+
 HYBRID_KEY = "bessemer.hybrid"
 """Node metadata, 'symmetric' or 'asymmetric': the original quantizes this node's float activations while it runs."""
 

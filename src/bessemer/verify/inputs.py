@@ -40,16 +40,23 @@ class InputSet:
 
     held: the arrays, or what makes them anew each time: data sets need not fit into memory.
     labels: the right class of each sample, where that is known.
+    whole: of a cut model, what the whole original is fed; `held` is what it computed at the cut's inputs.
     """
 
     title: str
     held: dict[str, Array] | Callable[[], dict[str, Array]]
     labels: Array | None = None
+    whole: InputSet | None = None
 
     @property
     def arrays(self) -> dict[str, Array]:
         """By input name."""
         return self.held() if callable(self.held) else self.held
+
+    @property
+    def original(self) -> dict[str, Array]:
+        """What the original is fed."""
+        return self.arrays if self.whole is None else self.whole.arrays
 
 
 @dataclass(frozen=True)
