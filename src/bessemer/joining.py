@@ -266,6 +266,8 @@ def _wire(wish: Wish) -> r.Wire:
                 fix=f"Convert the values with --map {_spelled(wish)},cast",
             )  # fmt: skip
         cast = to.spec.dtype
+        if {source.spec.dtype, cast} - set(r.CASTS):
+            raise UsageError(f"{to} cannot take {source}", why=f"{source.spec.dtype} values are no {cast} in any way")
     order = _chosen(wish)
     ends = {"output": source.place} if source.kind == "output" else {"shared": source.place}
     return r.Wire(to=to.place, order=None if order == identity(len(order)) else order, cast=cast, **ends)

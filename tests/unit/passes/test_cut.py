@@ -139,7 +139,7 @@ UNARY = ("Relu", "Neg", "Sigmoid", "Abs", "Identity")
 
 @st.composite
 def programs(draw: st.DrawFn) -> tuple[str, int, int]:
-    """A graph of 3 to 12 nodes over [N, 3] with a branch that reads from outside, and how many nodes stand before the cut."""
+    """A graph of 3 to 12 nodes over [N, 3] with branches that read from outside; how many stand before the cut; a seed."""
     count = draw(st.integers(3, 12))
     known = ["a", "b"]
     lines = []
@@ -176,7 +176,7 @@ def test_front_and_back_of_a_random_cut_are_the_whole(tmp_path_factory: pytest.T
 
     text, split, seed = drawn
     folder = tmp_path_factory.mktemp("cut")
-    path, whole = model_of(text, folder, "whole")
+    _, whole = model_of(text, folder, "whole")
     rng = np.random.default_rng(seed)
     fed: dict[str, Any] = {name: rng.standard_normal((2, 3)).astype(np.float32) for name in "ab"}
     fed["c"] = np.array(bool(seed % 2))

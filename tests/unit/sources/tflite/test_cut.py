@@ -66,7 +66,9 @@ def test_borders_are_the_files_own_tensors(tmp_path: Path, integers: bool) -> No
 
 
 @pytest.mark.parametrize("integers", [False, True])
-@pytest.mark.parametrize("names", [{"inputs": "t0_3"}, {"outputs": "t0_6"}, {"inputs": "t0_3", "outputs": "t0_6"}, {"outputs": "t0_3,t0_6"}])
+@pytest.mark.parametrize(
+    "names", [{"inputs": "t0_3"}, {"outputs": "t0_6"}, {"inputs": "t0_3", "outputs": "t0_6"}, {"outputs": "t0_3,t0_6"}]
+)
 def test_every_part_is_verified_on_what_litert_computes_there(
     tmp_path: Path, integers: bool, names: dict[str, str]
 ) -> None:
@@ -96,7 +98,7 @@ def test_a_wrong_part_fails(tmp_path: Path) -> None:
 def test_what_does_not_depend_on_an_unknown_operator_converts(tmp_path: Path, integers: bool) -> None:
     """LiteRT refuses the whole file: the original runs up to the cut."""
     path = convnet(tmp_path / "m.tflite", integers=integers, unknown="Wonder")
-    with pytest.raises(Unread, match="Wonder.*no reading") as caught:
+    with pytest.raises(Unread, match=r"Wonder.*no reading") as caught:
         bm.load(path)
     assert "`bessemer check MODEL --to TARGET`" in str(caught.value)
     evidence = bm.convert(path, "onnx", tmp_path / "out", outputs=["t0_8"])
