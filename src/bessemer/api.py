@@ -22,16 +22,41 @@ PathLike = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int | str | tuple[int, int]]]
 
 
-def load(path: PathLike, *, shapes: Shapes | None = None, signature: str | None = None) -> Model:
-    """Read a model file, recognised by its content.
+def load(
+    path: PathLike | Any,
+    *,
+    shapes: Shapes | None = None,
+    signature: str | None = None,
+    factory: str | None = None,
+    task: str | None = None,
+    example_inputs: Any = None,
+    dynamic_shapes: Any = None,
+) -> Model:
+    """Read a model file, recognised by its content; or take a torch.nn.Module (or an ExportedProgram) as it is.
 
+    path: a file, a directory, 'FILE.py:FUNCTION' that builds a torch module, or the module itself.
     shapes: input name -> dims; an int binds an axis, a str names it, (low, high) is a range.
-    Raises UsageError, UnreadableInput or Declined.
+    factory: 'FILE.py:FUNCTION' that builds the module whose weights a state dict holds; task: see OpenOptions.
+    example_inputs, dynamic_shapes: of a module; a tensor, a tuple of positional inputs or a dict by parameter name, and
+    which axes are free, as torch.export takes it.
+    Raises UsageError, UnreadableInput or Declined; for a module, VerificationFailed where exporting changes its answers.
     """
-    from bessemer.opening import open_model
-    from bessemer.sources.base import OpenOptions
+    import tempfile
+    import weakref
 
-    return open_model(Path(path), OpenOptions(_dims(shapes), signature))
+    from bessemer.opening import open_model
+    from bessemer.sources.base import OpenOptions, split_factory
+
+    if not isinstance(path, (str, os.PathLike)):
+        from bessemer.sources.torch.in_memory import save
+
+        folder = tempfile.TemporaryDirectory(prefix="bessemer-module-")
+        file = save(path, example_inputs, dynamic_shapes, Path(folder.name))
+        model = open_model(file, OpenOptions(_dims(shapes)))
+        weakref.finalize(model, folder.cleanup)  # the original runs from there as long as the model lives
+        return model
+    file, builds = split_factory(Path(path), factory)
+    return open_model(file, OpenOptions(_dims(shapes), signature, factory=builds, task=task))
 
 
 def optimize(model: Model, steps: Sequence[Pass] | None = None, *, level: int = 2) -> Model:
@@ -83,11 +108,12 @@ def verify(artifact: Artifact | PathLike, against: PathLike, **options: Any) -> 
     from bessemer.targets.base import Artifact
 
     path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
-    return pipeline.verify(path, Path(against), _options(options))
+    original, settled = _source(against, _options(options))
+    return pipeline.verify(path, original, settled)
 
 
 def convert(
-    path: PathLike,
+    path: PathLike | Any,
     to: str | Sequence[str],
     out: PathLike = "out",
     *,
@@ -96,6 +122,7 @@ def convert(
 ) -> Evidence:
     """Convert a model to every target named in `to` (spelled as after `--to`) and verify each artifact.
 
+    path: as `load` takes it, a torch.nn.Module with `example_inputs` (and `dynamic_shapes`) included.
     options: the fields of `request.ConvertOptions` (shapes, signature, data, seed, bound, ...); `calibration` and
     `recipe` may be paths.
     What a target declines or fails is a row of the evidence, not an exception.
@@ -106,7 +133,27 @@ def convert(
 
     specs = [parse(text) for text in ([to] if isinstance(to, str) else to)]
     requests = [TargetRequest(spec.name, spec.options) for spec in specs]
-    return pipeline.convert(Path(path), requests, Path(out), _options(options), progress)
+    if not isinstance(path, (str, os.PathLike)):
+        import tempfile
+
+        from bessemer.sources.torch.in_memory import save
+
+        examples, free = options.pop("example_inputs", None), options.pop("dynamic_shapes", None)
+        with tempfile.TemporaryDirectory(prefix="bessemer-module-") as folder:
+            file = save(path, examples, free, Path(folder))
+            return pipeline.convert(file, requests, Path(out), _options(options), progress)
+    file, settled = _source(path, _options(options))
+    return pipeline.convert(file, requests, Path(out), settled, progress)
+
+
+def _source(path: PathLike, options: ConvertOptions) -> tuple[Path, ConvertOptions]:
+    """'FILE.py:FUNCTION' in a model's place is a file and its factory."""
+    from dataclasses import replace
+
+    from bessemer.sources.base import split_factory
+
+    file, factory = split_factory(Path(path), options.factory)
+    return file, replace(options, factory=factory)
 
 
 def cut(model: Model, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()) -> Model:

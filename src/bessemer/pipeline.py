@@ -401,7 +401,7 @@ class _Rows:
             self.watch.stage("prepare", request.name)
             prepared = row.timed("prepare", lambda: _prepare(source.model, target, validated))
             self.watch.stage("write", request.name)
-            stem = artifact_stem(self.path, prepared.precision)
+            stem = artifact_stem(self.path, prepared.precision, self.options.task)
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
             row.bring(self.model.companions)
         except Declined as refusal:
@@ -428,7 +428,9 @@ class _Rows:
         return row.publish(self.work, prepared, reference, self.options.keep_failed)
 
 
-def artifact_stem(path: Path, precision: str) -> str:
-    """`mobilenet` for float32, `mobilenet.float16` for the rest: several precisions share one folder."""
-    stem = path.stem if path.suffix else path.name
+def artifact_stem(path: Path, precision: str, task: str | None = None) -> str:
+    """`mobilenet` for float32, `mobilenet.float16` for the rest, `t5.seq2seq-encoder` for a task that was asked for: several
+    precisions and tasks share one folder."""
+    stem = path.resolve().name if path.is_dir() else path.stem
+    stem = f"{stem}.{task}" if task else stem
     return stem if precision in ("", "float32") else f"{stem}.{precision}"

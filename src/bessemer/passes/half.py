@@ -34,9 +34,9 @@ def note_half(graph: onnx_ir.Graph, kind: str = "FLOAT16") -> None:
     graph.meta[KEY] = kind
 
 
-def has_half(graph: onnx_ir.Graph) -> bool:
-    """Whether it did."""
-    return bool(graph.meta.get(KEY))
+def half_kind(graph: onnx_ir.Graph) -> str:
+    """'float16' or 'bfloat16' where it did; else empty."""
+    return str(graph.meta.get(KEY, "")).lower()
 
 
 def fits_exactly(tensor: onnx_ir.TensorProtocol, kind: str = "FLOAT16") -> bool:
@@ -74,9 +74,9 @@ def widened(value: onnx_ir.Value) -> onnx_ir.TensorProtocol | None:
     )
 
 
-def store_half(graph: onnx_ir.Graph) -> int:
+def store_half(graph: onnx_ir.Graph, kind: str) -> int:
     """Float32 constants that fit become narrow ones with a Cast, which runtimes fold when they load; how many."""
-    kind = str(graph.meta.get(KEY, "FLOAT16"))
+    kind = kind.upper()
     found = [
         value
         for value in list(graph.initializers.values())

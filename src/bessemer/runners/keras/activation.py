@@ -11,7 +11,7 @@ from bessemer.runners.keras.registry import evaluates
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
 
 def sigmoid(x: Array) -> Array:
@@ -72,12 +72,12 @@ def glu(x: Array, axis: int = -1) -> Array:
 
 
 def sparsemax(x: Array, axis: int = -1) -> Array:
-    """Projection onto the simplex."""
+    """What Keras computes: its threshold adds up all cumulative sums within the support, not only the last."""
     moved = np.moveaxis(x, axis, -1)
     ranked = -np.sort(-moved, axis=-1)
     sums, steps = np.cumsum(ranked, axis=-1), np.arange(1, moved.shape[-1] + 1)
-    count = (1 + steps * ranked > sums).sum(axis=-1, keepdims=True)
-    level = (np.take_along_axis(sums, count - 1, axis=-1) - 1) / count
+    support = 1 + steps * ranked > sums
+    level = (np.where(support, sums, 0).sum(axis=-1, keepdims=True) - 1) / support.sum(axis=-1, keepdims=True)
     made: Array = np.moveaxis(np.maximum(moved - level, 0), -1, axis)
     return made
 

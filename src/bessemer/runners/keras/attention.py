@@ -13,7 +13,7 @@ from bessemer.runners.keras.registry import evaluates
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
 
 @evaluates("MultiHeadAttention", "GroupedQueryAttention", "GroupQueryAttention")

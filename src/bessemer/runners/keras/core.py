@@ -13,8 +13,8 @@ from bessemer.runners.keras.registry import evaluates, evaluators
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
+    from bessemer.runners.keras.layer import Layer
     from bessemer.runners.keras.registry import Result
-    from bessemer.sources.keras.layer import Layer
 
 
 @evaluates("Dense")

@@ -11,7 +11,7 @@ from bessemer.runners.keras.registry import evaluates
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
 
 def axes(layer: Layer, rank: int) -> list[int]:

@@ -13,7 +13,7 @@ from bessemer.runners.keras.resampling import resampled
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
 
 @evaluates("Rescaling")
@@ -92,7 +92,8 @@ def encoded(ids: Array, mode: str, depth: int, weights: Array | None = None) -> 
     """one_hot per element, multi_hot or count per row."""
     if mode == "one_hot":
         ids = ids[..., 0] if ids.ndim > 1 and ids.shape[-1] == 1 else ids
-        return (ids[..., None] == np.arange(depth)).astype(np.float32)
+        hot: Array = (ids[..., None] == np.arange(depth)).astype(np.float32)
+        return hot
     made = np.zeros((*ids.shape[:-1], depth), np.float32)
     for place in np.ndindex(*ids.shape):
         if 0 <= ids[place] < depth:

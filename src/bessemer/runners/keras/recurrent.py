@@ -14,7 +14,7 @@ from bessemer.runners.keras.registry import evaluates
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
     Step = Callable[[Array, list[Array]], list[Array]]
     """(x, states) -> states; the first is the output."""
@@ -173,8 +173,9 @@ def bidirectional(layer: Layer, inputs: Sequence[Array]) -> list[Array]:
     half, states = len(layer.weights) // 2, given(layer, inputs)
     made, ends = [], []
     for place, side in enumerate(sides):
+        config = side["config"] | {"zero_output_for_mask": side["config"].get("return_sequences")}  # it forces that
         inner = replace(
-            layer, kind=side["class_name"], config=side["config"], weights=layer.weights[place * half : (place + 1) * half],
+            layer, kind=side["class_name"], config=config, weights=layer.weights[place * half : (place + 1) * half],
             call={"mask": layer.call.get("mask")},
         )  # fmt: skip
         outputs, final = run(inner, inputs[0], states[place * len(states) // 2 : (place + 1) * len(states) // 2])

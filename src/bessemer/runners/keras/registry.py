@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
     Result = Array | Sequence[Array]
     Evaluator = Callable[[Layer, Sequence[Array]], Result]

@@ -13,7 +13,7 @@ from bessemer.runners.keras.resampling import resampled
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
 
 @evaluates("Reshape")

@@ -49,21 +49,28 @@ def load(path: Path, signature: str | None) -> Program:
 
 
 def _load(path: Path, signature: str | None) -> Program:
-    if path.is_dir():
-        return _saved(path, signature)
     if path.suffix == ".meta":
         return _checkpointed(path, signature)
-    if path.name == "saved_model.pb":
-        return _saved(path.parent, signature)
+    if path.is_dir() or is_saved_model(path):
+        return _saved(path, signature)
     return frozen(graph(mapped(path)), path)
 
 
-def _saved(folder: Path, signature: str | None) -> Program:
-    metas = saved_model(mapped(folder / "saved_model.pb"))
-    meta = serving(metas, folder)
-    prefix = folder / "variables" / "variables"
+def is_saved_model(path: Path) -> bool:
+    """Whether a file is a saved_model.pb: it starts with its schema's version, a GraphDef with a node."""
+    return bytes(mapped(path)[:2]) == b"\x08\x01"
+
+
+def _saved(path: Path, signature: str | None) -> Program:
+    meta = meta_of(path)
+    prefix = (path if path.is_dir() else path.parent) / "variables" / "variables"
     values: Mapping[str, Any] = Bundle(prefix) if Path(f"{prefix}.index").exists() else {}
-    return signed(meta, values, folder, signature)
+    return signed(meta, values, path, signature)
+
+
+def meta_of(path: Path) -> MetaGraph:
+    """The meta graph of a SavedModel, a folder or its .pb, that is read. Raises UnreadableInput, WireError."""
+    return serving(saved_model(mapped(path / "saved_model.pb" if path.is_dir() else path)), path)
 
 
 def serving(metas: Sequence[MetaGraph], path: Path) -> MetaGraph:

@@ -55,6 +55,11 @@ def scalar(canvas: Canvas, number: float | bool | Array, like: Ordered | onnx_ir
     return canvas.literal(np.asarray(number).astype(kind), "number")
 
 
+def number(canvas: Canvas, held: float, like: Ordered) -> Ordered:
+    """The same as a tensor."""
+    return canvas.constant(np.asarray(held, like.dtype.numpy()), "number")
+
+
 def chosen(canvas: Canvas, condition: Ordered, yes: Ordered, no: Ordered, *, name: str = "") -> Ordered:
     """`yes` where the condition holds, else `no`; all three broadcast."""
     return applied(canvas, "Where", condition, yes, no, dtype=yes.dtype, name=name)

@@ -9,6 +9,7 @@ import numpy as np
 
 from bessemer.ir.layout import apply, identity
 from bessemer.ir.types import Perm, Shape, int64s
+from bessemer.sources.channels_last.shaping import cut
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 if TYPE_CHECKING:
@@ -106,6 +107,5 @@ def zeros(canvas: Canvas, like: Ordered, sizes: Sequence[int]) -> Ordered:
 
 def reversed_time(canvas: Canvas, sequence: Ordered) -> Ordered:
     """(batch, time, ...) from the last step to the first."""
-    from bessemer.sources.channels_last.arithmetic import sliced
 
-    return sliced(canvas, sequence, 1, None, None, -1)
+    return cut(canvas, sequence, 1, None, None, -1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bessemer.sources.channels_last.arithmetic import concatenated, sliced
 from bessemer.sources.channels_last.reduce import reduced
+from bessemer.sources.channels_last.shaping import concat, cut
 from bessemer.sources.channels_last.windows import (
     Window,
     channel_axis,
@@ -62,10 +62,10 @@ def adaptive_pool(
     for axis, have, want in zip(spatial_axes(source.rank, first), sizes, cells, strict=True):
         spans = [(place * have // want, -(-(place + 1) * have // want)) for place in range(want)]
         parts = [
-            reduced(canvas, sliced(canvas, made, axis, low, high), operator, [axis], keepdims=True)
+            reduced(canvas, cut(canvas, made, axis, low, high), operator, [axis], keepdims=True)
             for low, high in spans
         ]
-        made = concatenated(canvas, parts, axis)
+        made = concat(canvas, parts, axis)
     return made
 
 

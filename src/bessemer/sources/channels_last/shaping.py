@@ -222,6 +222,17 @@ def _whole(dim: Dim, start: int, end: int, step: int) -> bool:
     return start == 0 and step == 1 and (end > 2**31 or (isinstance(dim, int) and end >= dim))
 
 
+def cut(
+    canvas: Canvas, tensor: Ordered, axis: int, start: int | None, stop: int | None, step: int = 1, *, name: str = ""
+) -> Ordered:
+    """tensor[start:stop:step] along one axis, bounds as Python takes them."""
+    low = start if start is not None else (0 if step > 0 else -1)
+    high = stop if stop is not None else (FAR if step > 0 else -FAR)
+    if start is None and stop is None and step == -1:
+        return reverse(canvas, tensor, [axis], name=name)
+    return sliced(canvas, tensor, [low], [high], [axis % tensor.rank], [step], name=name)
+
+
 def reverse(canvas: Canvas, tensor: Ordered, axes: Sequence[int], *, name: str = "") -> Ordered:
     """Turned round along constant axes."""
     chosen = sorted({axis % tensor.rank for axis in axes}) if tensor.rank else []

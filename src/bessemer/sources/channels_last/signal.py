@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.types import Perm, int64s
+from bessemer.ir.types import int64s
 from bessemer.sources.channels_last.elementwise import pointwise
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
@@ -23,17 +23,12 @@ class Complex(Ordered):
         self.real, self.imag = real, imag
         super().__init__(real.name, real.shape, dtype or onnx_ir.DataType.COMPLEX64)
 
-    @property
-    def orders(self) -> dict[Perm, onnx_ir.Value]:
-        """Raises Unsupported: there is no such value."""
+    def draw(self, canvas: Canvas) -> None:
+        """Raises Unsupported: no value can be complex."""
         raise Unsupported(
             "complex", f"'{self.name}' is complex, a type ONNX operators do not take",
             "take its real and imaginary parts (tf.math.real, tf.math.imag) or its magnitude (tf.abs) first",
         )  # fmt: skip
-
-    @orders.setter
-    def orders(self, held: dict[Perm, onnx_ir.Value]) -> None:
-        """A pair holds no values of its own."""
 
 
 def parts(canvas: Canvas, tensor: Ordered) -> tuple[Ordered, Ordered]:

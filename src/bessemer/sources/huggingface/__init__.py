@@ -44,7 +44,7 @@ class HuggingFaceSource:
             "task": task.name,
             "weights": str(built.model.dtype).removeprefix("torch."),
         }
-        found = export(built.model, plan, Origin("huggingface", path, details))
+        found = export(plan, Origin("huggingface", path, details), built.mapped)
         found.notes[:0] = _notes(built, task, options)
         return replace(found, companions=companions_of(path))
 
@@ -57,7 +57,8 @@ class HuggingFaceSource:
             return identify(foreign[0]).load().runner(foreign[0], options)
         from bessemer.sources.huggingface.running import TransformersRunner
 
-        return TransformersRunner(_planned(path, options)[1])
+        _, plan, built = _planned(path, options)
+        return TransformersRunner(plan, built.mapped)
 
 
 def _foreign(path: Path, options: OpenOptions) -> tuple[Path, str] | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bessemer.sources.channels_last.arithmetic import binary, scalar, split, unary, where
+from bessemer.sources.channels_last.elementwise import applied, chosen, number
 from bessemer.sources.channels_last.reduce import reduced
+from bessemer.sources.channels_last.shaping import split
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 PLAIN = {
@@ -47,12 +48,12 @@ def activate(canvas: Canvas, tensor: Ordered, spec: Any, generation: int) -> Ord
     if name == "linear":
         return tensor
     if name in PLAIN:
-        return unary(canvas, PLAIN[name], tensor)
+        return applied(canvas, PLAIN[name], tensor)
     if name in LAYERS:
         return _layer(canvas, tensor, name, options, generation)
     if name == "hard_sigmoid":
         slope = 1 / 6 if generation >= 3 else 0.2
-        return unary(canvas, "HardSigmoid", tensor, alpha=slope, beta=0.5)
+        return applied(canvas, "HardSigmoid", tensor, alpha=slope, beta=0.5)
     function = FUNCTIONS.get(name)
     if function is None:
         raise Unsupported("activation", f"the activation '{name}' is not known", "use a built-in activation")
@@ -78,7 +79,7 @@ def _layer(canvas: Canvas, tensor: Ordered, kind: str, config: dict[str, Any], g
 
 def softmax(canvas: Canvas, tensor: Ordered, *, axis: int = -1, op: str = "Softmax") -> Ordered:
     """Softmax or LogSoftmax along one axis of the original."""
-    return unary(canvas, op, tensor, axis=tensor.made.index(axis % tensor.rank))
+    return applied(canvas, op, tensor, axis=tensor.made.index(axis % tensor.rank))
 
 
 def log_softmax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
@@ -97,7 +98,7 @@ def clip(canvas: Canvas, tensor: Ordered, *, low: float | None = None, high: flo
 
 def silu(canvas: Canvas, tensor: Ordered) -> Ordered:
     """x times its sigmoid; the passes make one Swish of it."""
-    return binary(canvas, "Mul", tensor, unary(canvas, "Sigmoid", tensor))
+    return applied(canvas, "Mul", tensor, applied(canvas, "Sigmoid", tensor))
 
 
 def relu6(canvas: Canvas, tensor: Ordered) -> Ordered:
@@ -112,62 +113,62 @@ def hard_tanh(canvas: Canvas, tensor: Ordered) -> Ordered:
 
 def leaky_relu(canvas: Canvas, tensor: Ordered, *, negative_slope: float = 0.2) -> Ordered:
     """x, or slope * x below zero."""
-    return unary(canvas, "LeakyRelu", tensor, alpha=float(negative_slope))
+    return applied(canvas, "LeakyRelu", tensor, alpha=float(negative_slope))
 
 
 def elu(canvas: Canvas, tensor: Ordered, *, alpha: float = 1.0) -> Ordered:
     """x, or alpha * (exp(x) - 1) below zero."""
-    return unary(canvas, "Elu", tensor, alpha=float(alpha))
+    return applied(canvas, "Elu", tensor, alpha=float(alpha))
 
 
 def celu(canvas: Canvas, tensor: Ordered, *, alpha: float = 1.0) -> Ordered:
     """max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)."""
-    return unary(canvas, "Celu", tensor, alpha=float(alpha))
+    return applied(canvas, "Celu", tensor, alpha=float(alpha))
 
 
 def gelu(canvas: Canvas, tensor: Ordered, *, approximate: bool = False) -> Ordered:
     """Exact, or by tanh."""
-    return unary(canvas, "Gelu", tensor, approximate="tanh" if approximate else None)
+    return applied(canvas, "Gelu", tensor, approximate="tanh" if approximate else None)
 
 
 def log_sigmoid(canvas: Canvas, tensor: Ordered) -> Ordered:
     """-softplus(-x)."""
-    return unary(canvas, "Neg", unary(canvas, "Softplus", unary(canvas, "Neg", tensor)))
+    return applied(canvas, "Neg", applied(canvas, "Softplus", applied(canvas, "Neg", tensor)))
 
 
 def tanh_shrink(canvas: Canvas, tensor: Ordered) -> Ordered:
     """x - tanh(x)."""
-    return binary(canvas, "Sub", tensor, unary(canvas, "Tanh", tensor))
+    return applied(canvas, "Sub", tensor, applied(canvas, "Tanh", tensor))
 
 
 def soft_shrink(canvas: Canvas, tensor: Ordered, *, threshold: float = 0.5) -> Ordered:
     """Towards zero by the threshold."""
-    return unary(canvas, "Shrink", tensor, lambd=float(threshold), bias=float(threshold))
+    return applied(canvas, "Shrink", tensor, lambd=float(threshold), bias=float(threshold))
 
 
 def hard_shrink(canvas: Canvas, tensor: Ordered, *, threshold: float = 0.5) -> Ordered:
     """Zero within the threshold."""
-    return unary(canvas, "Shrink", tensor, lambd=float(threshold), bias=0.0)
+    return applied(canvas, "Shrink", tensor, lambd=float(threshold), bias=0.0)
 
 
 def squareplus(canvas: Canvas, tensor: Ordered, *, b: float = 4) -> Ordered:
     """(x + sqrt(x^2 + b)) / 2."""
-    squares = binary(canvas, "Add", binary(canvas, "Mul", tensor, tensor), scalar(canvas, b, tensor))
-    total = binary(canvas, "Add", tensor, unary(canvas, "Sqrt", squares))
-    return binary(canvas, "Mul", total, scalar(canvas, 0.5, tensor))
+    squares = applied(canvas, "Add", applied(canvas, "Mul", tensor, tensor), number(canvas, b, tensor))
+    total = applied(canvas, "Add", tensor, applied(canvas, "Sqrt", squares))
+    return applied(canvas, "Mul", total, number(canvas, 0.5, tensor))
 
 
 def sparse_plus(canvas: Canvas, tensor: Ordered) -> Ordered:
     """0 below -1, (x + 1)^2 / 4 up to 1, x above."""
-    near = clip(canvas, binary(canvas, "Add", tensor, scalar(canvas, 1, tensor)), low=0.0, high=2.0)
-    curve = binary(canvas, "Mul", binary(canvas, "Mul", near, near), scalar(canvas, 0.25, tensor))
-    above = binary(canvas, "GreaterOrEqual", tensor, scalar(canvas, 1, tensor), dtype=_boolean())
-    return where(canvas, above, tensor, curve)
+    near = clip(canvas, applied(canvas, "Add", tensor, number(canvas, 1, tensor)), low=0.0, high=2.0)
+    curve = applied(canvas, "Mul", applied(canvas, "Mul", near, near), number(canvas, 0.25, tensor))
+    above = applied(canvas, "GreaterOrEqual", tensor, number(canvas, 1, tensor), dtype=_boolean())
+    return chosen(canvas, above, tensor, curve)
 
 
 def sparse_sigmoid(canvas: Canvas, tensor: Ordered) -> Ordered:
     """0 below -1, a line, 1 above 1."""
-    return unary(canvas, "HardSigmoid", tensor, alpha=0.5, beta=0.5)
+    return applied(canvas, "HardSigmoid", tensor, alpha=0.5, beta=0.5)
 
 
 def glu(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
@@ -176,11 +177,14 @@ def glu(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
     if not isinstance(size, int) or size % 2:
         raise Unsupported("glu-size", f"an axis of {size} has no two halves")
     value, gate = split(canvas, tensor, axis, [size // 2, size // 2])
-    return binary(canvas, "Mul", value, unary(canvas, "Sigmoid", gate))
+    return applied(canvas, "Mul", value, applied(canvas, "Sigmoid", gate))
 
 
 def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
-    """Euclidean projection onto the simplex (Martins and Astudillo 2016, algorithm 1)."""
+    """Keras's reading of Martins and Astudillo 2016, algorithm 1: no projection onto the simplex.
+
+    Its threshold adds up all cumulative sums within the support, where the paper takes the last one.
+    """
     import onnx_ir
 
     place = axis % tensor.rank
@@ -189,7 +193,8 @@ def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
         raise Unsupported("dynamic-shape", "sparsemax over an unbound axis")
     at, order = tensor.made.index(place), tensor.made
     count = canvas.literal(np.array([size], np.int64), "count")
-    ranked, _ = canvas.emit("TopK", [canvas.at(tensor, order), count], axis=at, outputs=2)
+    ranked, places = canvas.emit("TopK", [canvas.at(tensor, order), count], axis=at, outputs=2)
+    places.dtype = onnx_ir.DataType.INT64
     sums = canvas.emit("CumSum", [ranked, canvas.literal(np.int64(at), "axis")])
     shape = [size if axis == at else 1 for axis in range(tensor.rank)]
     steps = canvas.literal(np.arange(1, size + 1, dtype=tensor.dtype.numpy()).reshape(shape), "steps")
@@ -198,11 +203,11 @@ def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
     inside = canvas.emit("Greater", [reach, sums], dtype=onnx_ir.DataType.BOOL)
     weight = canvas.emit("Cast", [inside], to=int(tensor.dtype), dtype=tensor.dtype)
     support = canvas.result(weight, tensor.shape, order)
-    kept = canvas.result(canvas.emit("Mul", [ranked, weight]), tensor.shape, order)
+    kept = canvas.result(canvas.emit("Mul", [sums, weight]), tensor.shape, order)
     total = reduced(canvas, kept, "ReduceSum", [place], keepdims=True)
     counted = reduced(canvas, support, "ReduceSum", [place], keepdims=True)
-    level = binary(canvas, "Div", binary(canvas, "Sub", total, scalar(canvas, 1, tensor)), counted)
-    return unary(canvas, "Relu", binary(canvas, "Sub", tensor, level))
+    level = applied(canvas, "Div", applied(canvas, "Sub", total, number(canvas, 1, tensor)), counted)
+    return applied(canvas, "Relu", applied(canvas, "Sub", tensor, level))
 
 
 def _boolean() -> Any:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bessemer.ir.types import Array
-from bessemer.sources.channels_last.arithmetic import binary, matmul, scalar, split
+from bessemer.sources.channels_last.elementwise import applied, number
+from bessemer.sources.channels_last.matmul import matmul
+from bessemer.sources.channels_last.shaping import split
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import activate
 
@@ -51,7 +53,7 @@ class Cell:
             return self._lstm(canvas, states, x)
         if self.kind == "GRU":
             return self._gru(canvas, states[0], x)
-        total = binary(canvas, "Add", self._input(canvas, x), self._times(canvas, states[0], self.recurrent))
+        total = applied(canvas, "Add", self._input(canvas, x), self._times(canvas, states[0], self.recurrent))
         return [self.act(canvas, total)]
 
     def _times(self, canvas: Canvas, tensor: Ordered, matrix: Array) -> Ordered:
@@ -61,33 +63,33 @@ class Cell:
         product = self._times(canvas, x, self.kernel)
         if self.bias is None:
             return product
-        return binary(canvas, "Add", product, canvas.constant(self.bias.reshape(-1, self.kernel.shape[1])[0], "bias"))
+        return applied(canvas, "Add", product, canvas.constant(self.bias.reshape(-1, self.kernel.shape[1])[0], "bias"))
 
     def _lstm(self, canvas: Canvas, states: Sequence[Ordered], x: Ordered) -> list[Ordered]:
         output, memory = states
-        total = binary(canvas, "Add", self._input(canvas, x), self._times(canvas, output, self.recurrent))
+        total = applied(canvas, "Add", self._input(canvas, x), self._times(canvas, output, self.recurrent))
         enter, forget, candidate, leave = split(canvas, total, 1, [self.units] * 4)
-        kept = binary(canvas, "Mul", self.gate(canvas, forget), memory)
-        new = binary(canvas, "Mul", self.gate(canvas, enter), self.act(canvas, candidate))
-        memory = binary(canvas, "Add", kept, new)
-        return [binary(canvas, "Mul", self.gate(canvas, leave), self.act(canvas, memory)), memory]
+        kept = applied(canvas, "Mul", self.gate(canvas, forget), memory)
+        new = applied(canvas, "Mul", self.gate(canvas, enter), self.act(canvas, candidate))
+        memory = applied(canvas, "Add", kept, new)
+        return [applied(canvas, "Mul", self.gate(canvas, leave), self.act(canvas, memory)), memory]
 
     def _gru(self, canvas: Canvas, output: Ordered, x: Ordered) -> list[Ordered]:
         update, reset, candidate = split(canvas, self._input(canvas, x), 1, [self.units] * 3)
         two = 2 * self.units
         inner = self._times(canvas, output, self.recurrent if self.reset_after else self.recurrent[:, :two])
         if self.reset_after and self.bias is not None and self.bias.ndim == 2:
-            inner = binary(canvas, "Add", inner, canvas.constant(self.bias[1], "bias"))
+            inner = applied(canvas, "Add", inner, canvas.constant(self.bias[1], "bias"))
         parts = split(canvas, inner, 1, [self.units] * (3 if self.reset_after else 2))
-        update = self.gate(canvas, binary(canvas, "Add", update, parts[0]))
-        reset = self.gate(canvas, binary(canvas, "Add", reset, parts[1]))
+        update = self.gate(canvas, applied(canvas, "Add", update, parts[0]))
+        reset = self.gate(canvas, applied(canvas, "Add", reset, parts[1]))
         if self.reset_after:
-            past = binary(canvas, "Mul", reset, parts[2])
+            past = applied(canvas, "Mul", reset, parts[2])
         else:
-            past = self._times(canvas, binary(canvas, "Mul", reset, output), self.recurrent[:, two:])
-        fresh = self.act(canvas, binary(canvas, "Add", candidate, past))
-        rest = binary(canvas, "Sub", scalar(canvas, 1, update), update)
-        return [binary(canvas, "Add", binary(canvas, "Mul", update, output), binary(canvas, "Mul", rest, fresh))]
+            past = self._times(canvas, applied(canvas, "Mul", reset, output), self.recurrent[:, two:])
+        fresh = self.act(canvas, applied(canvas, "Add", candidate, past))
+        rest = applied(canvas, "Sub", number(canvas, 1, update), update)
+        return [applied(canvas, "Add", applied(canvas, "Mul", update, output), applied(canvas, "Mul", rest, fresh))]
 
 
 def cell_of(kind: str, config: dict[str, Any], weights: list[Array], generation: int) -> Cell:

@@ -185,7 +185,7 @@ def _unplaced(fits: list[Fit], path: Path, wanted: str | None) -> UsageError:
 
 def without_factory(path: Path, tensors: Mapping[tuple[str, ...], Leaf]) -> UsageError:
     """A file of weights says nothing of how they are used."""
-    shown = [f"{'.'.join(key)} {list(leaf.shape)}" for key, leaf in list(tensors.items())[:SHOWN]]
+    shown = [f"{'.'.join(key)} {list(leaf.shape)}".strip() for key, leaf in list(tensors.items())[:SHOWN]]
     more = f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else ""
     return UsageError(
         f"{path} holds weights alone, {len(tensors)} tensors, and no computation",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from bessemer.runners.tensorflow.registry import evaluates
 
 from bessemer.ir.types import Array
+from bessemer.runners.tensorflow.registry import evaluates
 from bessemer.wire.savedmodel.node import Node
 
 
@@ -27,7 +27,8 @@ def fused_batch_norm(node: Node, inputs: Sequence[Array]) -> Sequence[Array]:
     count = x.size // x.shape[axis]
     unbiased = variance * (count / max(count - 1, 1)) if node.attrs.get("is_training", True) else variance
     moments = [np.asarray(item).astype(kept.dtype) for item in (mean, unbiased)]
-    return [made.astype(x.dtype), *moments, *moments, moments[0]][: 6 if node.op.endswith("V3") else 5]
+    spare = np.zeros(0, np.float32)
+    return [made.astype(x.dtype), *moments, *moments, spare][: 6 if node.op.endswith("V3") else 5]
 
 
 @evaluates("BatchNormWithGlobalNormalization")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bessemer.sources.channels_last.arithmetic import binary, cast, scalar, unary, where
+from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.normalization import along
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered
@@ -22,7 +22,7 @@ def activation(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Order
     return activate(canvas, inputs[0], layer.config.get("activation"), layer.generation)
 
 
-def number(config: dict[str, Any], *names: str, default: float) -> float:
+def option(config: dict[str, Any], *names: str, default: float) -> float:
     """The first of these options that is set; Keras saves some as one-element arrays."""
     for name in names:
         held = config.get(name)
@@ -39,37 +39,37 @@ def relu(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     (x,) = inputs
     config = layer.config
     held = config.get("max_value")
-    high = None if held is None else number(config, "max_value", default=0.0)
-    slope, threshold = number(config, "negative_slope", default=0.0), number(config, "threshold", default=0.0)
+    high = None if held is None else option(config, "max_value", default=0.0)
+    slope, threshold = option(config, "negative_slope", default=0.0), option(config, "threshold", default=0.0)
     if not threshold and not slope:
-        return unary(canvas, "Relu", x) if high is None else clip(canvas, x, low=0.0, high=high)
+        return applied(canvas, "Relu", x) if high is None else clip(canvas, x, low=0.0, high=high)
     if not threshold:
         made = leaky_relu(canvas, x, negative_slope=slope)
         return made if high is None else clip(canvas, made, high=high)
-    above = unary(canvas, "ThresholdedRelu", x, alpha=threshold)
+    above = applied(canvas, "ThresholdedRelu", x, alpha=threshold)
     above = above if high is None else clip(canvas, above, low=0.0, high=high)
     if not slope:
         return above
-    below = clip(canvas, binary(canvas, "Sub", x, scalar(canvas, threshold, x)), high=0.0)
-    return binary(canvas, "Add", above, binary(canvas, "Mul", below, scalar(canvas, slope, x)))
+    below = clip(canvas, applied(canvas, "Sub", x, number(canvas, threshold, x)), high=0.0)
+    return applied(canvas, "Add", above, applied(canvas, "Mul", below, number(canvas, slope, x)))
 
 
 @layer("LeakyReLU")
 def leaky(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Slope 0.3 unless said."""
-    return leaky_relu(canvas, inputs[0], negative_slope=number(layer.config, "negative_slope", "alpha", default=0.3))
+    return leaky_relu(canvas, inputs[0], negative_slope=option(layer.config, "negative_slope", "alpha", default=0.3))
 
 
 @layer("ELU")
 def elu_layer(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """alpha * (exp(x) - 1) below zero."""
-    return elu(canvas, inputs[0], alpha=number(layer.config, "alpha", default=1.0))
+    return elu(canvas, inputs[0], alpha=option(layer.config, "alpha", default=1.0))
 
 
 @layer("ThresholdedReLU")
 def thresholded(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """x above theta, else 0."""
-    return unary(canvas, "ThresholdedRelu", inputs[0], alpha=number(layer.config, "theta", default=1.0))
+    return applied(canvas, "ThresholdedRelu", inputs[0], alpha=option(layer.config, "theta", default=1.0))
 
 
 @layer("PReLU")
@@ -91,18 +91,18 @@ def softmax_layer(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Or
     made = softmax(canvas, x, axis=axes[0]) if len(axes) == 1 else _over(canvas, x, axes)
     if mask is None or layer.generation < 3:
         return made
-    return where(canvas, mask, made, scalar(canvas, 0.0, made))
+    return chosen(canvas, mask, made, number(canvas, 0.0, made))
 
 
 def masked(canvas: Canvas, x: Ordered, mask: Ordered, generation: int) -> Ordered:
     """Scores that a softmax gives nothing where the mask is false: Keras 3 replaces them, Keras 2 lowers them by 1e9."""
     if generation >= 3:
-        return where(canvas, mask, x, scalar(canvas, -3e38, x))
-    gap = binary(canvas, "Sub", cast(canvas, mask, x.dtype), scalar(canvas, 1, x))
-    return binary(canvas, "Add", x, binary(canvas, "Mul", gap, scalar(canvas, 1e9, x)))
+        return chosen(canvas, mask, x, number(canvas, -3e38, x))
+    gap = applied(canvas, "Sub", cast(canvas, mask, x.dtype), number(canvas, 1, x))
+    return applied(canvas, "Add", x, applied(canvas, "Mul", gap, number(canvas, 1e9, x)))
 
 
 def _over(canvas: Canvas, x: Ordered, axes: Sequence[int]) -> Ordered:
     high = reduced(canvas, x, "ReduceMax", axes, keepdims=True)
-    powers = unary(canvas, "Exp", binary(canvas, "Sub", x, high))
-    return binary(canvas, "Div", powers, reduced(canvas, powers, "ReduceSum", axes, keepdims=True))
+    powers = applied(canvas, "Exp", applied(canvas, "Sub", x, high))
+    return applied(canvas, "Div", powers, reduced(canvas, powers, "ReduceSum", axes, keepdims=True))

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Shape
-from bessemer.sources.channels_last.arithmetic import (
-    binary,
-    cast,
-    expanded,
-    matmul,
-    reshaped,
-    scalar,
-    swapped,
-    unary,
-    where,
-)
+from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
+from bessemer.sources.channels_last.matmul import matmul, swapped
 from bessemer.sources.channels_last.reduce import reduced
+from bessemer.sources.channels_last.shaping import expand_dims, reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import softmax
 from bessemer.sources.keras.layer import Layer
@@ -44,14 +36,14 @@ def multi_head(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> list[
         return weights.pop(0), weights.pop(0) if bias else None
 
     q, k = projected(canvas, query, *taken()), projected(canvas, key, *taken())
-    gate = unary(canvas, "Sigmoid", projected(canvas, query, *taken())) if layer.config.get("use_gate") else None
+    gate = applied(canvas, "Sigmoid", projected(canvas, query, *taken())) if layer.config.get("use_gate") else None
     v = projected(canvas, value, *taken())
     mask = attention_mask(canvas, layer, query, value, len(inputs) > 2 or layer.call.get("key") is not None)
     scores = _scores(canvas, layer, q, k, mask)
     spread = matmul(canvas, scores, _repeated(canvas, canvas.renamed(v, HEADS), q))
     mixed = canvas.renamed(spread, HEADS)
     if gate is not None:
-        mixed = binary(canvas, "Mul", mixed, gate)
+        mixed = applied(canvas, "Mul", mixed, gate)
     made = _joined(canvas, mixed, q.shape[:2], *taken())
     return [made, scores] if layer.call.get("return_attention_scores") else [made]
 
@@ -70,19 +62,19 @@ def projected(canvas: Canvas, x: Ordered, kernel: Array, bias: Array | None) -> 
     if bias is not None:
         product = canvas.emit("Add", [product, canvas.literal(bias.reshape(-1), "bias")])
     made = canvas.result(product, (*x.shape[:2], heads * size))
-    return reshaped(canvas, made, (*x.shape[:2], heads, size))
+    return reshape(canvas, made, (*x.shape[:2], heads, size))
 
 
 def _joined(canvas: Canvas, mixed: Ordered, front: Shape, kernel: Array, bias: Array | None) -> Ordered:
     """(batch, time, heads, size) by (heads, size, *out). front: batch and time."""
     depth = kernel.shape[0] * kernel.shape[1]
-    flat = reshaped(canvas, mixed, (*front, depth))
+    flat = reshape(canvas, mixed, (*front, depth))
     product = canvas.emit("MatMul", [canvas.at(flat), canvas.literal(kernel.reshape(depth, -1), "kernel")])
     if bias is not None:
         product = canvas.emit("Add", [product, canvas.literal(bias.reshape(-1), "bias")])
     out = kernel.shape[2:]
     made = canvas.result(product, (*front, int(np.prod(out))))
-    return made if len(out) == 1 else reshaped(canvas, made, (*front, *out))
+    return made if len(out) == 1 else reshape(canvas, made, (*front, *out))
 
 
 def _repeated(canvas: Canvas, heads: Ordered, query: Ordered) -> Ordered:
@@ -99,16 +91,16 @@ def _scores(canvas: Canvas, layer: Layer, q: Ordered, k: Ordered, mask: Ordered 
     """Softmax over keys of the scaled products, (batch, heads, query, key)."""
     size = q.shape[3]
     assert isinstance(size, int)
-    scaled = binary(canvas, "Mul", canvas.renamed(q, HEADS), scalar(canvas, 1 / math.sqrt(size), q))
+    scaled = applied(canvas, "Mul", canvas.renamed(q, HEADS), number(canvas, 1 / math.sqrt(size), q))
     keys = _repeated(canvas, canvas.renamed(k, HEADS), q)
     scores = matmul(canvas, scaled, swapped(canvas, keys))
     if mask is None:
         return softmax(canvas, scores)
-    mask = expanded(canvas, mask, 1) if mask.rank == 3 else mask
+    mask = expand_dims(canvas, mask, [1]) if mask.rank == 3 else mask
     made = softmax(canvas, masked(canvas, scores, mask, layer.generation))
     explicit = float(layer.config.get("dropout") or 0) > 0 or layer.call.get("return_attention_scores")
     if layer.generation >= 3 and explicit:  # Keras 3's Softmax layer gives masked places nothing at all
-        made = where(canvas, mask, made, scalar(canvas, 0, made))
+        made = chosen(canvas, mask, made, number(canvas, 0, made))
     return made
 
 
@@ -122,11 +114,11 @@ def attention_mask(
     named |= {name: layer.call[name] for name in (*named, "value_mask", "key_mask") if layer.call.get(name) is not None}
     parts: list[Ordered] = []
     if named.get("query_mask") is not None:
-        parts.append(expanded(canvas, _boolean(canvas, named["query_mask"]), 2))
+        parts.append(expand_dims(canvas, _boolean(canvas, named["query_mask"]), [2]))
     if named.get("value_mask") is not None:
-        parts.append(expanded(canvas, _boolean(canvas, named["value_mask"]), 1))
+        parts.append(expand_dims(canvas, _boolean(canvas, named["value_mask"]), [1]))
     if named.get("key_mask") is not None and keyed:
-        parts.append(expanded(canvas, _boolean(canvas, named["key_mask"]), 1))
+        parts.append(expand_dims(canvas, _boolean(canvas, named["key_mask"]), [1]))
     if layer.call.get("use_causal_mask"):
         parts.append(causal(canvas, query, value))
     if layer.config.get("sliding_window") is not None:
@@ -149,8 +141,8 @@ def _all(canvas: Canvas, parts: list[Ordered]) -> Ordered | None:
     made, *others = parts
     for part in others:
         rank = max(made.rank, part.rank)
-        made, part = (expanded(canvas, item, 1) if item.rank < rank else item for item in (made, part))
-        made = binary(canvas, "And", made, part)
+        made, part = (expand_dims(canvas, item, [1]) if item.rank < rank else item for item in (made, part))
+        made = applied(canvas, "And", made, part)
     return made
 
 
@@ -175,7 +167,7 @@ def causal(canvas: Canvas, query: Ordered, value: Ordered) -> Ordered:
     rows, columns = _steps(canvas, query, 0), _steps(canvas, value, 1)
     if rows.known is not None and columns.known is not None:
         return canvas.constant((rows.known >= columns.known)[None], "causal")
-    return expanded(canvas, binary(canvas, "GreaterOrEqual", rows, columns, dtype=onnx_ir.DataType.BOOL), 0)
+    return expand_dims(canvas, applied(canvas, "GreaterOrEqual", rows, columns, dtype=onnx_ir.DataType.BOOL), [0])
 
 
 def _banded(canvas: Canvas, query: Ordered, value: Ordered, width: int) -> Ordered:
@@ -184,9 +176,9 @@ def _banded(canvas: Canvas, query: Ordered, value: Ordered, width: int) -> Order
     rows, columns = _steps(canvas, query, 0), _steps(canvas, value, 1)
     if rows.known is not None and columns.known is not None:
         return canvas.constant((np.abs(rows.known - columns.known) < width)[None], "band")
-    gap = unary(canvas, "Abs", binary(canvas, "Sub", rows, columns))
-    near = binary(canvas, "Less", gap, canvas.constant(np.int64(width)), dtype=onnx_ir.DataType.BOOL)  # type: ignore[arg-type]
-    return expanded(canvas, near, 0)
+    gap = applied(canvas, "Abs", applied(canvas, "Sub", rows, columns))
+    near = applied(canvas, "Less", gap, canvas.constant(np.int64(width)), dtype=onnx_ir.DataType.BOOL)  # type: ignore[arg-type]
+    return expand_dims(canvas, near, [0])
 
 
 @layer("Attention", "AdditiveAttention")
@@ -205,17 +197,17 @@ def attention(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> list[O
     masks = list(held) if isinstance(held, list | tuple) else [held, None]
     hidden = _value_mask(canvas, layer, masks[1], query, value)
     if hidden is not None:
-        lowered = binary(canvas, "Sub", scores, scalar(canvas, 1e9, scores))
-        scores = where(canvas, hidden, scores, lowered)
+        lowered = applied(canvas, "Sub", scores, number(canvas, 1e9, scores))
+        scores = chosen(canvas, hidden, scores, lowered)
     spread = softmax(canvas, scores)
     made = matmul(canvas, spread, value)
     if masks[0] is not None:
-        made = where(canvas, expanded(canvas, masks[0], 2), made, scalar(canvas, 0, made))
+        made = chosen(canvas, expand_dims(canvas, masks[0], [2]), made, number(canvas, 0, made))
     return [made, spread] if layer.call.get("return_attention_scores") else [made]
 
 
 def _value_mask(canvas: Canvas, layer: Layer, mask: Any, query: Ordered, value: Ordered) -> Ordered | None:
-    parts = [] if mask is None else [expanded(canvas, _boolean(canvas, mask), 1)]
+    parts = [] if mask is None else [expand_dims(canvas, _boolean(canvas, mask), [1])]
     if layer.call.get("use_causal_mask") or layer.config.get("causal"):
         parts.append(causal(canvas, query, value))
     return _all(canvas, parts)
@@ -223,17 +215,17 @@ def _value_mask(canvas: Canvas, layer: Layer, mask: Any, query: Ordered, value: 
 
 def _products(canvas: Canvas, query: Ordered, key: Ordered, scale: Array | None) -> Ordered:
     scores = matmul(canvas, query, swapped(canvas, key))
-    return scores if scale is None else binary(canvas, "Mul", scores, canvas.constant(scale, "scale"))
+    return scores if scale is None else applied(canvas, "Mul", scores, canvas.constant(scale, "scale"))
 
 
 def _sums(
     canvas: Canvas, query: Ordered, key: Ordered, scale: Array | None, concat: Array | None, additive: bool
 ) -> Ordered:
     """Additive: sum(scale * tanh(q + k)); of the score mode 'concat': weight * sum(tanh(scale * (q + k)))."""
-    pair = binary(canvas, "Add", expanded(canvas, query, 2), expanded(canvas, key, 1))
+    pair = applied(canvas, "Add", expand_dims(canvas, query, [2]), expand_dims(canvas, key, [1]))
     inner = None if additive or scale is None else canvas.constant(scale, "scale")
-    bent = unary(canvas, "Tanh", pair if inner is None else binary(canvas, "Mul", pair, inner))
+    bent = applied(canvas, "Tanh", pair if inner is None else applied(canvas, "Mul", pair, inner))
     if additive and scale is not None:
-        bent = binary(canvas, "Mul", bent, canvas.constant(scale, "scale"))
+        bent = applied(canvas, "Mul", bent, canvas.constant(scale, "scale"))
     total = reduced(canvas, bent, "ReduceSum", [-1])
-    return total if concat is None else binary(canvas, "Mul", total, canvas.constant(concat, "weight"))
+    return total if concat is None else applied(canvas, "Mul", total, canvas.constant(concat, "weight"))

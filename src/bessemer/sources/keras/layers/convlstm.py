@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bessemer.ir.types import Array
-from bessemer.sources.channels_last.arithmetic import binary, expanded, scalar, split, where
 from bessemer.sources.channels_last.conv import conv
+from bessemer.sources.channels_last.elementwise import applied, chosen, number
 from bessemer.sources.channels_last.loops import scan, zeros
+from bessemer.sources.channels_last.shaping import expand_dims, split
 from bessemer.sources.channels_last.windows import channel_axis, order_of
 from bessemer.sources.drawing import Canvas, Ordered
 from bessemer.sources.keras.activations import activate
@@ -53,15 +54,15 @@ def _steps(
     rank = sequence.rank - 1
     if mask is not None:
         for axis in range(2, sequence.rank):
-            mask = expanded(canvas, mask, axis)
+            mask = expand_dims(canvas, mask, [axis])
         sequences, states = [sequence, mask], [*initial, zeros(canvas, sequence, _state_shape(sequence, layer))]
 
     def step(inside: Canvas, held: list[Ordered], items: list[Ordered]) -> tuple[list[Ordered], Ordered]:
         new = _cell(inside, layer, held, items[0], layer.weights[1], first)
         if len(items) == 1:
             return new, new[0]
-        kept = [where(inside, items[1], after, before) for after, before in zip(new, held, strict=False)]
-        out = where(inside, items[1], new[0], scalar(inside, 0, new[0]) if options.zero_masked else held[-1])
+        kept = [chosen(inside, items[1], after, before) for after, before in zip(new, held, strict=False)]
+        out = chosen(inside, items[1], new[0], number(inside, 0, new[0]) if options.zero_masked else held[-1])
         return [*kept, out], out
 
     final, outputs = scan(
@@ -82,8 +83,8 @@ def _cell(
         return activate(inside, tensor, config.get("activation", "tanh"), layer.generation)
 
     past = conv(inside, held[0], inside.constant(kernel, "kernel"), padding="same", first=first)
-    total = binary(inside, "Add", seen, past)
+    total = applied(inside, "Add", seen, past)
     parts = split(inside, total, channel_axis(total.rank, first), [filters] * 4)
-    kept = binary(inside, "Mul", gate(parts[1]), held[1])
-    memory = binary(inside, "Add", kept, binary(inside, "Mul", gate(parts[0]), act(parts[2])))
-    return [binary(inside, "Mul", gate(parts[3]), act(memory)), memory]
+    kept = applied(inside, "Mul", gate(parts[1]), held[1])
+    memory = applied(inside, "Add", kept, applied(inside, "Mul", gate(parts[0]), act(parts[2])))
+    return [applied(inside, "Mul", gate(parts[3]), act(memory)), memory]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Shape
-from bessemer.sources.channels_last.arithmetic import binary, cast, scalar, unary, where
+from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.reduce import reduced
+from bessemer.sources.channels_last.shaping import reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import activate
 from bessemer.sources.keras.layer import Layer
@@ -66,7 +67,7 @@ def einsum_dense(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ord
     bias = layer.weights[1] if layer.config.get("bias_axes") else None
     made = einsum(canvas, str(layer.config["equation"]), floats(canvas, x), kernel)
     if bias is not None:
-        made = binary(canvas, "Add", made, canvas.constant(bias, "bias"))
+        made = applied(canvas, "Add", made, canvas.constant(bias, "bias"))
     return activate(canvas, made, layer.config.get("activation"), layer.generation)
 
 
@@ -100,14 +101,13 @@ def _product(
     kept = left[: len(left) - count]
     if left[len(left) - count :] != right[:count] or result != kept + right[count:] or not count or not kept:
         return None
-    from bessemer.sources.channels_last.arithmetic import reshaped
 
     depth = int(np.prod(kernel.shape[:count]))
-    flat = reshaped(canvas, x, (*x.shape[: len(kept)], depth)) if count > 1 else x
+    flat = reshape(canvas, x, (*x.shape[: len(kept)], depth)) if count > 1 else x
     matrix = kernel.reshape(depth, -1)
     product = canvas.emit("MatMul", [canvas.at(flat), canvas.literal(matrix, "kernel")])
     made = canvas.result(product, (*flat.shape[:-1], matrix.shape[1]))
-    return reshaped(canvas, made, shape) if len(right) - count != 1 else made
+    return reshape(canvas, made, shape) if len(right) - count != 1 else made
 
 
 @layer("Embedding", "ReversibleEmbedding")
@@ -127,8 +127,8 @@ def _reversed(canvas: Canvas, layer: Layer, x: Ordered) -> Ordered:
     cap = layer.config.get("logit_soft_cap")
     if cap is None:
         return logits
-    bent = unary(canvas, "Tanh", binary(canvas, "Div", logits, scalar(canvas, float(cap), logits)))
-    return binary(canvas, "Mul", bent, scalar(canvas, float(cap), logits))
+    bent = applied(canvas, "Tanh", applied(canvas, "Div", logits, number(canvas, float(cap), logits)))
+    return applied(canvas, "Mul", bent, number(canvas, float(cap), logits))
 
 
 def whole(canvas: Canvas, tensor: Ordered) -> Ordered:
@@ -157,14 +157,14 @@ def passed(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Sequence[
 def masking(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Steps all of whose features are the mask value become zero."""
     (x,) = inputs
-    return where(canvas, unmasked(canvas, x, layer, keepdims=True), x, scalar(canvas, 0, x))
+    return chosen(canvas, unmasked(canvas, x, layer, keepdims=True), x, number(canvas, 0, x))
 
 
 def unmasked(canvas: Canvas, x: Ordered, layer: Layer, *, keepdims: bool) -> Ordered:
     """Which steps of a Masking layer's input have a feature other than its mask value."""
     import onnx_ir
 
-    value = scalar(canvas, float(layer.config.get("mask_value", 0.0)), x)
-    same = binary(canvas, "Equal", x, value, dtype=onnx_ir.DataType.BOOL)
-    differs = cast(canvas, unary(canvas, "Not", same), onnx_ir.DataType.INT32)
+    value = number(canvas, float(layer.config.get("mask_value", 0.0)), x)
+    same = applied(canvas, "Equal", x, value, dtype=onnx_ir.DataType.BOOL)
+    differs = cast(canvas, applied(canvas, "Not", same), onnx_ir.DataType.INT32)
     return cast(canvas, reduced(canvas, differs, "ReduceMax", [-1], keepdims=keepdims), onnx_ir.DataType.BOOL)

@@ -7,17 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import int64s
-from bessemer.sources.channels_last.arithmetic import (
-    binary,
-    broadcast,
-    concatenated,
-    expanded,
-    matmul,
-    reshaped,
-    scalar,
-    squeezed,
-)
+from bessemer.sources.channels_last.dims import broadcast
+from bessemer.sources.channels_last.elementwise import applied, number
+from bessemer.sources.channels_last.matmul import matmul
 from bessemer.sources.channels_last.normalization import unit_norm
+from bessemer.sources.channels_last.shaping import concat, expand_dims, reshape, squeeze
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.core import floats
@@ -41,9 +35,9 @@ def merged(canvas: Canvas, kind: str, inputs: Sequence[Ordered]) -> Ordered:
     rank = max(tensor.rank for tensor in inputs)
     made, *others = [_raised(canvas, tensor, rank) for tensor in inputs]
     for tensor in others:
-        made = binary(canvas, OPERATORS[kind], made, tensor)
+        made = applied(canvas, OPERATORS[kind], made, tensor)
     if kind == "Average" and len(inputs) > 1:
-        made = binary(canvas, "Mul", made, scalar(canvas, 1 / len(inputs), made))
+        made = applied(canvas, "Mul", made, number(canvas, 1 / len(inputs), made))
     return made
 
 
@@ -59,7 +53,7 @@ def _raised(canvas: Canvas, tensor: Ordered, rank: int) -> Ordered:
 @layer("Concatenate")
 def concatenate(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Along one axis."""
-    return concatenated(canvas, inputs, int(layer.config.get("axis", -1)))
+    return concat(canvas, inputs, int(layer.config.get("axis", -1)))
 
 
 @layer("Dot")
@@ -91,15 +85,15 @@ def _products(canvas: Canvas, rows: Ordered, columns: Ordered) -> Ordered:
     """(batch, *a, depth) by (batch, depth, *b), any of a and b left out."""
     batch, depth = rows.shape[0], rows.shape[-1]
     ahead, behind = rows.shape[1:-1], columns.shape[2:]
-    left = rows if rows.rank == 3 else reshaped(canvas, rows, (batch, _count(ahead), depth))
-    right = columns if columns.rank == 3 else reshaped(canvas, columns, (batch, depth, _count(behind)))
+    left = rows if rows.rank == 3 else reshape(canvas, rows, (batch, _count(ahead), depth))
+    right = columns if columns.rank == 3 else reshape(canvas, columns, (batch, depth, _count(behind)))
     product = matmul(canvas, left, right)
     if not ahead and not behind:
-        return squeezed(canvas, product, [1])
+        return squeeze(canvas, product, [1])
     if len(ahead) <= 1 and len(behind) <= 1:
         gone = [axis for axis, dims in ((1, ahead), (2, behind)) if not dims]
-        return squeezed(canvas, product, gone) if gone else product
-    return reshaped(canvas, product, (broadcast(rows.shape[:1], columns.shape[:1])[0], *ahead, *behind))
+        return squeeze(canvas, product, gone) if gone else product
+    return reshape(canvas, product, (broadcast(rows.shape[:1], columns.shape[:1])[0], *ahead, *behind))
 
 
 def _count(dims: Sequence[int | str | None]) -> int | None:
@@ -114,8 +108,8 @@ def merge_by_mode(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Or
     if mode in MODES:
         return merged(canvas, MODES[mode], inputs)
     if mode == "concat":
-        return concatenated(canvas, inputs, int(config.get("concat_axis", -1)))
+        return concat(canvas, inputs, int(config.get("concat_axis", -1)))
     if mode in ("dot", "cos"):
         made = batch_dot(canvas, layer, inputs, config.get("dot_axes", -1), mode == "cos")
-        return expanded(canvas, made, 1) if mode == "cos" else made
+        return expand_dims(canvas, made, [1]) if mode == "cos" else made
     raise Unsupported("merge-mode", f"the merge mode {mode!r} is not known", "use a merge layer")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import Array
-from bessemer.sources.channels_last.arithmetic import binary, scalar, unary
+from bessemer.sources.channels_last.elementwise import applied, number
 from bessemer.sources.channels_last.normalization import (
     along,
     batch_norm,
@@ -69,10 +69,10 @@ def layer_normalization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered])
 def _by_variance(canvas: Canvas, x: Ordered, gamma: Array, axes: list[int], epsilon: float) -> Ordered:
     """Keras 3's `rms_scaling`: x / sqrt(variance + epsilon) * gamma, the mean being left in."""
     mean = reduced(canvas, x, "ReduceMean", axes, keepdims=True)
-    gap = binary(canvas, "Sub", x, mean)
-    variance = reduced(canvas, binary(canvas, "Mul", gap, gap), "ReduceMean", axes, keepdims=True)
-    root = unary(canvas, "Sqrt", binary(canvas, "Add", variance, scalar(canvas, epsilon, x)))
-    made = binary(canvas, "Div", x, root)
+    gap = applied(canvas, "Sub", x, mean)
+    variance = reduced(canvas, applied(canvas, "Mul", gap, gap), "ReduceMean", axes, keepdims=True)
+    root = applied(canvas, "Sqrt", applied(canvas, "Add", variance, number(canvas, epsilon, x)))
+    made = applied(canvas, "Div", x, root)
     places = sorted(axis % x.rank for axis in axes)
     value = canvas.emit("Mul", [canvas.at(made, made.made), along(canvas, made, gamma, places)])
     return canvas.result(value, made.shape, made.made)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bessemer.sources.channels_last.arithmetic import binary, cast, expanded
+from bessemer.sources.channels_last.elementwise import applied, cast
 from bessemer.sources.channels_last.pooling import adaptive_pool, global_pool, pool
 from bessemer.sources.channels_last.reduce import reduced
+from bessemer.sources.channels_last.shaping import expand_dims
 from bessemer.sources.drawing import Canvas, Ordered
 from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first, per_axis
@@ -43,10 +44,10 @@ def pooling_global(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> O
 
 
 def _masked_mean(canvas: Canvas, x: Ordered, mask: Ordered, keep: bool, first: bool) -> Ordered:
-    weights = expanded(canvas, cast(canvas, mask, x.dtype), 1 if first else 2)
+    weights = expand_dims(canvas, cast(canvas, mask, x.dtype), [1 if first else 2])
     axis = 2 if first else 1
-    total = reduced(canvas, binary(canvas, "Mul", x, weights), "ReduceSum", [axis], keepdims=keep)
-    return binary(canvas, "Div", total, reduced(canvas, weights, "ReduceSum", [axis], keepdims=keep))
+    total = reduced(canvas, applied(canvas, "Mul", x, weights), "ReduceSum", [axis], keepdims=keep)
+    return applied(canvas, "Div", total, reduced(canvas, weights, "ReduceSum", [axis], keepdims=keep))
 
 
 @layer("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D", "AdaptiveAveragePooling1D",

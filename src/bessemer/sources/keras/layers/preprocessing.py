@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
-from bessemer.sources.channels_last.arithmetic import binary, cast, expanded, sliced, squeezed
+from bessemer.sources.channels_last.elementwise import applied, cast
 from bessemer.sources.channels_last.normalization import scaled
 from bessemer.sources.channels_last.padding import pad
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.resize import resize
+from bessemer.sources.channels_last.shaping import cut, expand_dims, squeeze
 from bessemer.sources.channels_last.windows import spatial, spatial_axes
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.layer import Layer
@@ -25,8 +26,8 @@ def rescaling(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordere
     """x * scale + offset; either may be a list along the last axis."""
     x = floats(canvas, inputs[0])
     scale, offset = (np.asarray(layer.config.get(key, 0), np.float32) for key in ("scale", "offset"))
-    made = binary(canvas, "Mul", x, canvas.constant(scale, "scale"))
-    return binary(canvas, "Add", made, canvas.constant(offset, "offset")) if np.any(offset) else made
+    made = applied(canvas, "Mul", x, canvas.constant(scale, "scale"))
+    return applied(canvas, "Add", made, canvas.constant(offset, "offset")) if np.any(offset) else made
 
 
 @layer("Normalization")
@@ -99,7 +100,7 @@ def _aspect_cropped(canvas: Canvas, x: Ordered, sizes: Sequence[int], first: boo
     )
     for axis, have, want in zip(spatial_axes(4, first), (height, width), kept, strict=True):
         start = (have - want) // 2
-        x = sliced(canvas, x, axis, start, start + want) if want != have else x
+        x = cut(canvas, x, axis, start, start + want) if want != have else x
     return x
 
 
@@ -126,7 +127,7 @@ def center_crop(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Orde
         return resize(canvas, _aspect_cropped(canvas, x, sizes, first), sizes, first=first)
     for axis, size, want in zip(spatial_axes(4, first), have, sizes, strict=True):
         start = (size - want) // 2
-        x = sliced(canvas, x, axis, start, start + want) if want != size else x
+        x = cut(canvas, x, axis, start, start + want) if want != size else x
     return x
 
 
@@ -145,12 +146,12 @@ def encoded(canvas: Canvas, ids: Ordered, mode: str, depth: int, weights: Ordere
     if mode == "int":
         return cast(canvas, ids, onnx_ir.DataType.INT64)
     if mode == "one_hot" and ids.rank > 1 and ids.shape[-1] == 1:
-        ids = squeezed(canvas, ids, [-1])
+        ids = squeeze(canvas, ids, [-1])
     if mode != "one_hot" and ids.rank != 2:
         raise Unsupported("encoding-rank", f"a {mode} encoding of {ids.rank} axes", "encode vectors of indices")
     hot = one_hot(canvas, cast(canvas, ids, onnx_ir.DataType.INT64), depth)
     if weights is not None:
-        hot = binary(canvas, "Mul", hot, expanded(canvas, floats(canvas, weights), ids.rank))
+        hot = applied(canvas, "Mul", hot, expand_dims(canvas, floats(canvas, weights), [ids.rank]))
     if mode == "one_hot":
         return hot
     return reduced(canvas, hot, "ReduceMax" if mode == "multi_hot" else "ReduceSum", [1])
@@ -161,8 +162,8 @@ def one_hot(canvas: Canvas, ids: Ordered, depth: int) -> Ordered:
     import onnx_ir
 
     places = canvas.constant(int64s(range(depth)), "places")
-    tall = expanded(canvas, ids, ids.rank)
-    same = binary(canvas, "Equal", tall, places, dtype=onnx_ir.DataType.BOOL)
+    tall = expand_dims(canvas, ids, [ids.rank])
+    same = applied(canvas, "Equal", tall, places, dtype=onnx_ir.DataType.BOOL)
     return cast(canvas, same, onnx_ir.DataType.FLOAT)
 
 
@@ -176,7 +177,7 @@ def discretization(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> O
         raise Unsupported("no-boundaries", "it was never adapted: it has no bin boundaries")
     x = floats(canvas, inputs[0])
     edges = canvas.constant(np.asarray(bounds, np.float32), "edges")
-    above = binary(canvas, "GreaterOrEqual", expanded(canvas, x, x.rank), edges, dtype=onnx_ir.DataType.BOOL)
+    above = applied(canvas, "GreaterOrEqual", expand_dims(canvas, x, [x.rank]), edges, dtype=onnx_ir.DataType.BOOL)
     count = reduced(canvas, cast(canvas, above, onnx_ir.DataType.INT32), "ReduceSum", [-1])
     mode = str(layer.config.get("output_mode", "int"))
     if mode == "int":

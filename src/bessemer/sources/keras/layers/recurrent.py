@@ -9,16 +9,9 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array
-from bessemer.sources.channels_last.arithmetic import (
-    binary,
-    concatenated,
-    expanded,
-    scalar,
-    sliced,
-    squeezed,
-    where,
-)
+from bessemer.sources.channels_last.elementwise import applied, chosen, number
 from bessemer.sources.channels_last.loops import reversed_time, scan, zeros
+from bessemer.sources.channels_last.shaping import concat, cut, expand_dims, squeeze
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import named
 from bessemer.sources.keras.cells import Cell, cell_of
@@ -217,16 +210,16 @@ def operator(
 
 def _pick(canvas: Canvas, tensor: Ordered, axis: int, place: int) -> Ordered:
     """One direction's part."""
-    part = tensor if tensor.shape[axis] == 1 else sliced(canvas, tensor, axis, place, place + 1)
-    return squeezed(canvas, part, [axis])
+    part = tensor if tensor.shape[axis] == 1 else cut(canvas, tensor, axis, place, place + 1)
+    return squeeze(canvas, part, [axis])
 
 
 def _start(canvas: Canvas, states: list[Ordered]) -> Any:
     """Initial states of all directions, one operand; None for zeros."""
     if not states:
         return None
-    raised = [expanded(canvas, state, 0) for state in states]
-    return canvas.at(raised[0] if len(raised) == 1 else concatenated(canvas, raised, 0))
+    raised = [expand_dims(canvas, state, [0]) for state in states]
+    return canvas.at(raised[0] if len(raised) == 1 else concat(canvas, raised, 0))
 
 
 def _weights(cell: Cell) -> tuple[Array, Array, Array]:
@@ -246,16 +239,16 @@ def _scanned(canvas: Canvas, cells: list[Cell], x: Ordered, initial: list[Ordere
     states = initial or [zeros(canvas, x, [size]) for size in units]
     sequences = [x]
     if options.mask is not None:
-        sequences.append(expanded(canvas, options.mask, 2))
+        sequences.append(expand_dims(canvas, options.mask, [2]))
         states = [*states, zeros(canvas, x, [cells[-1].units])]
 
     def step(inside: Canvas, held: list[Ordered], items: list[Ordered]) -> tuple[list[Ordered], Ordered]:
         new, out = _through(inside, cells, held, items[0])
         if len(items) == 1:
             return new, out
-        kept = [where(inside, items[1], after, before) for after, before in zip(new, held, strict=False)]
-        other = scalar(inside, 0, out) if options.zero_masked else held[-1]
-        out = where(inside, items[1], out, other)
+        kept = [chosen(inside, items[1], after, before) for after, before in zip(new, held, strict=False)]
+        other = number(inside, 0, out) if options.zero_masked else held[-1]
+        out = chosen(inside, items[1], out, other)
         return [*kept, out], out
 
     final, outputs = scan(canvas, step, states, sequences, backwards=options.backwards)
@@ -265,7 +258,7 @@ def _scanned(canvas: Canvas, cells: list[Cell], x: Ordered, initial: list[Ordere
 
 def last_step(canvas: Canvas, outputs: Ordered) -> Ordered:
     """The output of the step done last."""
-    return squeezed(canvas, sliced(canvas, outputs, 1, -1, None), [1])
+    return squeeze(canvas, cut(canvas, outputs, 1, -1, None), [1])
 
 
 def _through(
@@ -296,17 +289,22 @@ def bidirectional(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> li
 
 
 def directions(layer: Layer) -> tuple[Layer, Layer]:
-    """The layers of either direction, with their halves of the weights."""
+    """The layers of either direction, with their halves of the weights.
+
+    Of whole sequences, masked steps put out zeros whatever the layers say.
+    """
     held = layer.config["layer"]
     other = layer.config.get("backward_layer") or {
         **held, "config": {**held["config"], "go_backwards": not held["config"].get("go_backwards", False)}
     }  # fmt: skip
     half = len(layer.weights) // 2
     call = {key: item for key, item in layer.call.items() if key == "mask"}
-    return (
-        Layer(layer.name, held["class_name"], held["config"], layer.weights[:half], layer.generation, layer.path, call),
-        Layer(layer.name, other["class_name"], other["config"], layer.weights[half:], layer.generation, layer.path, call),
-    )  # fmt: skip
+    zeroed = {"zero_output_for_mask": held["config"].get("return_sequences", False)}
+    first, second = (
+        Layer(layer.name, side["class_name"], side["config"] | zeroed, weights, layer.generation, layer.path, call)
+        for side, weights in ((held, layer.weights[:half]), (other, layer.weights[half:]))
+    )
+    return first, second
 
 
 def _both(
@@ -338,8 +336,8 @@ def joined(canvas: Canvas, outputs: list[Ordered], mode: str | None) -> list[Ord
     if mode is None:
         return outputs
     if mode == "concat":
-        return [concatenated(canvas, outputs, -1)]
+        return [concat(canvas, outputs, -1)]
     if mode not in ("sum", "ave", "mul"):
         raise Unsupported("merge-mode", f"the merge mode {mode!r} is not known")
-    made = binary(canvas, "Mul" if mode == "mul" else "Add", left, right)
-    return [binary(canvas, "Mul", made, scalar(canvas, 0.5, made)) if mode == "ave" else made]
+    made = applied(canvas, "Mul" if mode == "mul" else "Add", left, right)
+    return [applied(canvas, "Mul", made, number(canvas, 0.5, made)) if mode == "ave" else made]

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import int64s
-from bessemer.sources.channels_last.arithmetic import expanded, reshaped
 from bessemer.sources.channels_last.padding import crop, pad, spatial_pairs
 from bessemer.sources.channels_last.resize import upsample
+from bessemer.sources.channels_last.shaping import expand_dims, reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first, per_axis
@@ -26,13 +26,13 @@ def count(dims: Sequence[Dim]) -> int | None:
 
 
 @layer("Reshape")
-def reshape(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
+def reshape_layer(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """The batch stays; one dim may be -1."""
     (x,) = inputs
     target: list[Dim] = [None if dim is None else int(dim) for dim in layer.config["target_shape"]]
     total, rest = count(x.shape[1:]), count([dim for dim in target if dim not in (-1, None)])
     known = total // rest if total is not None and rest else None
-    return reshaped(canvas, x, (x.shape[0], *(known if dim in (-1, None) else dim for dim in target)))
+    return reshape(canvas, x, (x.shape[0], *(known if dim in (-1, None) else dim for dim in target)))
 
 
 @layer("Flatten")
@@ -42,8 +42,8 @@ def flatten(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     if is_first(layer) and x.rank > 2:
         x = canvas.renamed(x, (0, *range(2, x.rank), 1))
     if x.rank == 1:
-        return expanded(canvas, x, 1)
-    return x if x.rank == 2 else reshaped(canvas, x, (x.shape[0], count(x.shape[1:])))
+        return expand_dims(canvas, x, [1])
+    return x if x.rank == 2 else reshape(canvas, x, (x.shape[0], count(x.shape[1:])))
 
 
 @layer("Permute")
@@ -56,7 +56,7 @@ def permute(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
 def repeat_vector(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """The same vector n times."""
     times = int(layer.config["n"])
-    tall = expanded(canvas, inputs[0], 1)
+    tall = expand_dims(canvas, inputs[0], [1])
     made = canvas.emit("Tile", [canvas.at(tall), canvas.literal(int64s([1, times, 1]), "repeats")])
     return canvas.result(made, (tall.shape[0], times, tall.shape[2]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bessemer.ir.types import Array
-from bessemer.sources.channels_last.arithmetic import reshaped
+from bessemer.sources.channels_last.shaping import reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.registry import layer, readers
@@ -47,7 +47,7 @@ def folded(canvas: Canvas, x: Ordered) -> Ordered:
     """(batch, time, ...) as (batch * time, ...)."""
     batch, steps = x.shape[:2]
     rows = batch * steps if isinstance(batch, int) and isinstance(steps, int) else None
-    return reshaped(canvas, x, (rows, *x.shape[2:]))
+    return reshape(canvas, x, (rows, *x.shape[2:]))
 
 
 def unfolded(canvas: Canvas, made: Ordered, x: Ordered) -> Ordered:
@@ -58,7 +58,7 @@ def unfolded(canvas: Canvas, made: Ordered, x: Ordered) -> Ordered:
 
     shape = (*x.shape[:2], *made.shape[1:])
     if sum(not isinstance(dim, int) for dim in shape) <= 1:
-        return reshaped(canvas, made, shape)
+        return reshape(canvas, made, shape)
     rest = [dim for dim in made.shape[1:] if isinstance(dim, int)]
     if len(rest) != made.rank - 1:
         raise Unsupported("dynamic-shape", f"steps of unbound sizes {list(made.shape[1:])}", "bind them")

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from bessemer.ir.types import Perm
 from bessemer.sources.channels_last import shaping
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-
-if TYPE_CHECKING:
-    import onnx_ir
 
 
 class Batched(Ordered):
@@ -20,9 +15,8 @@ class Batched(Ordered):
     A convolution without padding and of stride one over it is one of `inner` with dilations `block`, dealt out again.
     """
 
-    def __init__(self, canvas: Canvas, inner: Ordered, block: Sequence[int]) -> None:
-        self.canvas, self.inner, self.block = canvas, inner, tuple(block)
-        self._held: dict[Perm, onnx_ir.Value] = {}
+    def __init__(self, inner: Ordered, block: Sequence[int]) -> None:
+        self.inner, self.block = inner, tuple(block)
         sizes = inner.static[1 : 1 + len(block)]
         if any(size % by for size, by in zip(sizes, block, strict=True)):
             raise Unsupported("block-size", f"axes of {list(sizes)} do not divide into blocks of {list(block)}")
@@ -31,17 +25,9 @@ class Batched(Ordered):
         halves = tuple(size // by for size, by in zip(sizes, block, strict=True))
         super().__init__(inner.name, (dealt, *halves, *inner.shape[1 + len(block) :]), inner.dtype)
 
-    @property
-    def orders(self) -> dict[Perm, onnx_ir.Value]:
-        """The value, drawn now."""
-        if not self._held:
-            drawn = dealt_out(self.canvas, self.inner, self.block)
-            self._held[self.made] = self.canvas.at(drawn)
-        return self._held
-
-    @orders.setter
-    def orders(self, held: dict[Perm, onnx_ir.Value]) -> None:
-        self._held = held
+    def draw(self, canvas: Canvas) -> None:
+        """The value, in the tensor's own order."""
+        self.orders[self.made] = canvas.at(dealt_out(canvas, self.inner, self.block))
 
 
 def dealt_out(canvas: Canvas, tensor: Ordered, block: Sequence[int]) -> Ordered:

@@ -46,7 +46,7 @@ def conv(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     held = window_of(node, source.rank)
     if isinstance(source, Batched) and _plain(held, source):
         inner = convolutions.conv(canvas, source.inner, filters, **held | {"dilations": list(source.block)})
-        return Batched(canvas, inner, source.block)
+        return Batched(inner, source.block)
     return convolutions.conv(canvas, source, filters, **held)
 
 
@@ -57,7 +57,7 @@ def depthwise_conv(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ord
     held = window_of(node, source.rank)
     if isinstance(source, Batched) and _plain(held, source):
         inner = convolutions.depthwise_conv(canvas, source.inner, filters, **held | {"dilations": list(source.block)})
-        return Batched(canvas, inner, source.block)
+        return Batched(inner, source.block)
     return convolutions.depthwise_conv(canvas, source, filters, **held)
 
 
@@ -90,7 +90,7 @@ def space_to_batch(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ord
     pairs = [(0, 0), *((int(low), int(high)) for low, high in table)]
     pairs += [(0, 0)] * (tensor.rank - len(pairs))
     padded = padding.pad(canvas, tensor, tuple(pairs)) if table.any() else tensor
-    return Batched(canvas, padded, block)
+    return Batched(padded, block)
 
 
 @op("BatchToSpaceND", "BatchToSpace")
@@ -129,5 +129,5 @@ def bias_add(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """One number per channel."""
     source, bias = inputs
     if isinstance(source, Batched) and not first(node):
-        return Batched(canvas, elementwise.bias_add(canvas, source.inner, bias), source.block)
+        return Batched(elementwise.bias_add(canvas, source.inner, bias), source.block)
     return elementwise.bias_add(canvas, source, bias, first=first(node))

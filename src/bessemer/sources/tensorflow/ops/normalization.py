@@ -33,7 +33,8 @@ def fused_batch_norm(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> S
     else:
         arrays: list[Array] = [np.asarray(held) for held in known]
         made = normalization.batch_norm(canvas, source, *arrays, axis=axis, epsilon=epsilon)
-    return [made, mean, variance, mean, variance, mean][: 6 if node.op.endswith("V3") else 5]
+    spare = canvas.constant(np.zeros(0, np.float32), "spare")
+    return [made, mean, variance, mean, variance, spare][: 6 if node.op.endswith("V3") else 5]
 
 
 def _computed(
