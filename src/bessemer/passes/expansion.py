@@ -65,6 +65,20 @@ class Nodes:
         """A constant of the node's graph."""
         return make_constant(owner(self.node), np.asarray(array), f"{self.node.outputs[0].name}/{name}")
 
+    def body(
+        self, inputs: Sequence[onnx_ir.Value], write: Callable[[Nodes], Sequence[onnx_ir.Value]]
+    ) -> onnx_ir.Graph:
+        """A subgraph of `inputs` with the nodes that `write` makes and the results that it returns.
+
+        Each result is made in it: what is only handed on goes through Identity.
+        """
+        import onnx_ir
+
+        inner = Nodes(self.node, self.want)
+        inner._prefix = f"{self._prefix}/body{len(self.made)}"
+        results = inner._own(write(inner))
+        return onnx_ir.Graph(inputs, results, nodes=inner.made, name=inner._prefix)
+
     def held(self, value: onnx_ir.Value, name: str) -> onnx_ir.Value:
         """A constant of another graph as one of the node's graph, as lazy and as quantized as it was."""
         tensor = value.const_value
