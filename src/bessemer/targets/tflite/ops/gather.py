@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.targets.tflite.context import Blocked, Context
-from bessemer.targets.tflite.ops.common import required_const, same_encoding, static_shape, value
+from bessemer.targets.tflite.ops.common import optional, required_const, same_encoding, static_shape, value
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def _sizes_of(ctx: Context, x: ir.Value, axes: int | slice) -> int:
 
 
 POSITIONS = frozenset({"ArgMax", "ArgMin", "NonZero", "Shape", "Size"})
-KEEPING = frozenset({"Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand", "Tile", "Gather", "Slice"})
+KEEPING = frozenset({
+    "Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Transpose", "Expand", "Tile", "Gather", "Slice",
+})  # fmt: skip
 
 
 def never_negative(ctx: Context, v: ir.Value, depth: int = 8) -> bool:
@@ -237,3 +239,46 @@ def compress(ctx: Context, node: ir.Node) -> None:
         ctx.emit("GATHER", [flat, places], [ctx.out(node.outputs[0])], axis=0)
         return
     ctx.emit("GATHER", [ctx.tensor(x), places], [ctx.out(node.outputs[0])], axis=axis % ctx.rank(x))
+
+
+@lower("TensorScatter")
+def tensor_scatter(ctx: Context, node: ir.Node) -> None:
+    """DYNAMIC_UPDATE_SLICE, once for each sequence of the batch."""
+    x, update, y = value(node, 0), value(node, 1), node.outputs[0]
+    axis = node.attributes.get_int("axis", -2) % ctx.rank(x)
+    if node.attributes.get_string("mode", "linear") != "linear":
+        raise Blocked("attribute", "LiteRT's DYNAMIC_UPDATE_SLICE writes no circular buffer")
+    _need_movable(ctx, x, "DYNAMIC_UPDATE_SLICE", {"FLOAT32", "INT8", "INT32", "INT64", "BOOL"})
+    count = ctx.shape(x)[0]
+    if count is None:
+        raise Blocked("dynamic-shape", "TensorScatter needs a known batch", "bind it with --shape")
+    where = optional(node, 2)
+    places = ctx.constant(np.zeros(count, np.int32), "places") if where is None else ctx.int32(where)
+    wholes, updates = _apart(ctx, ctx.tensor(x), count), _apart(ctx, ctx.tensor(update), count)
+    parts = []
+    for number, (whole, part) in enumerate(zip(wholes, updates, strict=True)):
+        start = _start(ctx, places, number, axis, ctx.rank(x))
+        tensor = ctx.sub.tensors[whole]
+        out = ctx.out(y) if count == 1 else ctx.temp(tensor.type, tensor.shape, "updated")
+        parts.append(ctx.emit("DYNAMIC_UPDATE_SLICE", [whole, part, start], [out]))
+    if count > 1:
+        ctx.emit("CONCATENATION", parts, [ctx.out(y)], axis=0)
+
+
+def _apart(ctx: Context, index: int, count: int) -> list[int]:
+    """The tensor's rows, each with its leading axis."""
+    if count == 1:
+        return [index]
+    tensor = ctx.sub.tensors[index]
+    outs = [ctx.temp(tensor.type, (1, *tensor.shape[1:]), "row") for _ in range(count)]
+    ctx.emit("SPLIT", [ctx.constant(np.int32(0), "axis"), index], outs, num_splits=count)
+    return outs
+
+
+def _start(ctx: Context, places: int, number: int, axis: int, rank: int) -> int:
+    """Where an update begins: at the given place along `axis`, at 0 along the others."""
+    begin, size = ctx.constant(np.array([number], np.int32), "begin"), ctx.constant(np.ones(1, np.int32), "size")
+    place = ctx.emit("SLICE", [places, begin, size], [ctx.temp("INT32", (1,), "place")])
+    around = [ctx.constant(np.zeros(count, np.int32), "zeros") for count in (axis, rank - axis - 1)]
+    parts = [around[0], place, around[1]] if axis < rank - 1 else [around[0], place]
+    return ctx.emit("CONCATENATION", parts, [ctx.temp("INT32", (rank,), "start")], axis=0)

@@ -18,13 +18,11 @@ from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import need_type, optional, static_shape, value
 from bessemer.targets.tflite.ops.kept_lstm import SWAPPED, kept_lstm
 from bessemer.targets.tflite.ops.weights import hybrid_options
+from bessemer.targets.tflite.options import STEPS
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-STEPS = 1024
-"""Steps that are unrolled at most: each is a dozen operators."""
 
 PLAIN = {"sigmoid": "LOGISTIC", "tanh": "TANH", "relu": "RELU"}
 LINE = {"hardsigmoid": "RELU_0_TO_1", "affine": ""}
