@@ -1,0 +1,51 @@
+"""Keras's masks: which layers make one, which hand theirs on, and which let it fall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from bessemer.runners.keras.layer import Layer
+
+Tensor = TypeVar("Tensor")
+
+PASSING = frozenset({
+    "Activation", "ActivityRegularization", "AlphaDropout", "BatchNormalization", "Dense", "Dropout", "ELU",
+    "GaussianDropout", "GaussianNoise", "GroupNormalization", "Identity", "Lambda", "LayerNormalization", "LeakyReLU",
+    "Masking", "MultiHeadAttention", "PReLU", "RMSNormalization", "ReLU", "Softmax", "SpatialDropout1D",
+    "SpectralNormalization", "SyncBatchNormalization", "ThresholdedReLU", "TimeDistributed", "UnitNormalization",
+    "Attention", "AdditiveAttention", "GroupQueryAttention", "GroupedQueryAttention",
+})  # fmt: skip
+RECURRENT = frozenset({
+    "RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU",
+})  # fmt: skip
+MERGES = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
+
+
+def makes_mask(layer: Layer) -> bool:
+    """Whether a layer marks steps itself: an embedding whose token 0 is padding, or Masking."""
+    return layer.kind == "Masking" or (layer.kind == "Embedding" and bool(layer.config.get("mask_zero")))
+
+
+def outgoing(
+    layer: Layer, masks: Sequence[Tensor | None], count: int, both: Callable[[Tensor, Tensor], Tensor]
+) -> list[Tensor | None]:
+    """Masks of the `count` outputs from those of the inputs. both: of two masks, the steps that both let count."""
+    nothing: list[Tensor | None] = [None] * count
+    held = [mask for mask in masks if mask is not None]
+    if not held:
+        return nothing
+    if layer.kind in RECURRENT:
+        return [masks[0] if _sequences(layer) else None, *nothing[1:]]
+    if layer.kind in MERGES:
+        found = held[0]
+        for mask in held[1:]:
+            found = found if mask is found else both(found, mask)
+        return [found, *nothing[1:]]
+    return [masks[0], *nothing[1:]] if layer.kind in PASSING else nothing
+
+
+def _sequences(layer: Layer) -> bool:
+    inner = layer.config.get("layer")
+    config = inner["config"] if isinstance(inner, dict) else layer.config
+    return bool(config.get("return_sequences"))
