@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
+    from bessemer.runners.keras.layer import Layer
     from bessemer.sources.drawing import Canvas, Ordered
-    from bessemer.sources.keras.layer import Layer
 
     Drawn = Ordered | Sequence[Ordered]
     Reader = Callable[[Canvas, Layer, Sequence[Ordered]], Drawn]
@@ -48,6 +48,7 @@ def _single_array(array: Array) -> Array:
 def _single(canvas: Canvas, tensor: Ordered) -> Ordered:
     import onnx_ir
 
+    from bessemer.sources.channels_last.elementwise import cast
 
     kinds = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16, onnx_ir.DataType.DOUBLE)
     return cast(canvas, tensor, onnx_ir.DataType.FLOAT) if tensor.dtype in kinds else tensor
