@@ -122,7 +122,10 @@ def _spec(item: Any, reading: Reading, depth: int) -> Spec:
     inner = read_network(item, reading, depth + 1) if is_model(item) else None
     held = config if isinstance(config, dict) else {}
     name = str(item.get("name") or held.get("name") or (inner.name if inner else kind.lower()))
-    return Spec(name, kind, held, str(item.get("module") or ""), inner=inner)
+    module = str(item.get("module") or "")
+    if module.startswith(("keras.src.ops", "keras.ops")):  # layers have the same class names
+        kind = f"ops.{kind}"
+    return Spec(name, kind, held, module, inner=inner)
 
 
 def _by_name(specs: Sequence[Spec]) -> dict[str, Spec]:

@@ -48,6 +48,7 @@ def _single_array(array: Array) -> Array:
 def _single(canvas: Canvas, tensor: Ordered) -> Ordered:
     import onnx_ir
 
+    from bessemer.sources.channels_last.elementwise import cast
 
     kinds = (onnx_ir.DataType.FLOAT16, onnx_ir.DataType.BFLOAT16, onnx_ir.DataType.DOUBLE)
     return cast(canvas, tensor, onnx_ir.DataType.FLOAT) if tensor.dtype in kinds else tensor
