@@ -1460,6 +1460,36 @@ def quantize(rng: np.random.Generator, op: str) -> Case:
     return Case(op, operands, attrs, constant, (1e-4, float(scale) * 0.01))
 
 
+# -- recurrent cells ---------------------------------------------------------------------------------------------------
+
+
+@cases_of("LSTMBlockCell", "BlockLSTM", "BlockLSTMV2")
+def lstm(rng: np.random.Generator, op: str) -> Case:
+    batch, depth, units, time = (int(n) for n in rng.integers(1, 5, 4))
+    x = reals(rng, (time, batch, depth) if op.startswith("Block") else (batch, depth))
+    peepholes = {name: reals(rng, (units,)) for name in ("wci", "wcf", "wco")}
+    operands = {"x": x, "cs_prev": reals(rng, (batch, units)), "h_prev": reals(rng, (batch, units)),
+                "w": reals(rng, (depth + units, 4 * units)), **peepholes, "b": reals(rng, (4 * units,))}  # fmt: skip
+    attrs: dict[str, Any] = {"use_peephole": bool(rng.random() < 0.3), "cell_clip": pick(rng, 0.0, -1.0, 0.8)}
+    if op != "BlockLSTMV2":
+        attrs["forget_bias"] = pick(rng, 0.0, 1.0)
+    constant = ("w", "wci", "wcf", "wco", "b")
+    if op.startswith("Block"):
+        longest = np.int64(time if rng.random() < 0.7 else rng.integers(1, time + 1))
+        sure = () if longest == time else (1, 6)  # behind the longest only cells and hidden states are cleared
+        return Case(op, {"seq_len_max": longest, **operands}, attrs, (*constant, "seq_len_max"), compared=sure)
+    return Case(op, operands, attrs, pick(rng, constant, ()))
+
+
+@cases_of("GRUBlockCell")
+def gru(rng: np.random.Generator, op: str) -> Case:
+    batch, depth, units = (int(n) for n in rng.integers(1, 5, 3))
+    shapes = {"x": (batch, depth), "h_prev": (batch, units), "w_ru": (depth + units, 2 * units),
+              "w_c": (depth + units, units), "b_ru": (2 * units,), "b_c": (units,)}  # fmt: skip
+    operands = {name: reals(rng, shape) for name, shape in shapes.items()}
+    return Case(op, operands, constant=pick(rng, ("w_ru", "w_c", "b_ru", "b_c"), ()))
+
+
 def cases(count: int, seed: int = 0, only: tuple[str, ...] = ()) -> list[Case]:
     """`count` cases, every operator in turn."""
     names = list(only or MAKERS)
