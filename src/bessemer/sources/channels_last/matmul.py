@@ -17,15 +17,17 @@ def matmul(
     canvas: Canvas, first: Ordered, second: Ordered, *, transpose_first: bool = False, transpose_second: bool = False,
     name: str = "",
 ) -> Ordered:  # fmt: skip
-    """Products of the last two axes, leading ones broadcast; either operand may stand transposed."""
+    """Products of the last two axes, leading ones broadcast; either operand may stand transposed, or be a vector."""
     left = swapped(canvas, first) if transpose_first else first
     right = swapped(canvas, second) if transpose_second else second
-    inner = left.shape[-1], right.shape[-2]
+    a: Shape = left.shape if left.rank > 1 else (1, *left.shape)
+    b: Shape = right.shape if right.rank > 1 else (*right.shape, 1)
+    inner = a[-1], b[-2]
     if all(isinstance(dim, int) for dim in inner) and inner[0] != inner[1]:
         raise Unsupported("matmul", f"rows of {inner[0]} meet columns of {inner[1]}")
     made = canvas.emit("MatMul", [canvas.at(left), canvas.at(right)])
-    shape = (*dims.broadcast(left.shape[:-2], right.shape[:-2]), left.shape[-2], right.shape[-1])
-    return canvas.result(made, shape, name=name)
+    ends = (*a[-2:-1][: left.rank - 1], *b[-1:][: right.rank - 1])
+    return canvas.result(made, (*dims.broadcast(a[:-2], b[:-2]), *ends), name=name)
 
 
 def swapped(canvas: Canvas, tensor: Ordered) -> Ordered:
