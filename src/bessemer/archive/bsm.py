@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +15,13 @@ from bessemer.ir.encoding import Encoding, encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.sources.bsm import records as r
-from bessemer.workspace import sha256_of
+from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.passes.base import PassRecord
+    from bessemer.passes.shapes import Dims
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 ALIGNMENT = 64
@@ -39,15 +41,17 @@ def save(
     operators: dict[str, int],
     passes: list[PassRecord],
     quantized: r.QuantizedRecord | None = None,
+    shapes: Mapping[str, Dims] | None = None,
 ) -> None:
     """Write `model` to `place`, byte for byte the same each time.
 
     original: the file that verification will run, found again by its path relative to `home`, the folder where the
-    archive will lie, and by its hash. operators: counts of the model as it was read.
+    archive will lie, and by its hash. operators: counts of the model as it was read. shapes: that the user gave inputs of
+    the original, where the model is cut.
     Raises UsageError for a graph that protobuf cannot hold.
     """
     state = _state(model, stage, home, original, signature, operators, passes)
-    state = state.model_copy(update={"quantized": quantized})
+    state = state.model_copy(update={"quantized": quantized, "cut": _cut(model, shapes or {})})
     graph = _storable(model.graph.clone())
     with tempfile.TemporaryDirectory(prefix=".bsm-", dir=place.parent) as folder:
         files = _write_graph(graph, Path(folder))
@@ -56,6 +60,17 @@ def save(
             for name in (r.GRAPH, r.WEIGHTS):
                 if name in files:
                     _copy(archive, files[name], name)
+
+
+def _cut(model: Model, shapes: Mapping[str, Dims]) -> r.CutRecord | None:
+    if model.cut is None:
+        return None
+    taps = model.cut.taps
+    sides = (tuple(r.TapRecord(name=tap.name, tensor=tap.tensor) for tap in side) for side in (taps.inputs, taps.outputs))
+    inputs, outputs = sides
+    given = {spec.name for spec in model.cut.whole.signature.inputs}
+    bound = {name: dims for name, dims in shapes.items() if name in given}
+    return r.CutRecord(inputs=inputs, outputs=outputs, nodes=taps.nodes, of=taps.of, shapes=bound)
 
 
 def _write_graph(graph: onnx_ir.Model, folder: Path) -> dict[str, Path]:
@@ -111,6 +126,7 @@ def _state(
 ) -> r.State:
     from bessemer.sources.bsm.order import values_of
 
+    size, digest = fingerprint(original)
     values = [_value(number, value) for number, value in enumerate(values_of(model.graph))]
     nodes = [
         r.NodeRecord(place=number, marks=tuple(key for key in (FUSED_KEY, WIDENED_KEY) if key in node.meta))
@@ -122,8 +138,8 @@ def _state(
         original=r.OriginalRecord(
             path=Path(os.path.relpath(original.resolve(), home.resolve())).as_posix(),
             format=model.origin.format,
-            bytes=original.stat().st_size,
-            sha256=sha256_of(original),
+            bytes=size,
+            sha256=digest,
             signature=signature,
             details={key: str(value) for key, value in model.origin.details.items()},
         ),

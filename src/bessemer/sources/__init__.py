@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bessemer.sources.base import Clue, SourceEntry
+from bessemer.sources.torch.kinds import SUFFIXES as TORCH_SUFFIXES
+from bessemer.sources.torch.kinds import is_torch
 
 
 def _looks_like_onnx(clue: Clue) -> bool:
@@ -46,9 +48,21 @@ def _looks_like_bsm(clue: Clue) -> bool:
     return clue.head[:4] == b"PK\x03\x04" and clue.head[30:43] == b"bessemer.json"
 
 
+def _looks_like_huggingface(clue: Clue) -> bool:
+    """A directory with a config.json, or with model files of other formats, as model hubs hold them."""
+    if not clue.entries or "saved_model.pb" in clue.entries:
+        return False
+    from bessemer.sources.huggingface.directory import looks_like
+
+    return looks_like(clue.entries)
 def _looks_like_keras(clue: Clue) -> bool:
     """HDF5, whatever is in it (that is looked at on opening), or a zip with Keras 3's members."""
     return clue.head[:8] == b"\x89HDF\r\n\x1a\n" or {"config.json", "model.weights.h5"} <= set(clue.members)
+
+
+def _looks_like_join(clue: Clue) -> bool:
+    """A JSON object whose first key is ours."""
+    return clue.head.lstrip()[:40].replace(b" ", b"").replace(b"\n", b"").startswith(b'{"bessemer_join"')
 
 
 SOURCES: tuple[SourceEntry, ...] = (
@@ -68,6 +82,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         extra="ort",
         warm=("bessemer.executors", "bessemer.sources.onnx", "onnx", "onnxruntime"),
         arbiter="bessemer.runners.onnx_reference:of_file",
+        part="bessemer.sources.onnx.part:runner",
         checker="bessemer.sources.onnx.checker:refusal",
     ),
     SourceEntry(
@@ -89,6 +104,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="LiteRT",
         extra="tflite",
         warm=("bessemer.executors", "bessemer.sources.tflite", "ai_edge_litert.interpreter"),
+        channels_last=True,
+        part="bessemer.sources.tflite.part:runner",
         checker="bessemer.sources.tflite.checker:refusal",
     ),
     SourceEntry(
@@ -131,7 +148,26 @@ SOURCES: tuple[SourceEntry, ...] = (
         ),
         runtime="tf_keras (.h5) or Keras 3 (.keras)",
         extra="tensorflow",
-        warm=("bessemer.executors", "bessemer.sources.keras"),
+        warm=(
+            "bessemer.executors",
+            "bessemer.sources.keras.reference",
+            "bessemer.sources.keras.weights",
+            "bessemer.runners.keras.runtime",
+            "bessemer.runners.keras.convolution",
+            "bessemer.runners.keras.recurrent",
+        ),
+    ),
+    SourceEntry(
+        name="join",
+        title="Bessemer join",
+        suffixes=(".join",),
+        module="bessemer.sources.join",
+        sniff=_looks_like_join,
+        summary="A plan of joined models, as `bessemer join` writes it: several originals, read as one graph.",
+        reads=("members of any other format, mixed; axis orders and types that the plan states",),
+        limits=("the members stay where they are: a changed one is refused",),
+        runtime="the runtime of each member, piped",
+        warm=("bessemer.executors", "bessemer.sources.join"),
     ),
     SourceEntry(
         name="bsm",
@@ -144,5 +180,49 @@ SOURCES: tuple[SourceEntry, ...] = (
         limits=("the original stays outside: it must lie where it was, or beside the archive",),
         runtime="the runtime of the original",
         warm=("bessemer.executors", "bessemer.sources.bsm", "onnx"),
+        part="bessemer.sources.bsm:part",
+    ),
+    SourceEntry(
+        name="huggingface",
+        title="Hugging Face directory",
+        suffixes=(),
+        module="bessemer.sources.huggingface",
+        sniff=_looks_like_huggingface,
+        summary="config.json and weights (safetensors or .bin, sharded or not), exported for the architecture's task.",
+        reads=(
+            "the task from `architectures`, another one with `--task`; inputs, outputs and axes named as Optimum does",
+            "causal language models with keys and values of earlier tokens; encoders and decoders, together or apart",
+            "float16 and bfloat16 weights, which stay so in the artifact",
+            "an ONNX, TFLite, Keras or other model file where the directory has no weights for transformers",
+            "tokenizers, preprocessors and settings: they are placed beside every artifact",
+        ),
+        limits=(
+            "never: code that a directory brings (`trust_remote_code`), pickled objects, downloads",
+            "declined: weights packed by another library (GPTQ, AWQ, bitsandbytes), caches that are no keys and values",
+        ),
+        runtime="transformers",
+        extra="hf",
+        warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
+    ),
+    SourceEntry(
+        name="torch",
+        title="PyTorch",
+        suffixes=(*TORCH_SUFFIXES, ".py"),
+        module="bessemer.sources.torch",
+        sniff=is_torch,
+        summary="ExportedPrograms, TorchScript, modules that Python code builds, and state dicts with a factory.",
+        reads=(
+            ".pt2 of torch.export.save, looked through before torch loads it; free axes stay free",
+            "FILE.py:FUNCTION, which returns a module, (module, example_inputs) or (module, example_inputs, dynamic_shapes)",
+            "state dicts (.pt, .pth, .bin, .th, .safetensors; the legacy format, too) without unpickling, with --factory",
+            "TorchScript, run as it is and converted through torch.export; --shape says its inputs",
+        ),
+        limits=(
+            "declined: pickled whole modules, operators without an ONNX form in torch's exporter, complex borders",
+            "what forward writes into its buffers does not last from call to call",
+        ),
+        runtime="PyTorch",
+        extra="torch",
+        warm=("bessemer.executors", "bessemer.sources.torch", "torch"),
     ),
 )

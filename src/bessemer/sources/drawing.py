@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.canonical import DOMAIN, OPSET
+from bessemer.ir.canonical import TENSOR_KEY as TENSOR_KEY
 from bessemer.ir.encoding import Encoding, encoding_of, set_encoding
 from bessemer.ir.errors import Blocker
 from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
 from bessemer.ir.model import tag
 from bessemer.ir.types import Array, Perm, Shape
+from bessemer.ir.unread import BLOCKER_KEY, UNREAD
 
 if TYPE_CHECKING:
     import onnx_ir
-
-TENSOR_KEY = "bessemer.tensor"
-"""Value meta: (tensor name in the file, permutation from that tensor to the value)."""
 
 MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """Operators whose results hold elements of their first operand, and so have its encoding until the file says more."""
@@ -117,14 +116,32 @@ class Drawing:
             Blocker(self.layer, op, problem.rule, problem.reason, layer=self.layer, rewrite=problem.rewrite)
         )
 
+    def stand_in(
+        self, op: str, problem: Unsupported, inputs: Sequence[onnx_ir.Value], outputs: int = 1
+    ) -> list[onnx_ir.Value]:
+        """Remember why an operator cannot be read, and draw a node of the domain UNREAD in its place (`ir.unread`).
+
+        Later operators are judged too, and what does not depend on it can be cut out: a source that met any raises
+        `Unread` with the whole graph.
+        """
+        self.block(op, problem)
+        made = self.emit(op, inputs, outputs=outputs, domain=UNREAD)
+        values: list[onnx_ir.Value] = [made] if outputs == 1 else made
+        for value in values:
+            value.type = None
+        node = values[0].producer()
+        if node is not None:
+            node.meta[BLOCKER_KEY] = self.blockers[-1]
+        return values
+
     def graph(self, inputs: Sequence[onnx_ir.Value], outputs: Sequence[onnx_ir.Value], name: str) -> onnx_ir.Graph:
         """What was drawn, between these borders."""
         import onnx_ir
 
-        own = any(node.domain == DOMAIN for node in self.nodes)
+        own = {node.domain for node in self.nodes} & {DOMAIN, UNREAD}
         return onnx_ir.Graph(
             inputs, outputs, nodes=self.nodes, initializers=self.initializers,
-            opset_imports={"": OPSET} | ({DOMAIN: 1} if own else {}), name=name,
+            opset_imports={"": OPSET} | dict.fromkeys(sorted(own), 1), name=name,
         )  # fmt: skip
 
     def body(self, inputs: Sequence[onnx_ir.Value], outputs: Sequence[onnx_ir.Value]) -> onnx_ir.Graph:
@@ -208,6 +225,19 @@ class Canvas(Drawing):
         value.meta[TENSOR_KEY] = (name or value.name, order)
         value.shape = onnx_ir.Shape(list(apply(order, shape)))
         return self._registered(Ordered(name or str(value.name), tuple(shape), value.dtype), value, order)
+
+    def unread(
+        self, op: str, problem: Unsupported, inputs: Sequence[Ordered], outputs: Sequence[tuple[str, Shape, Any]]
+    ) -> list[Ordered]:
+        """`stand_in` for an operator of the original; outputs: name, shape and ONNX type of each (None: unknown)."""
+        import onnx_ir
+
+        operands = [self.at(tensor) for tensor in inputs if tensor.orders or tensor.known is not None]
+        values = self.stand_in(op, problem, operands, len(outputs))
+        for value, (_, _, dtype) in zip(values, outputs, strict=True):
+            value.type = None if dtype is None else onnx_ir.TensorType(dtype)
+        said = zip(values, outputs, strict=True)
+        return [self.result(value, shape, name=name) for value, (name, shape, _) in said]
 
     def renamed(self, tensor: Ordered, perm: Perm) -> Ordered:
         """transpose(tensor, perm) of the original: no data moves, the values serve under other orders."""

@@ -6,14 +6,17 @@ A zip of stored entries: the graph as ONNX, its weights (mapped where they lie),
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bessemer.ir.cut import Cut, Tap, Taps
 from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin, Past
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.bsm.records import GRAPH, STATE, WEIGHTS, State
-from bessemer.workspace import sha256_of
+from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -40,7 +43,7 @@ class BsmSource:
         details = {**original.details, "archive": f"{path.name}, after {state.stage}"}
         passes = tuple(PassRecord(**record.model_dump()) for record in state.passes)
         past = Past(state.stage, dict(state.operators), passes, state.quantized)
-        return Model(graph, Origin(original.format, path, details), list(state.notes), past)
+        return Model(graph, Origin(original.format, path, details), list(state.notes), past, _cut(path, state))
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """The original that the archive was made from, in its own runtime."""
@@ -48,7 +51,47 @@ class BsmSource:
 
         state, _ = _contents(path)
         original = _original(path, state)
-        return identify(original).load().runner(original, OpenOptions(signature=state.original.signature))
+        said = OpenOptions(signature=state.original.signature, original=options.original)
+        return identify(original).load().runner(original, said)
+
+
+def part(path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner:
+    """The original without what `tensors` do not need. Raises RuntimeRefused, also where its format has no such way."""
+    from bessemer.ir.errors import RuntimeRefused
+    from bessemer.sources.sniff import identify
+
+    state, _ = _contents(path)
+    original = _original(path, state)
+    runner = identify(original).part_runner(original, OpenOptions(signature=state.original.signature), tensors)
+    if runner is None:
+        raise RuntimeRefused(f"{original.name} cannot be run in part")
+    return runner
+
+
+def _cut(path: Path, state: State) -> Cut | None:
+    """What part of the original the archive holds; the whole is read again where somebody asks for it."""
+    held = state.cut
+    if held is None:
+        return None
+    sides = ([Tap(tap.name, tap.tensor) for tap in side] for side in (held.inputs, held.outputs))
+    inputs, outputs = map(tuple, sides)
+    return Cut(Taps(inputs, outputs, held.nodes, held.of), partial(_whole, path, state))
+
+
+def _whole(path: Path, state: State) -> Model:
+    from bessemer.ir.unread import Unread
+    from bessemer.passes.shapes import BindShapes, InferShapes
+    from bessemer.sources.sniff import identify
+
+    original = _original(path, state)
+    try:
+        whole = identify(original).load().open(original, OpenOptions(signature=state.original.signature))
+    except Unread as refusal:
+        whole = refusal.model
+    if state.cut is not None and state.cut.shapes:
+        BindShapes(dict(state.cut.shapes)).run(whole.graph)
+        InferShapes().run(whole.graph)
+    return whole
 
 
 def read(path: Path) -> tuple[State, onnx_ir.Model]:
@@ -206,14 +249,14 @@ def _original(path: Path, state: State) -> Path:
     """Where it was, or beside the archive; it must be the very same file."""
     said = state.original
     places = (path.parent / said.path, path.parent / Path(said.path).name)
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if place.exists()), None)
     if found is None:
         raise UsageError(
             f"{path} was made from {said.path}, which is not there",
             why="every artifact is executed beside its original",
             fix=f"Put it beside {path.name}",
         )
-    if found.stat().st_size != said.bytes or sha256_of(found) != said.sha256:
+    if fingerprint(found) != (said.bytes, said.sha256):
         raise UsageError(
             f"{found} is not the file that {path} was made from", why="its size or hash differs",
             fix="Give back the original, or make the archive anew",

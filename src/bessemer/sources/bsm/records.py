@@ -79,6 +79,23 @@ class QuantizedRecord(Record):
     notes: tuple[str, ...] = ()
 
 
+class TapRecord(Record):
+    """A border of a cut: its name in the graph, and what the original calls the tensor."""
+
+    name: str
+    tensor: str
+
+
+class CutRecord(Record):
+    """What part of the original the graph is; shapes: of the whole's inputs, as the user bound them."""
+
+    inputs: tuple[TapRecord, ...]
+    outputs: tuple[TapRecord, ...]
+    nodes: int
+    of: int
+    shapes: dict[str, tuple[int | str | tuple[int, int], ...]] = {}
+
+
 class State(Record):
     """The whole of bessemer.json. external: whether the source kept its constants in files of their own."""
 
@@ -93,3 +110,4 @@ class State(Record):
     values: tuple[ValueRecord, ...]
     nodes: tuple[NodeRecord, ...]
     quantized: QuantizedRecord | None = None
+    cut: CutRecord | None = None

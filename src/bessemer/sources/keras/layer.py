@@ -1,4 +1,6 @@
-"""The record that layers are read from; evaluators use it too, so it stands with them."""
+"""One call of a layer; it lives with the evaluators, which sources may import and not the other way about."""
+
+from __future__ import annotations
 
 from bessemer.runners.keras.layer import Layer
 

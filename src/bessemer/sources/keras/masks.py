@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from bessemer.sources.keras.layer import Layer
+from bessemer.runners.keras.layer import Layer
 
 Tensor = TypeVar("Tensor")
 

@@ -10,9 +10,9 @@ import numpy as np
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.runners.keras.registry import evaluators
 from bessemer.sources.keras.border import BATCH, inputs_of, output_names
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.masks import makes_mask, outgoing
 from bessemer.sources.keras.network import Network
 from bessemer.sources.keras.walk import Walk

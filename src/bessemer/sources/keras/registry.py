@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
+    from bessemer.runners.keras.layer import Layer
     from bessemer.sources.drawing import Canvas, Ordered
-    from bessemer.sources.keras.layer import Layer
 
     Drawn = Ordered | Sequence[Ordered]
     Reader = Callable[[Canvas, Layer, Sequence[Ordered]], Drawn]

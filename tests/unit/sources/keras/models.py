@@ -40,7 +40,7 @@ class Builder:
         """One call of a layer, old or new."""
         again = [layer for shape, layer in self.shared if shape == tuple(x.shape)]
         if again and self.rng.random() < 0.25:
-            return self.pick(*again)(x)
+            return self.pick(*flat(self.pick(*again)(x)))
         if self.rng.random() < 0.2:
             return self.merged(x)
         layer = self.inner(x) if self.depth < 2 and self.rng.random() < 0.2 else self.plain(x)

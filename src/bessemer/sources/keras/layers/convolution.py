@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.conv import conv, conv_transpose, depthwise_conv, separable_conv
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import activate
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.core import floats, kernel_of
 from bessemer.sources.keras.registry import layer
 
