@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
-WIDTHS = ((24, 24, 1), (24, 28, 1), (28, 32, 2), (32, 36, 1), (36, 42, 1), (42, 48, 2), (48, 56, 1), (56, 64, 1), (64, 72, 1),
-          (72, 80, 1), (80, 88, 1))  # fmt: skip
+WIDTHS = ((24, 24, 1), (24, 28, 1), (28, 32, 2), (32, 36, 1), (36, 42, 1), (42, 48, 2), (48, 56, 1), (56, 64, 1),
+          (64, 72, 1), (72, 80, 1), (80, 88, 1))  # fmt: skip
 """(channels in, channels out, stride)."""
 
 
@@ -27,9 +27,9 @@ class Block(nn.Module):
         """(N, before, H, W) -> (N, after, H / stride, W / stride)."""
         y = x
         if self.stride == 2:
-            y, x = F.pad(x, (0, 2, 0, 2)), F.max_pool2d(x, 2)
+            y, x = functional.pad(x, (0, 2, 0, 2)), functional.max_pool2d(x, 2)
         if self.extra:
-            x = F.pad(x, (0, 0, 0, 0, 0, self.extra))
+            x = functional.pad(x, (0, 0, 0, 0, 0, self.extra))
         return torch.relu(self.convs(y) + x)
 
 
@@ -45,7 +45,7 @@ class BlazeFace(nn.Module):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """(N, 3, 128, 128) in -1 to 1 -> boxes (N, 896, 16) and scores (N, 896, 1)."""
-        wide = self.backbone1(F.pad(image, (1, 2, 1, 2)))
+        wide = self.backbone1(functional.pad(image, (1, 2, 1, 2)))
         small = self.backbone2(wide)
         boxes = self._joined(self.regressor_8(wide), self.regressor_16(small), 16)
         return {"boxes": boxes, "scores": self._joined(self.classifier_8(wide), self.classifier_16(small), 1)}

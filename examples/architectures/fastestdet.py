@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 STAGES = ((24, 48, 4), (48, 96, 8), (96, 192, 4))
 """(channels in, channels out, units)."""
@@ -56,7 +56,7 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) -> maps of strides 8, 16 and 32."""
-        first = self.stage2(F.max_pool2d(self.first_conv(x), 3, 2, 1))
+        first = self.stage2(functional.max_pool2d(self.first_conv(x), 3, 2, 1))
         second = self.stage3(first)
         return first, second, self.stage4(second)
 
@@ -96,7 +96,8 @@ class Branch(nn.Module):
 
     def __init__(self, channels: int, numbers: int) -> None:
         super().__init__()
-        self.conv5x5 = nn.Sequential(*_layer(channels, channels, 5, groups=channels), nn.ReLU(), *_layer(channels, numbers, 1))
+        wide, narrow = _layer(channels, channels, 5, groups=channels), _layer(channels, numbers, 1)
+        self.conv5x5 = nn.Sequential(*wide, nn.ReLU(), *narrow)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, H, W) -> (N, numbers, H, W)."""
@@ -128,8 +129,8 @@ class FastestDet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, 352, 352), BGR in 0 to 1 -> (N, 85, 22, 22)."""
         first, second, third = self.backbone(image)
-        enlarged = F.interpolate(third, scale_factor=2.0)
-        pooled = F.avg_pool2d(first, 3, 2, 1)
+        enlarged = functional.interpolate(third, scale_factor=2.0)
+        pooled = functional.avg_pool2d(first, 3, 2, 1)
         return self.detect_head(self.SPP(torch.cat([pooled, second, enlarged], 1)))
 
 

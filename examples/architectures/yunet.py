@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 STAGES = ((16, 64), (64, 64), (64, 64), (64, 64), (64, 64))
 POOLED = (0, 2, 3, 4)
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
             if place in HANDED_ON:
                 found.append(x)
             if place in POOLED:
-                x = F.max_pool2d(x, 2)
+                x = functional.max_pool2d(x, 2)
         return found
 
 
@@ -89,7 +89,7 @@ class Neck(nn.Module):
         maps = list(maps)
         for place in range(len(maps) - 1, 0, -1):
             maps[place] = self.lateral_convs[place](maps[place])
-            maps[place - 1] = maps[place - 1] + F.interpolate(maps[place], scale_factor=2.0, mode="nearest")
+            maps[place - 1] = maps[place - 1] + functional.interpolate(maps[place], scale_factor=2.0, mode="nearest")
         maps[0] = self.lateral_convs[0](maps[0])
         return maps
 
