@@ -265,7 +265,7 @@ def _original(path: Path, state: State) -> Path:
     """Where it was, or beside the archive; it must be the very same file."""
     said = state.original
     places = (path.parent / said.path, path.parent / Path(said.path).name)
-    found = next((place for place in places if place.exists()), None)
+    found = next((place for place in places if place.is_file() or place.is_dir()), None)
     if found is None:
         raise UsageError(
             f"{path} was made from {said.path}, which is not there",
