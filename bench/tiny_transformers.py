@@ -120,10 +120,11 @@ MODELS: dict[str, Tiny] = {
     "mobilenet-v2": Tiny("MobileNetV2ForImageClassification", "MobileNetV2Config", {"image_size": 32,
                                                                                      "depth_multiplier": 0.25}),
     "efficientnet": Tiny("EfficientNetForImageClassification", "EfficientNetConfig", {
-        "image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 64}),
+        "image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.25, "hidden_dim": 320}),
     "segformer": Tiny("SegformerForSemanticSegmentation", "SegformerConfig", {
         "hidden_sizes": [8, 16], "depths": [1, 1], "num_encoder_blocks": 2, "sr_ratios": [2, 1],
-        "num_attention_heads": [1, 2], "patch_sizes": [7, 3], "strides": [4, 2], "mlp_ratios": [2, 2], "decoder_hidden_size": 16}),
+        "num_attention_heads": [1, 2], "patch_sizes": [7, 3], "strides": [4, 2], "mlp_ratios": [2, 2],
+        "decoder_hidden_size": 16}),
     "dpt": Tiny("DPTForDepthEstimation", "DPTConfig", {
         **VIT, "num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3], "neck_hidden_sizes": [8, 8, 16, 16],
         "fusion_hidden_size": 16, "is_hybrid": False, "patch_size": 16, "image_size": 64}),
@@ -140,7 +141,7 @@ MODELS: dict[str, Tiny] = {
 
 
 def make(name: str, folder: Path, **saving: Any) -> Path:
-    """Save a model with seeded weights; linear layers are twice as wide as transformers draws them, so that errors show."""
+    """Save a model with seeded weights, large enough that its answers are no small change of nothing."""
     import torch
     import transformers
 
@@ -151,7 +152,8 @@ def make(name: str, folder: Path, **saving: Any) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.mul_(3)
+                gain = 1.2 if parameter.ndim < 4 else 1.7
+                parameter.normal_(0, gain / max(parameter[0].numel(), 1) ** 0.5)
     place = folder / name
     model.save_pretrained(place, **saving)
     return place

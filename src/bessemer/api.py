@@ -16,22 +16,47 @@ if TYPE_CHECKING:
     from bessemer.targets.base import Artifact
     from bessemer.verify.evidence import Evidence, TargetEvidence
 
-__all__ = ["ConversionManager", "compile", "convert", "load", "optimize", "verify"]
+__all__ = ["ConversionManager", "compile", "convert", "cut", "join", "load", "optimize", "verify"]
 
 PathLike = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int | str | tuple[int, int]]]
 
 
-def load(path: PathLike, *, shapes: Shapes | None = None, signature: str | None = None) -> Model:
-    """Read a model file, recognised by its content.
+def load(
+    path: PathLike | Any,
+    *,
+    shapes: Shapes | None = None,
+    signature: str | None = None,
+    factory: str | None = None,
+    task: str | None = None,
+    example_inputs: Any = None,
+    dynamic_shapes: Any = None,
+) -> Model:
+    """Read a model file, recognised by its content; or take a torch.nn.Module (or an ExportedProgram) as it is.
 
+    path: a file, a directory, 'FILE.py:FUNCTION' that builds a torch module, or the module itself.
     shapes: input name -> dims; an int binds an axis, a str names it, (low, high) is a range.
-    Raises UsageError, UnreadableInput or Declined.
+    factory: 'FILE.py:FUNCTION' that builds the module whose weights a state dict holds; task: see OpenOptions.
+    example_inputs, dynamic_shapes: of a module; a tensor, a tuple of positional inputs or a dict by parameter name, and
+    which axes are free, as torch.export takes it.
+    Raises UsageError, UnreadableInput or Declined; for a module, VerificationFailed where exporting changes its answers.
     """
-    from bessemer.opening import open_model
-    from bessemer.sources.base import OpenOptions
+    import tempfile
+    import weakref
 
-    return open_model(Path(path), OpenOptions(_dims(shapes), signature))
+    from bessemer.opening import open_model
+    from bessemer.sources.base import OpenOptions, split_factory
+
+    if not isinstance(path, (str, os.PathLike)):
+        from bessemer.sources.torch.in_memory import save
+
+        folder = tempfile.TemporaryDirectory(prefix="bessemer-module-")
+        file = save(path, example_inputs, dynamic_shapes, Path(folder.name))
+        model = open_model(file, OpenOptions(_dims(shapes)))
+        weakref.finalize(model, folder.cleanup)  # the original runs from there as long as the model lives
+        return model
+    file, builds = split_factory(Path(path), factory)
+    return open_model(file, OpenOptions(_dims(shapes), signature, factory=builds, task=task))
 
 
 def optimize(model: Model, steps: Sequence[Pass] | None = None, *, level: int = 2) -> Model:
@@ -83,11 +108,12 @@ def verify(artifact: Artifact | PathLike, against: PathLike, **options: Any) -> 
     from bessemer.targets.base import Artifact
 
     path = artifact.path if isinstance(artifact, Artifact) else Path(artifact)
-    return pipeline.verify(path, Path(against), _options(options))
+    original, settled = _source(against, _options(options))
+    return pipeline.verify(path, original, settled)
 
 
 def convert(
-    path: PathLike,
+    path: PathLike | Any,
     to: str | Sequence[str],
     out: PathLike = "out",
     *,
@@ -96,6 +122,7 @@ def convert(
 ) -> Evidence:
     """Convert a model to every target named in `to` (spelled as after `--to`) and verify each artifact.
 
+    path: as `load` takes it, a torch.nn.Module with `example_inputs` (and `dynamic_shapes`) included.
     options: the fields of `request.ConvertOptions` (shapes, signature, data, seed, bound, ...); `calibration` and
     `recipe` may be paths.
     What a target declines or fails is a row of the evidence, not an exception.
@@ -106,7 +133,64 @@ def convert(
 
     specs = [parse(text) for text in ([to] if isinstance(to, str) else to)]
     requests = [TargetRequest(spec.name, spec.options) for spec in specs]
-    return pipeline.convert(Path(path), requests, Path(out), _options(options), progress)
+    if not isinstance(path, (str, os.PathLike)):
+        import tempfile
+
+        from bessemer.sources.torch.in_memory import save
+
+        examples, free = options.pop("example_inputs", None), options.pop("dynamic_shapes", None)
+        with tempfile.TemporaryDirectory(prefix="bessemer-module-") as folder:
+            file = save(path, examples, free, Path(folder))
+            return pipeline.convert(file, requests, Path(out), _options(options), progress)
+    file, settled = _source(path, _options(options))
+    return pipeline.convert(file, requests, Path(out), settled, progress)
+
+
+def _source(path: PathLike, options: ConvertOptions) -> tuple[Path, ConvertOptions]:
+    """'FILE.py:FUNCTION' in a model's place is a file and its factory."""
+    from dataclasses import replace
+
+    from bessemer.sources.base import split_factory
+
+    file, factory = split_factory(Path(path), options.factory)
+    return file, replace(options, factory=factory)
+
+
+def cut(model: Model, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()) -> Model:
+    """The part of `model`, as it was loaded, between the named values; `model` itself stays as it is.
+
+    Names are those of values, of the original's tensors, of nodes or layers; inputs, if given, are all that the part
+    has. Its artifact is verified with the same names: `verify(artifact, path, inputs=..., outputs=...)`.
+    Raises UsageError.
+    """
+    from bessemer.passes.cut import cut as cut_out
+
+    starts, ends = ((given,) if isinstance(given, str) else tuple(given) for given in (inputs, outputs))
+    return cut_out(model, starts, ends)
+
+
+def join(
+    models: Sequence[PathLike],
+    out: PathLike,
+    *,
+    to: str | Sequence[str] = (),
+    maps: Mapping[str, str] | Sequence[str] = (),
+    share: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Evidence:
+    """Join models, each fed by the one before it, and convert the whole; verified against the originals, piped.
+
+    out: a file whose suffix says the target ('joined.onnx'), or a directory for the targets `to`.
+    maps: {'B:input': 'A:output'}, or a list as after `--map`; share: inputs of one name become one.
+    options: as for `convert`. Raises UsageError where the models cannot be joined as asked.
+    """
+    from bessemer import pipeline
+
+    said = [f"{key}={value}" for key, value in maps.items()] if isinstance(maps, Mapping) else list(maps)
+    targets = [to] if isinstance(to, str) else list(to)
+    names = [os.fspath(model) for model in models]
+    return pipeline.join(names, Path(out), targets, said, _options(options), share=share, progress=progress)[1]
 
 
 def _options(given: Mapping[str, Any]) -> ConvertOptions:
@@ -132,6 +216,9 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
         changes["recipe"] = load_recipe(Path(changes["recipe"]))
     if isinstance(changes.get("preprocess"), str):
         changes["preprocess"] = Preprocess.parse(changes["preprocess"])
+    for key in ("inputs", "outputs"):
+        if key in changes:
+            changes[key] = (changes[key],) if isinstance(changes[key], str) else tuple(changes[key])
     if "shapes" in changes:
         changes["shapes"] = _dims(changes["shapes"])
     return ConvertOptions(**changes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bessemer.quantize.algorithms.mixed_precision import Asked
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.sources.bsm.records import QuantizedRecord
+    from bessemer.sources.join.records import Plan
     from bessemer.targets.base import Prepared, Target
     from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, Suggestion, TargetEvidence
     from bessemer.verify.judge import Reference
@@ -45,10 +46,11 @@ def save_after(
     if stage == "quantize":
         model, quantized = _quantized(model, targets, options)
     with Workspace(out) as work:
-        file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
+        stem = artifact_stem(path, quantized.precision if quantized else "", options.task)
+        file = work.path / f"{stem}.{stage}.bsm"
         place = out / file.name
         said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized,
-                "shapes": options.shapes}  # fmt: skip
+                "shapes": options.shapes, "task": options.task}  # fmt: skip
         save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place
@@ -127,6 +129,57 @@ def convert(
             with spare_runner(request.name) as spare:
                 rows.append(row.make(request, target, validated, spare))
         return assemble(path, optimized, rows, options, meter, before)
+
+
+def join(
+    models: Sequence[str],
+    out: Path,
+    targets: Sequence[str],
+    maps: Sequence[str],
+    options: ConvertOptions,
+    *,
+    share: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Plan, Evidence]:
+    """Join `models` and convert the whole for every target; verified against the originals piped in their own runtimes.
+
+    out: a file whose suffix says the target, or a directory; the plan lies beside the artifacts and is read again by
+    whoever verifies or converts them later. Raises UsageError where models cannot be joined as asked.
+    """
+    from bessemer.joining import members_of, plan, written
+    from bessemer.script.target_spec import parse
+
+    folder, stem, chosen = _join_place(out, targets)
+    requests = [TargetRequest(spec.name, spec.options) for spec in map(parse, chosen)]
+    opening = replace(options.opening, shapes={})
+    made = plan(members_of(models, opening), maps, share=share, home=folder, signature=options.signature)
+    place = folder / f"{stem}.join"
+    before = place.read_bytes() if place.is_file() else None
+    done = False
+    written(made, place)
+    try:
+        evidence = convert(place, requests, folder, replace(options, signature=None), progress)
+        done = any(row.files for row in evidence.targets)
+    finally:
+        if not done:  # nothing is left behind but what was there
+            place.unlink() if before is None else place.write_bytes(before)
+    return made, evidence
+
+
+def _join_place(out: Path, targets: Sequence[str]) -> tuple[Path, str, Sequence[str]]:
+    """Folder, name of the whole, and targets. Raises UsageError where nobody says a target."""
+    from bessemer.targets.registry import all_targets
+
+    if not out.suffix or out.is_dir():
+        if not targets:
+            raise UsageError(f"--out {out} is a directory, and no target is named", fix="Say --to onnx, or --out NAME.onnx")
+        return out, "joined", targets
+    if targets:
+        return out.parent, out.stem, targets
+    known = {entry.suffix: entry.name for entry in reversed(all_targets())}
+    if out.suffix not in known:
+        raise UsageError(f"No target writes '{out.suffix}' files", fix=f"End --out in one of {', '.join(sorted(known))}")
+    return out.parent, out.stem, [known[out.suffix]]
 
 
 def spare_runner(target: str) -> IsolatedRunner:
@@ -349,7 +402,7 @@ class _Rows:
             self.watch.stage("prepare", request.name)
             prepared = row.timed("prepare", lambda: _prepare(source.model, target, validated))
             self.watch.stage("write", request.name)
-            stem = artifact_stem(self.path, prepared.precision)
+            stem = artifact_stem(self.path, prepared.precision, self.options.task)
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
             row.bring(self.model.companions)
         except Declined as refusal:
@@ -376,7 +429,9 @@ class _Rows:
         return row.publish(self.work, prepared, reference, self.options.keep_failed)
 
 
-def artifact_stem(path: Path, precision: str) -> str:
-    """`mobilenet` for float32, `mobilenet.float16` for the rest: several precisions share one folder."""
-    stem = path.stem if path.suffix else path.name
+def artifact_stem(path: Path, precision: str, task: str | None = None) -> str:
+    """`mobilenet` for float32, `mobilenet.float16` for the rest, `t5.seq2seq-encoder` for a task that was asked for: several
+    precisions and tasks share one folder."""
+    stem = path.resolve().name if path.is_dir() else path.stem
+    stem = f"{stem}.{task}" if task else stem
     return stem if precision in ("", "float32") else f"{stem}.{precision}"

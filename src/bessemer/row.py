@@ -201,7 +201,7 @@ class Row:
             options=shown_options(self.validated),
             status="executed" if good else "failed",
             verified=good,
-            summary=self._summary(good),
+            summary=self._summary(good, self.judge or reference.runtime),
             runtime=self.runtime,
             reference=self.judge or reference.runtime,
             bound=self.bound,
@@ -223,11 +223,11 @@ class Row:
             latency=latency,
         )
 
-    def _summary(self, good: bool) -> str:
+    def _summary(self, good: bool, opponent: str) -> str:
         if self.crash:
             return f"The artifact did not run: {self.crash}"
         if good:
-            return f"Executed in {self.runtime} beside the original: every output within {self.bound}."
+            return f"Executed in {self.runtime} beside the original in {opponent}: every output within {self.bound}."
         if self.excess and self.verdict is not None and self.verdict.within:
             return f"Executed in {self.runtime}, but {self.excess}."
         bad = [line.name for line in (self.verdict.outputs if self.verdict else []) if not line.within]

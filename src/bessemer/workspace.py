@@ -76,3 +76,12 @@ def sha256_of(path: Path) -> str:
         while piece := stream.read(READ_SIZE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def fingerprint(path: Path) -> tuple[int, str]:
+    """Bytes and hash of a file; of a folder, of all files in it, and the hash of their names and hashes."""
+    if not path.is_dir():
+        return path.stat().st_size, sha256_of(path)
+    files = sorted(item for item in path.rglob("*") if item.is_file())
+    lines = [f"{sha256_of(item)}  {item.relative_to(path).as_posix()}\n" for item in files]
+    return sum(item.stat().st_size for item in files), hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -24,6 +24,8 @@ FILES = (
     "mcu_models/tflite_micro/hello_world_int8.tflite",
     "mcu_models/tflite_micro/micro_speech_quantized.tflite",
 )
+HARMLESS = ("pytorch_model.bin", "new_pytorch_model.bin")
+"""Weights without a computation: they are read, and what uses them has to be said."""
 
 
 @pytest.mark.slow
@@ -57,5 +59,6 @@ def test_the_hostile_collection(real_asset: Callable[[str], Path]) -> None:
     for path in files:
         with pytest.raises(BessemerError) as error:
             open_model(path, OpenOptions())
-        assert error.value.exit_code in (3, 5), f"{path.name}: {error.value}"
+        wanted = (2,) if path.name in HARMLESS else (3, 5)
+        assert error.value.exit_code in wanted, f"{path.name}: {error.value}"
         assert path.name in str(error.value)

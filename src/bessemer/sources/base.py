@@ -110,6 +110,8 @@ class SourceEntry:
     arbiter: str = ""
     """'module:function' of the format's reference evaluator (a path to its Runner): it has the last word on what a
     file means where the runtime's answer and an artifact's differ."""
+    channels_last: bool = False
+    """Whether images stand as [batch, height, width, channels] by custom: `join` then asks where both orders would fit."""
     part: str = ""
     """'module:function' (path, options, tensor names -> Runner) of the original without what those tensors do not need:
     what a cut is verified on where the runtime refuses the whole file."""

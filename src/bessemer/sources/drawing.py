@@ -170,6 +170,10 @@ class Ordered:
     def __repr__(self) -> str:
         return f"Ordered({self.name!r}, {self.shape}, {self.dtype}, made={self.made})"
 
+    def draw(self, canvas: Canvas) -> None:
+        """Called when a value is asked for and there is none: a tensor that is drawn late draws itself into `orders`."""
+        raise Unsupported("no-value", f"tensor '{self.name}' is read before anything makes it")
+
     @property
     def rank(self) -> int:
         """Number of axes."""
@@ -239,6 +243,8 @@ class Canvas(Drawing):
         """transpose(tensor, perm) of the original: no data moves, the values serve under other orders."""
         if tensor.known is not None:
             return self.constant(tensor.known.transpose(perm), tensor.name)
+        if not tensor.orders:
+            tensor.draw(self)
         moved = Ordered(tensor.name, apply(perm, tensor.shape), tensor.dtype)
         moved.orders = {compose(inverse(perm), order): value for order, value in tensor.orders.items()}
         moved.made = compose(inverse(perm), tensor.made)
@@ -247,18 +253,26 @@ class Canvas(Drawing):
     def at(self, tensor: Ordered, perm: Perm | None = None) -> onnx_ir.Value:
         """The tensor as a value in axis order `perm` (None: its own)."""
         wanted = identity(tensor.rank) if perm is None else perm
+        if tensor.known is None and not tensor.orders:
+            tensor.draw(self)
         if wanted in tensor.orders:
             return tensor.orders[wanted]
         if tensor.known is not None:
             suffix = "" if is_identity(wanted) else "_" + "".join(map(str, wanted))
             made = self.literal(tensor.known.transpose(wanted), tensor.name + suffix)
-        elif not tensor.orders:
-            raise Unsupported("no-value", f"tensor '{tensor.name}' is read before anything makes it")
         else:
-            step = compose(inverse(tensor.made), wanted)
-            source = tensor.orders[tensor.made]
-            made = self.emit("Transpose", [source], perm=list(step), shape=apply(wanted, tensor.shape))
+            made = self._moved(tensor, wanted)
         tensor.orders[wanted] = made
+        return made
+
+    def _moved(self, tensor: Ordered, wanted: Perm) -> onnx_ir.Value:
+        """A Transpose, or where only axes of size one move a Reshape."""
+        step = compose(inverse(tensor.made), wanted)
+        source, shape = tensor.orders[tensor.made], apply(wanted, tensor.shape)
+        unbound = sum(not isinstance(dim, int) for dim in shape)
+        if unbound <= 1 and 0 not in shape and not moves_data(step, apply(tensor.made, tensor.shape)):
+            return self.reshaped(_unshaped(source), shape)
+        made: onnx_ir.Value = self.emit("Transpose", [source], perm=list(step), shape=shape)
         return made
 
     def contiguous(self, tensor: Ordered) -> onnx_ir.Value:
@@ -297,6 +311,15 @@ class Canvas(Drawing):
         tensor.made = perm
         tensor.orders[perm] = value
         return tensor
+
+
+def _unshaped(value: onnx_ir.Value) -> onnx_ir.Value:
+    """What a value was reshaped from: the same elements in the same order."""
+    node = value.producer()
+    while node is not None and node.op_type == "Reshape" and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
 
 
 def _kept(value: onnx_ir.Value | None) -> Encoding | None:

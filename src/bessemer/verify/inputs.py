@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.canonical import SIZES_KEY
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, named_dtype
@@ -189,6 +190,16 @@ def ranges(shapes: Mapping[str, Sequence[int | str | tuple[int, int]]]) -> Limit
     }
 
 
+def declared_sizes(graph: onnx_ir.Graph) -> dict[tuple[str, int], tuple[int, int]]:
+    """Sizes of free axes that the source says to verify at (`SIZES_KEY`)."""
+    return {
+        (value.name or "", axis): sizes
+        for value in graph.inputs
+        for axis, sizes in value.meta.get(SIZES_KEY, {}).items()
+        if value.shape is not None and not isinstance(value.shape[axis], int)
+    }
+
+
 def generate(
     signature: Signature,
     *,
@@ -238,9 +249,10 @@ def generate(
 
 def _steps(signature: Signature) -> list[tuple[str, dict[str, int]]]:
     """Where an input holds what earlier calls kept: the first call, for which that is empty, and a call of one token."""
-    names = {dim: spec for spec in signature.inputs for dim in spec.shape if isinstance(dim, str) and dim.isidentifier()}
-    past = [name for name in names if "past" in name]
-    tokens = [name for name, spec in names.items() if role(spec.name) == "ids" and spec.shape[1:] == (name,)]
+    names = {dim for spec in signature.inputs for dim in spec.shape if isinstance(dim, str) and dim.isidentifier()}
+    past = sorted(name for name in names if "past" in name)
+    rows = [spec.shape[1] for spec in signature.inputs if role(spec.name) == "ids" and len(spec.shape) == 2]
+    tokens = [dim for dim in rows if isinstance(dim, str) and dim in names]
     if not past or not tokens:
         return []
     return [("nothing kept", dict.fromkeys(past, 0)), ("one token", {tokens[0]: 1})]

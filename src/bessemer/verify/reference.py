@@ -11,7 +11,7 @@ from bessemer.ir.model import Model
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.runners.base import Runner
 from bessemer.verify.data import Request, input_encodings, load
-from bessemer.verify.inputs import UNBOUND, generate, ranges, vocabulary_bounds
+from bessemer.verify.inputs import UNBOUND, declared_sizes, generate, ranges, vocabulary_bounds
 from bessemer.verify.judge import OriginalRefuses, Reference, run_original
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _on_generated(
 ) -> Reference:
     """The sizes of unbound dims are tried in turn until the original refuses at most one set."""
     bounds = {} if model is None else vocabulary_bounds(model.graph.graph)
-    limits = ranges(options.shapes)
+    limits = {**({} if model is None else declared_sizes(model.graph.graph)), **ranges(options.shapes)}
     answered: list[Reference] = []
     refusals: list[OriginalRefuses] = []
     for sizes in UNBOUND if bound.dynamic else UNBOUND[:1]:

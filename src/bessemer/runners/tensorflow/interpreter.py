@@ -7,7 +7,7 @@ does not choose is dead (Abadi et al. 2016, "TensorFlow: a system for large-scal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,12 +59,20 @@ class Activation:
 
 
 class Interpreter:
-    """Evaluates a program. Raises UsageError for an operator without an evaluator."""
+    """Evaluates a program. Raises UsageError for an operator without an evaluator.
 
-    def __init__(self, program: Program) -> None:
+    watched: refs to keep the values of, in `seen`; those of a function are called as the reader names them, by the
+    path of calls.
+    """
+
+    def __init__(
+        self, program: Program, watched: Collection[str] = (), seen: dict[str, Array] | None = None
+    ) -> None:
         from bessemer.runners.tensorflow.registry import evaluators
 
         self.program = program
+        self._watched, self._seen = watched, {} if seen is None else seen
+        self._path = ""
         self._evaluators = evaluators()
         self._depth = 0
 
@@ -104,6 +112,8 @@ class Interpreter:
                 stack += missing
                 continue
             made = self._compute(activation, node, key[1], [_pick(activation, *item) for item in needs])
+            if self._watched and made is not AGAIN and made is not DEAD:
+                self._watch(node, made)
             if made is not AGAIN:
                 activation.made[key] = made
                 stack.pop()
@@ -144,8 +154,23 @@ class Interpreter:
         if special is not None:
             return special(self, node, values)
         if node.op in self.program.functions:
-            return self.call(self.function(node.op), values)
+            return self.inline(node, self.function(node.op), values)
         return self.evaluate(node, values)
+
+    def _watch(self, node: Node, made: Sequence[Any]) -> None:
+        for number, value in enumerate(made):
+            ref = f"{self._path}{node.name}:{number}" if number else f"{self._path}{node.name}"
+            if ref in self._watched and isinstance(value, np.ndarray | np.generic):
+                self._seen[ref] = np.asarray(value)
+
+    def inline(self, node: Node, body: Body, values: Sequence[Any]) -> list[Any]:
+        """Call a function from a node: refs inside are known by the path of calls."""
+        before = self._path
+        self._path = before + inside(node.name)
+        try:
+            return self.call(body, values)
+        finally:
+            self._path = before
 
     def evaluate(self, node: Node, values: Sequence[Any]) -> list[Any]:
         """Results of an operator on arrays."""
@@ -169,6 +194,13 @@ class Interpreter:
         old = [key for key in activation.made if key[1] and key[1][-1][0] == frame and key[1][-1][1] < before]
         for key in old:
             del activation.made[key]
+
+
+def inside(name: str) -> str:
+    """What the refs of a function that a node calls are prefixed by: names that TensorFlow gives calls are left out."""
+    parts = name.split("/")
+    kept = parts[:-1] if parts[-1] in ("PartitionedCall", "StatefulPartitionedCall") else parts
+    return "/".join([*kept, ""]) if kept else ""
 
 
 def _key(activation: Activation, ref: str, context: Context) -> tuple[str, Context]:
@@ -250,19 +282,19 @@ def _switch(run: Interpreter, node: Node, values: list[Any]) -> Any:
 
 @special("PartitionedCall", "StatefulPartitionedCall")
 def _call(run: Interpreter, node: Node, values: list[Any]) -> Any:
-    return run.call(run.function(node.attrs["f"]), values)
+    return run.inline(node, run.function(node.attrs["f"]), values)
 
 
 @special("If", "StatelessIf")
 def _if(run: Interpreter, node: Node, values: list[Any]) -> Any:
-    return run.call(run.function(node.attrs["then_branch" if _truth(values[0]) else "else_branch"]), values[1:])
+    return run.inline(node, run.function(node.attrs["then_branch" if _truth(values[0]) else "else_branch"]), values[1:])
 
 
 @special("Case", "StatelessCase")
 def _case(run: Interpreter, node: Node, values: list[Any]) -> Any:
     branches = node.attrs["branches"]
     number = int(values[0])
-    return run.call(run.function(branches[number if 0 <= number < len(branches) else -1]), values[1:])
+    return run.inline(node, run.function(branches[number if 0 <= number < len(branches) else -1]), values[1:])
 
 
 @special("While", "StatelessWhile")

@@ -85,6 +85,10 @@ class Bodies(Mapping[str, Body]):
         """A function that stands in no file."""
         self._made[body.name] = body
 
+    def made(self, name: str) -> Body | None:
+        """A function that was asked for before, or added."""
+        return self._made.get(name)
+
 
 def ref_of(text: str) -> str:
     """A ref of a graph in one spelling: 'node:0' is 'node'."""

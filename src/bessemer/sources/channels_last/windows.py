@@ -128,9 +128,17 @@ class Window:
             held["dilations"] = list(self.dilations)
         pairs = self.pairs(sizes)
         if pairs is None:
+            self._refuse_automatic()
             return held | {"auto_pad": "SAME_UPPER"}
         pads = [pair[0] for pair in pairs] + [pair[1] for pair in pairs]
         return held | ({"pads": pads} if any(pads) else {})
+
+    def _refuse_automatic(self) -> None:
+        """Runtimes that work out SAME themselves do so for windows without gaps, which are not shorter than a stride."""
+        short = any(reach < stride for reach, stride in zip(self.reach, self.strides, strict=True))
+        if short or any(gap != 1 for gap in self.dilations):
+            reason = "SAME padding of an unbound axis for windows with gaps between or inside them"
+            raise Unsupported("dynamic-shape", reason, "bind the input's shape")
 
     def output(self, sizes: Sequence[Dim]) -> tuple[Dim, ...]:
         """How many windows there are along each axis; None where the size is unbound (a stride of one keeps its name)."""

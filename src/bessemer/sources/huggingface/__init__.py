@@ -44,7 +44,7 @@ class HuggingFaceSource:
             "task": task.name,
             "weights": str(built.model.dtype).removeprefix("torch."),
         }
-        found = export(built.model, plan, Origin("huggingface", path, details))
+        found = export(plan, Origin("huggingface", path, details), built.mapped)
         found.notes[:0] = _notes(built, task, options)
         return replace(found, companions=companions_of(path))
 
@@ -57,7 +57,8 @@ class HuggingFaceSource:
             return identify(foreign[0]).load().runner(foreign[0], options)
         from bessemer.sources.huggingface.running import TransformersRunner
 
-        return TransformersRunner(_planned(path, options)[1])
+        _, plan, built = _planned(path, options)
+        return TransformersRunner(plan, built.mapped)
 
 
 def _foreign(path: Path, options: OpenOptions) -> tuple[Path, str] | None:
@@ -122,6 +123,9 @@ def _plan(task: Task, model: Any) -> Plan:
 def _notes(built: Built, task: Task, options: OpenOptions) -> list[str]:
     asked = "asked for" if options.task else "from config.json"
     found = [f"Task: {task.name} ({asked}), by {type(built.model).__name__}; attention is computed as written (eager)"]
+    said = built.model.config.architectures or [type(built.model).__name__]
+    if type(built.model).__name__ not in said:
+        found.append(f"config.json names {said[0]}, which the weights were trained for; that they suit the task is unproven")
     if built.unused:
         found.append(f"{len(built.unused)} stored tensors have no place in it: {', '.join(built.unused[:4])}")
     return found

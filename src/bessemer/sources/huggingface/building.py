@@ -12,6 +12,7 @@ from typing import Any
 from bessemer.ir.errors import MissingExtra, UnreadableInput, UsageError
 from bessemer.sources.huggingface.config import Settings
 from bessemer.sources.huggingface.directory import Weights
+from bessemer.sources.huggingface.mapped import Mapped, mapped
 
 TIES = 4
 """Times that a tensor may stand in a model while it is built (embeddings and heads are tied afterwards)."""
@@ -27,11 +28,13 @@ class Built:
 
     model: Any
     unused: tuple[str, ...]
+    mapped: Mapped
 
 
 def build(directory: Path, settings: Settings, weights: Weights, kind: Any) -> Built:
     """An object of the class `kind` with the weights. Raises UnreadableInput, UsageError for a task they do not fit."""
-    tensors = tensors_of(weights)
+    held = mapped(weights)
+    tensors = held.tensors
     elements = sum(tensor.numel() for tensor in tensors.values())
     from huggingface_hub import constants
 
@@ -45,36 +48,7 @@ def build(directory: Path, settings: Settings, weights: Weights, kind: Any) -> B
             model, said = _loaded(kind, settings, tensors, add_pooling_layer=False)
     _check(directory, kind, tensors, said)
     model.requires_grad_(False)
-    return Built(model.eval(), tuple(sorted(said["unexpected_keys"])))
-
-
-def tensors_of(weights: Weights) -> dict[str, Any]:
-    """Tensor by name, mapped where the file allows it. Raises UnreadableInput."""
-    found: dict[str, Any] = {}
-    for file in weights.files:
-        found.update(_safetensors(file) if weights.kind == "safetensors" else _pickled(file))
-    lacking = sorted(set(weights.places or ()) - set(found))
-    if lacking:
-        raise UnreadableInput(
-            f"{len(lacking)} tensors are not in the files that the index names", where=", ".join(lacking[:3])
-        )
-    return found
-
-
-def _safetensors(file: Path) -> dict[str, Any]:
-    try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError:
-        raise MissingExtra("safetensors", extra="hf", needed_for=f"Reading {file.name}") from None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # no mapping
-    except (SafetensorError, ValueError, OSError, RuntimeError) as error:
-        raise UnreadableInput(f"{file} is not a readable safetensors file", why=str(error)[:300]) from None
-
-
-def _pickled(file: Path) -> dict[str, Any]:
-    raise UnreadableInput(f"{file} is a PyTorch file", fix="Save it as safetensors")
+    return Built(model.eval(), tuple(sorted(said["unexpected_keys"])), held)
 
 
 def _only_pooler_missing(kind: Any, said: dict[str, Any]) -> bool:
@@ -92,6 +66,7 @@ def _loaded(kind: Any, settings: Settings, tensors: dict[str, Any], **other: Any
             state_dict=tensors,
             dtype=precision_of(settings, tensors),
             attn_implementation="eager",
+            experts_implementation="batched_mm",
             output_loading_info=True,
             local_files_only=True,
             trust_remote_code=False,

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.canonical import COMPUTED_KEY
+from bessemer.ir.canonical import COMPUTED_KEY, SIZES_KEY
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model, Origin
 from bessemer.passes.half import note_half
+from bessemer.sources.huggingface.mapped import Mapped
 from bessemer.sources.huggingface.tasks.base import BATCH, Plan, Port, sized
-from bessemer.sources.huggingface.tracing import trace
+from bessemer.sources.huggingface.tracing import Bounds, said, trace
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -33,8 +34,9 @@ class Wide:
     stored: dict[int, Any] = field(default_factory=dict)
 
 
-def export(model: Any, plan: Plan, origin: Origin) -> Model:
+def export(plan: Plan, origin: Origin, mapped: Mapped) -> Model:
     """The graph of a plan. Raises Declined with what torch cannot trace or its exporter cannot write."""
+    model = plan.model
     wide = widen(model)
     refused: Declined | None = None
     for ports, note in _attempts(plan):
@@ -44,7 +46,7 @@ def export(model: Any, plan: Plan, origin: Origin) -> Model:
             refused = refused or refusal
             continue
         found.notes += [*plan.notes, *([note] if note else [])]
-        _restore(found.graph, wide)
+        _restore(found.graph, wide, mapped)
         return found
     raise refused or Declined("torch.export", [Blocker("", type(model).__name__, "torch-export", "nothing to trace")])
 
@@ -72,13 +74,22 @@ def _exported(plan: Plan, ports: Sequence[Port], origin: Origin) -> Model:
     from bessemer.sources.torch.export import to_model
 
     answers: list[str] = []
-    program, note = trace(flat(plan, ports, answers), ports, example(ports, plan.sizes))
+    program, bounds = trace(flat(plan, ports, answers), ports, example(ports, plan.sizes))
     names = _symbols(program, ports)
     found = to_model(
         program, origin=origin, input_names=[port.name for port in ports], output_names=answers, axis_names=names
     )
-    found.notes += [note] if note else []
+    found.notes += [note] if (note := said(bounds)) else []
+    for value, port in zip(found.graph.graph.inputs, ports, strict=True):
+        value.meta[SIZES_KEY] = _tried(port, bounds, plan.sizes)
     return found
+
+
+def _tried(port: Port, bounds: Bounds, sizes: Mapping[str, int]) -> dict[int, tuple[int, int]]:
+    """Two sizes of each axis that does not take small ones."""
+    low = {place: bounds.get(str(axis), (None, None))[0] or 0 for place, axis in enumerate(port.axes)}
+    first = {place: max(least, sizes.get(str(port.axes[place]), 0)) for place, least in low.items() if least > 2}
+    return {place: (size, size * 3 // 2) for place, size in first.items()}
 
 
 def flat(plan: Plan, ports: Sequence[Port], answers: list[str]) -> Any:
@@ -149,25 +160,15 @@ def widen(model: Any) -> Wide:
     return wide
 
 
-def _restore(graph: onnx_ir.Model, wide: Wide) -> None:
-    """Initializers that are placeholders read the stored halves."""
-    if not wide.kind:
-        return
+def _restore(graph: onnx_ir.Model, wide: Wide, mapped: Mapped) -> None:
+    """Initializers read the mapped files: the placeholders' stored halves, and what lies there as it is."""
     for value in graph.graph.initializers.values():
         raw: Any = getattr(value.const_value, "raw", None)
-        stored = wide.stored.get(raw.data_ptr()) if hasattr(raw, "data_ptr") else None
-        if stored is not None:
-            value.const_value = _read_wide(stored)
-    note_half(graph.graph, wide.kind)
-    graph.graph.meta[COMPUTED_KEY] = wide.kind
-
-
-def _read_wide(stored: Any) -> onnx_ir.TensorProtocol:
-    import onnx_ir
-
-    return onnx_ir.LazyTensor(
-        lambda: onnx_ir.tensor(stored.float().numpy()),
-        dtype=onnx_ir.DataType.FLOAT,
-        shape=onnx_ir.Shape(tuple(stored.shape)),
-        cache=False,
-    )
+        if not hasattr(raw, "data_ptr"):
+            continue
+        stored = wide.stored.get(raw.data_ptr())
+        if stored is not None or (mapped.holds(raw) and raw.is_contiguous()):
+            value.const_value = mapped.lazy(raw.detach() if stored is None else stored)
+    if wide.kind:
+        note_half(graph.graph, wide.kind)
+        graph.graph.meta[COMPUTED_KEY] = wide.kind

@@ -11,17 +11,18 @@ from bessemer.ir.errors import RuntimeRefused, UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array
 from bessemer.sources.huggingface.exporting import example
+from bessemer.sources.huggingface.mapped import Mapped
 from bessemer.sources.huggingface.tasks.base import Plan
 
 
 class TransformersRunner:
     """Runs a plan eagerly. Narrow floats come out as float32, which holds them exactly."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, mapped: Mapped) -> None:
         import torch
         import transformers
 
-        self._plan = plan
+        self._plan, self._mapped = plan, mapped
         self.runtime = f"transformers {transformers.__version__} (torch {torch.__version__})"
         inputs = tuple(TensorSpec(port.name, port.kind, port.axes) for port in plan.ports)
         answer = self._call(example(plan.ports, plan.sizes))
@@ -55,6 +56,8 @@ class TransformersRunner:
         except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
             why = " ".join(str(error).split())[:300]
             raise RuntimeRefused("transformers refuses these inputs", why=why) from None
+        finally:
+            self._mapped.release()  # beside the artifact's runtime: the weights need not be in memory twice
         return {name: _numpy(tensor) for name, tensor in answer.items()}
 
 

@@ -20,17 +20,21 @@ OTHER = re.compile(r"^\s*(\w+) = (?!Dim\()(.+)$", re.MULTILINE)
 Bounds = dict[str, tuple[int | None, int | None]]
 
 
-def trace(module: Any, ports: Sequence[Port], args: tuple[Any, ...]) -> tuple[Any, str]:
-    """The program, and a sentence where sizes are bounded. Raises Declined."""
+SMALLEST: Bounds = {"height": (33, None), "width": (33, None)}
+"""Sides below it shrink to one pixel on the way through a usual vision model, and torch takes one for another case."""
+
+
+def trace(module: Any, ports: Sequence[Port], args: tuple[Any, ...]) -> tuple[Any, Bounds]:
+    """The program, and the sizes that its axes may have. Raises Declined."""
     import torch
 
-    bounds: Bounds = {}
+    bounds = {name: pair for name, pair in SMALLEST.items() if any(name in port.axes for port in ports)}
     reason = ""
     for _ in range(TRIES):
         try:
             with quiet(), torch.no_grad():
                 program = torch.export.export(module, args, dynamic_shapes=(_free(ports, bounds),), strict=False)
-            return program, _said(bounds)
+            return program, bounds
         except Exception as error:  # noqa: BLE001  # torch raises anything, from the module's own code, too
             found, reason = _suggested(str(error)), _reason(str(error), error)
         if not found or found.items() <= bounds.items():
@@ -80,7 +84,8 @@ def _reason(message: str, error: Exception) -> str:
     return f"torch.export cannot capture it: {type(error).__name__}: {' '.join(lines[:2])}"[:400]
 
 
-def _said(bounds: Bounds) -> str:
+def said(bounds: Bounds) -> str:
+    """Sizes that are bounded, as a sentence; empty where none is."""
     parts = [f"{name} from {low}" for name, (low, _) in sorted(bounds.items()) if low and low > 2]
     parts += [f"{name} up to {high}" for name, (_, high) in sorted(bounds.items()) if high]
     return f"The model takes {', '.join(parts)}" if parts else ""

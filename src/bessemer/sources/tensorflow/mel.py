@@ -26,7 +26,7 @@ def mel_weights(bins: int, rate: float, bands: int, low: float, high: float) -> 
         band = int(np.searchsorted(centres, mel, side="left")) - 1  # the centre below
         above = centres[min(band + 1, bands)]
         below = centres[band] if band >= 0 else float(_mel(low))
-        share = (above - mel) / (above - below)
+        share = (above - mel) / (above - below) if above > below else 0.0  # beyond the last band nothing counts
         if 0 <= band < bands:
             table[place, band] += share
         if band + 1 < bands:

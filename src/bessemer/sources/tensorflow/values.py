@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.layout import identity
 from bessemer.sources.channels_last.dims import Dim
+from bessemer.sources.channels_last.signal import Complex
 from bessemer.sources.drawing import Canvas, Ordered
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ def borrowed(value: Value) -> Value:
 def _copied(tensor: Ordered) -> Ordered:
     import copy
 
+    if isinstance(tensor, Complex):
+        return Complex(_copied(tensor.real), _copied(tensor.imag), tensor.dtype)
     made = copy.copy(tensor)
     made.orders = dict(tensor.orders)
     return made

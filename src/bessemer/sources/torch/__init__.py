@@ -109,7 +109,9 @@ def _open_program(path: Path) -> Model:
     from bessemer.sources.torch.export import to_model
     from bessemer.sources.torch.program import load_program
 
-    return to_model(load_program(path), origin=Origin("torch", path, {"producer": _producer()}))
+    held = load_program(path)
+    origin = Origin("torch", path, {"producer": _producer()})
+    return to_model(held.program, origin=origin, input_names=held.inputs, axis_names=held.axes)
 
 
 def _producer() -> str:
@@ -122,17 +124,19 @@ def _program_runner(path: Path) -> Runner:
     import torch
     import torch.utils._pytree as pytree
 
-    from bessemer.sources.torch.export import border_specs, outputs_of, tensors_out
+    from bessemer.sources.torch.export import border_specs, inputs_of, outputs_of, tensors_out
     from bessemer.sources.torch.program import load_program
     from bessemer.sources.torch.run import TorchOriginal
 
-    program = load_program(path)
-    signature = border_specs(program)
+    loaded = load_program(path)
+    program = loaded.program
+    signature = border_specs(program, loaded.inputs)
     module = program.module()
     names, outputs = [spec.name for spec in signature.inputs], outputs_of(program)
     flat = _constants(program)
-    held = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
-    numbers = {name for name in names if not isinstance(held[name], torch.Tensor)}
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    own = dict(zip(names, inputs_of(program), strict=True))
+    numbers = {name for name in names if not isinstance(values[own[name]], torch.Tensor)}
 
     def call(given: dict[str, Any]) -> dict[str, Any]:
         fed = iter(given[name].item() if name in numbers else given[name] for name in names)

@@ -88,11 +88,12 @@ def to_model(
     if not isinstance(source, torch.export.ExportedProgram):
         program = export_module(source, args, kwargs, dynamic_shapes)
     _refuse_complex_borders(program)
-    graph = _translate(program)
+    written = _translate(program)
+    graph: onnx_ir.Model = written.model
     name_borders(graph, list(input_names or inputs_of(program)), list(output_names or outputs_of(program)))
     _rename_axes(graph, {**_axes_by_input(graph), **(axis_names or {})})
     _tag_layers(graph)
-    return Model(graph, origin, _state_notes(program))
+    return Model(graph, origin, _state_notes(written.exported_program))
 
 
 def inputs_of(program: Any) -> list[str]:
@@ -133,7 +134,7 @@ def tensors_out(program: Any, value: Any) -> list[Any]:
     return [leaf for leaf, spec in zip(pytree.tree_leaves(value), specs, strict=True) if not _fixed(spec)]
 
 
-def border_specs(program: Any) -> Signature:
+def border_specs(program: Any, input_names: Sequence[str] | None = None) -> Signature:
     """Names, types and shapes of a program's inputs and outputs; free axes by torch's symbols."""
     from bessemer.sources.torch.run import spec_of
 
@@ -141,7 +142,7 @@ def border_specs(program: Any) -> Signature:
     signature = program.graph_signature
     fed = [spec for spec in signature.input_specs if spec.kind.name == "USER_INPUT" and not _fixed(spec)]
     given = [spec for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT" and not _fixed(spec)]
-    inputs = [spec_of(name, held[spec.arg.name]) for name, spec in zip(inputs_of(program), fed, strict=True)]
+    inputs = [spec_of(name, held[spec.arg.name]) for name, spec in zip(input_names or inputs_of(program), fed, strict=True)]
     outputs = [spec_of(name, held[spec.arg.name]) for name, spec in zip(outputs_of(program), given, strict=True)]
     return Signature(tuple(inputs), tuple(outputs))
 
@@ -155,12 +156,15 @@ def module_model(module: Any, examples: Examples, origin: Origin) -> Model:
         reason = f"it takes the inputs {', '.join(fed)}; the examples hold {', '.join(names)}"
         rewrite = "tensors alone as inputs, numbers fixed inside of the module"
         raise Declined("torch.export", [Blocker("", type(module).__name__, "torch-export", reason, rewrite=rewrite)])
-    axes = {
-        symbol: name
-        for place, name in declared_axes(examples, module.forward).items()
-        if (symbol := _symbol(program, fed[names.index(place[0])], place[1]))
-    }
+    axes = axis_symbols(program, names, declared_axes(examples, module.forward))
     return to_model(program, origin=origin, input_names=names, axis_names=axes)
+
+
+def axis_symbols(program: Any, names: Sequence[str], declared: Mapping[tuple[str, int], str]) -> dict[str, str]:
+    """How torch calls the free axes ('s77') -> how the user does. declared: (input, axis) -> name."""
+    fed = dict(zip(names, inputs_of(program), strict=True))
+    found = {_symbol(program, fed[name], axis): said for (name, axis), said in declared.items()}
+    return {symbol: said for symbol, said in found.items() if symbol}
 
 
 def _symbol(program: Any, placeholder: str, axis: int) -> str:
@@ -198,23 +202,21 @@ def _distinct(names: list[str], taken: Sequence[str]) -> list[str]:
     return names
 
 
-def _translate(program: Any) -> onnx_ir.Model:
-    """The exporter's nodes, at the newest opset that it writes. Raises Declined with all that it cannot."""
+def _translate(program: Any) -> Any:
+    """The exporter's ONNXProgram, at the newest opset that it writes. Raises Declined with all that it cannot."""
     import torch
 
     from bessemer.sources.torch.translations import table
 
     try:
         with quiet(), torch.no_grad():
-            written = torch.onnx.export(
+            return torch.onnx.export(
                 program, dynamo=True, optimize=False, verbose=False, opset_version=_opset(), custom_translation_table=table()
             )
     except Exception as error:  # noqa: BLE001  # the exporter's border: its errors share no base with torch's own
         from bessemer.sources.torch.blockers import blockers_of
 
         raise Declined("torch's ONNX exporter", blockers_of(program, _opset(), cause(error))) from None
-    graph: onnx_ir.Model = written.model
-    return graph
 
 
 def _opset() -> int:

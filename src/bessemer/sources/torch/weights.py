@@ -112,12 +112,13 @@ def fill(module: Any, tensors: Mapping[tuple[str, ...], Leaf], path: Path, wante
     wanted: the place in the file where several would fit. Raises UsageError naming all that does not fit.
     """
     own = module.state_dict()
-    fits = sorted(_fits(own, tensors), key=lambda fit: (fit.faults, len(fit.place), len(fit.strip)))
+    fits = sorted(_fits(own, tensors), key=lambda fit: (fit.faults, len(fit.strip), len(fit.place)))
     whole = [fit for fit in fits if not fit.faults and wanted in (None, ".".join(fit.place))]
     if not whole:
         raise _misfit(fits[0], path) if fits and fits[0].faults else _unplaced(fits, path, wanted)
-    places = {fit.place for fit in whole}
-    if len(places) > 1:
+    different = {frozenset(map(id, fit.found.values())): fit.place for fit in whole}
+    if len(different) > 1:
+        places = set(different.values())
         listed = ", ".join(sorted(f"'{'.'.join(place)}'" for place in places))
         raise UsageError(f"{path} holds weights that fit in {len(places)} places: {listed}",
                          fix="Say which with --signature NAME")  # fmt: skip
@@ -185,7 +186,7 @@ def _unplaced(fits: list[Fit], path: Path, wanted: str | None) -> UsageError:
 
 def without_factory(path: Path, tensors: Mapping[tuple[str, ...], Leaf]) -> UsageError:
     """A file of weights says nothing of how they are used."""
-    shown = [f"{'.'.join(key)} {list(leaf.shape)}" for key, leaf in list(tensors.items())[:SHOWN]]
+    shown = [f"{'.'.join(key)} {list(leaf.shape)}".strip() for key, leaf in list(tensors.items())[:SHOWN]]
     more = f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else ""
     return UsageError(
         f"{path} holds weights alone, {len(tensors)} tensors, and no computation",

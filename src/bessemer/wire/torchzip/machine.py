@@ -97,8 +97,8 @@ class Machine:
         text = f"{module}.{name}"
         if text in self.names:
             return self.names[text]
-        self.foreign[text] = None
-        return Opaque(text)
+        self.foreign[shown(text)] = None
+        return Opaque(shown(text))
 
     def _pop(self, at: int | None = None) -> Any:
         if not self._stack or self._stack[-1] is _MARK:
@@ -229,6 +229,12 @@ class Machine:
 
     def _buffer(self) -> None:
         raise WireError("the pickle's buffers lie outside of it")
+
+
+def shown(text: str) -> str:
+    """A name fit for a terminal: what cannot be printed is escaped, and the end of a long one is left out."""
+    plain = "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+    return plain if len(plain) <= 200 else f"{plain[:200]}..."
 
 
 def key_of(value: Any) -> Any:

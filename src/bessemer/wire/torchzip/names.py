@@ -137,6 +137,11 @@ def _encoded(text: Any, coding: Any = "utf-8") -> bytes:
     return text.encode(coding)
 
 
+def _no_bytes() -> bytes:
+    """How old protocols write b''."""
+    return b""
+
+
 def _pairs(items: Any = ()) -> dict[Any, Any]:
     """OrderedDict and its kin: nothing, a dict, or a list of pairs."""
     if isinstance(items, dict):
@@ -201,8 +206,9 @@ def _table() -> Mapping[str, Any]:
     found["collections.OrderedDict"] = Known("OrderedDict", _pairs)
     found["collections.Counter"] = Known("Counter", _pairs)
     found["collections.defaultdict"] = Known("defaultdict", lambda factory=None, items=(): _pairs(items))
-    for name in ("list", "dict", "tuple", "int", "float", "str", "bool", "bytes"):
+    for name in ("list", "dict", "tuple", "int", "float", "str", "bool"):
         found |= _builtin(name, Symbol("type", name))
+    found |= _builtin("bytes", Known("bytes", _no_bytes))
     found |= _builtin("set", Known("set", _set))
     found |= _builtin("frozenset", Known("frozenset", lambda items=(): frozenset(_set(items))))
     found |= _builtin("complex", Known("complex", _complex))

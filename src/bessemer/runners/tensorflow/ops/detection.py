@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from bessemer.runners.tensorflow.registry import evaluates
 
 from bessemer.ir.types import Array
+from bessemer.runners.tensorflow.registry import evaluates
 from bessemer.wire.savedmodel.node import Node
 
 
@@ -34,17 +34,15 @@ def suppress(
         lowered, hard = value, False
         for other in reversed(kept[begin:]):
             shared = _overlap(boxes[place], boxes[other])
-            hard = hard or (shared > overlap if sigma <= 0 else shared >= overlap and overlap < 1)
-            if sigma > 0:
-                lowered *= float(np.exp(-0.5 / sigma * shared * shared))
+            lowered *= float(np.exp(-0.5 / sigma * shared * shared)) if sigma > 0 else 1.0
+            lowered *= 1.0 if sigma > 0 else float(shared <= overlap)
+            hard = sigma <= 0 and shared > overlap
             if hard or lowered <= score:
                 break
-        if hard or lowered <= score:
-            continue
-        if lowered == value:
+        if not hard and lowered == value:
             kept.append(place)
             values.append(value)
-        else:
+        elif not hard and lowered > score:
             held.append((lowered, place, len(kept)))
     return kept, values
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from bessemer.runners.tensorflow.registry import evaluates
 
 from bessemer.ir.types import Array
+from bessemer.runners.tensorflow.registry import evaluates
 from bessemer.wire.savedmodel.node import Node
 
 

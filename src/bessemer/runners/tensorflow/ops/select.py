@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bessemer.runners.tensorflow.registry import evaluates
 
 from bessemer.ir.types import Array
+from bessemer.runners.tensorflow.registry import evaluates
 from bessemer.wire.savedmodel.node import Node
 
 

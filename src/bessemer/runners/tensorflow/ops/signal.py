@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bessemer.runners.tensorflow.registry import evaluates
 
 from bessemer.ir.types import Array
+from bessemer.runners.tensorflow.registry import evaluates
 from bessemer.wire.savedmodel.node import Node
 
 
@@ -75,7 +75,8 @@ def _bands(spectrum: Array, rate: float, bands: int, low: float, high: float) ->
         while band + 1 <= bands and centres[band + 1] < here:
             band += 1
         below = centres[band] if band >= 0 else mel[0]
-        share = (centres[min(band + 1, bands)] - here) / (centres[min(band + 1, bands)] - below)
+        above = centres[min(band + 1, bands)]
+        share = (above - here) / (above - below) if above > below else 0.0
         if 0 <= band < bands:
             made[..., band] += share * spectrum[..., place]
         if band + 1 < bands:

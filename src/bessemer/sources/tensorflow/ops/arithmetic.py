@@ -100,8 +100,10 @@ def rsqrt(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
 
 @op("Round")
 def rounded(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """To the nearest, halves to even; integers are whole already."""
-    return applied(canvas, "Round", inputs[0]) if is_real(inputs[0]) else inputs[0]
+    """To the nearest, halves to even."""
+    if not is_real(inputs[0]):
+        raise Unsupported("integer-round", "TensorFlow's kernel answers zeros for integers", "leave it out: they are whole")
+    return applied(canvas, "Round", inputs[0])
 
 
 @op("Log1p")

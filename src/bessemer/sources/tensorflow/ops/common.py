@@ -62,6 +62,14 @@ def real(tensor: Ordered, what: str) -> float:
     return float(held[0])
 
 
+def bound(tensor: Ordered, axis: int) -> int:
+    """The size of one axis; raises Unsupported where it is known only when the model runs."""
+    size = tensor.shape[axis]
+    if not isinstance(size, int):
+        raise Unsupported("dynamic-shape", f"axis {axis} of '{tensor.name}' is unbound", "bind the input's shape")
+    return size
+
+
 def is_complex(tensor: Ordered) -> bool:
     """Whether the elements are complex numbers."""
     import onnx_ir

@@ -13,7 +13,7 @@ from bessemer.sources.channels_last.elementwise import cast
 from bessemer.sources.channels_last.windows import order_of
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import first, ints
+from bessemer.sources.tensorflow.ops.common import bound, first, ints
 from bessemer.sources.tensorflow.registry import op
 
 METHODS = {"ResizeBilinear": "bilinear", "ResizeNearestNeighbor": "nearest", "ResizeBicubic": "bicubic"}
@@ -115,9 +115,7 @@ def _lines(canvas: Canvas, image: Ordered, boxes: Ordered, axis: int, count: int
     """Coordinates along one axis of every box, [boxes, count, 1] or [boxes, 1, count], and which are inside."""
     import onnx_ir
 
-    size = image.shape[axis]
-    if not isinstance(size, int):
-        raise Unsupported("dynamic-shape", "crops of an image of unbound size")
+    size = bound(image, axis)
     low, high = (
         canvas.emit("Gather", [canvas.at(boxes), canvas.literal(int64s([axis - 1 + edge]), "edge")], axis=1)
         for edge in (0, 2)
@@ -141,7 +139,7 @@ def _index(canvas: Canvas, image: Ordered, line: Any, axis: int) -> Any:
     """Whole coordinates, moved inside."""
     import onnx_ir
 
-    bounds = [canvas.literal(np.float32(item), "bound") for item in (0, image.static[axis] - 1)]
+    bounds = [canvas.literal(np.float32(item), "bound") for item in (0, bound(image, axis) - 1)]
     inside = canvas.emit("Clip", [line, *bounds])
     return canvas.emit("Cast", [inside], to=7, dtype=onnx_ir.DataType.INT64)
 

@@ -89,9 +89,9 @@ def constant_like(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Orde
     import onnx_ir
 
     tensor = inputs[0]
-    number = np.full(1, int(node.op == "OnesLike"), tensor.dtype.numpy())
+    number = np.full((), int(node.op == "OnesLike"), tensor.dtype.numpy())
     if all(isinstance(dim, int) for dim in tensor.shape) and np.prod(tensor.static) <= 1 << 16:
         return canvas.constant(np.broadcast_to(number, tensor.static).copy(), node.name)
     dims = canvas.emit("Shape", [canvas.at(tensor, tensor.made)], dtype=onnx_ir.DataType.INT64)
-    made = canvas.emit("ConstantOfShape", [dims], value=onnx_ir.tensor(number), dtype=tensor.dtype)
+    made = canvas.emit("ConstantOfShape", [dims], value=onnx_ir.tensor(number.reshape(1)), dtype=tensor.dtype)
     return canvas.result(made, tensor.shape, tensor.made)

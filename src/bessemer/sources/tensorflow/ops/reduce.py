@@ -11,7 +11,7 @@ from bessemer.sources.channels_last import elementwise, reduce
 from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import integer, ints, is_real, kind_of
+from bessemer.sources.tensorflow.ops.common import bound, integer, ints, is_real, kind_of
 from bessemer.sources.tensorflow.registry import op
 
 NAMES = {
@@ -30,16 +30,9 @@ def reduced(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
 
 def _integer_mean(canvas: Canvas, tensor: Ordered, axes: Sequence[int], keep: bool) -> Ordered:
     chosen = reduce.normalized(axes, tensor.rank)
-    count = int(np.prod([_bound(tensor, axis) for axis in chosen], dtype=np.int64))
+    count = int(np.prod([bound(tensor, axis) for axis in chosen], dtype=np.int64))
     summed = reduce.reduced(canvas, tensor, "ReduceSum", chosen, keepdims=keep)
     return elementwise.with_scalar(canvas, "Div", summed, count)
-
-
-def _bound(tensor: Ordered, axis: int) -> int:
-    dim = tensor.shape[axis]
-    if not isinstance(dim, int):
-        raise Unsupported("dynamic-shape", "the average of integers over an unbound axis")
-    return dim
 
 
 @op("EuclideanNorm")

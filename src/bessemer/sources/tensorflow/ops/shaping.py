@@ -13,7 +13,7 @@ from bessemer.sources.channels_last.dims import Dim
 from bessemer.sources.channels_last.elementwise import cast, scalar
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import constant, integer, ints, on_parts
+from bessemer.sources.tensorflow.ops.common import bound, constant, integer, ints, on_parts
 from bessemer.sources.tensorflow.partial import known_dims
 from bessemer.sources.tensorflow.registry import op
 
@@ -36,21 +36,6 @@ def reshape(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     tensor, vector = inputs
     wanted = target_of(vector, "shape")
     return shaping.reshape(canvas, tensor, wanted, None if vector.known is not None else vector)
-
-
-@op("Squeeze")
-@on_parts
-def squeeze(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """Without axes of size one."""
-    named = node.attrs.get("squeeze_dims") or node.attrs.get("axis")
-    return shaping.squeeze(canvas, inputs[0], list(named) if named else None)
-
-
-@op("ExpandDims")
-@on_parts
-def expand_dims(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """A new axis of size one."""
-    return shaping.expand_dims(canvas, inputs[0], [integer(inputs[1], "axis")])
 
 
 @op("Transpose", "ConjugateTranspose")
@@ -186,7 +171,7 @@ def matrix_diag(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordere
         filler = canvas.at(inputs[4])
     else:
         filler = scalar(canvas, 0, diagonal)
-    size = diagonal.static[-1]
+    size = bound(diagonal, -1)
     row = canvas.emit("Unsqueeze", [canvas.at(diagonal), canvas.literal(int64s([-2]), "axes")])
     eye = canvas.literal(np.eye(size, dtype=bool), "diagonal")
     made = canvas.emit("Where", [eye, row, filler], dtype=row.dtype)
@@ -216,8 +201,8 @@ def diag_part(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
         rows = columns = int(np.prod(front, dtype=np.int64))
         lead: tuple[Dim, ...] = ()
     else:
-        lead, front = tensor.shape[:-2], (min(tensor.static[-2:]),)
-        rows, columns = tensor.static[-2:]
+        lead, (rows, columns) = tensor.shape[:-2], _matrix(tensor)
+        front = (min(rows, columns),)
     flat = shaping.reshape(canvas, tensor, (*lead, rows * columns))
     places = canvas.literal(np.arange(min(rows, columns)) * (columns + 1), "diagonal")
     made = canvas.emit("Gather", [canvas.at(flat), places], axis=len(lead))
@@ -238,10 +223,7 @@ def set_diag(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
 
 
 def _matrix(tensor: Ordered) -> tuple[int, int]:
-    rows, columns = tensor.shape[-2:]
-    if not isinstance(rows, int) or not isinstance(columns, int):
-        raise Unsupported("dynamic-shape", "a diagonal of unbound matrices")
-    return rows, columns
+    return bound(tensor, tensor.rank - 2), bound(tensor, tensor.rank - 1)
 
 
 def _swap(tensor: Ordered) -> tuple[int, ...]:

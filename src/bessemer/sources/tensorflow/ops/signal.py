@@ -16,7 +16,7 @@ from bessemer.sources.channels_last.signal import Complex, parts
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.mel import cosines, mel_weights
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import ints, real
+from bessemer.sources.tensorflow.ops.common import bound, ints, real
 from bessemer.sources.tensorflow.registry import op
 
 
@@ -107,7 +107,7 @@ def mfcc(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     held = node.attrs
     bands, count = int(held.get("filterbank_channel_count", 40)), int(held.get("dct_coefficient_count", 13))
     low, high = (float(held.get(f"{end}_frequency_limit", hertz)) for end, hertz in (("lower", 20), ("upper", 4000)))
-    weights = mel_weights(spectrum.static[-1], rate, bands, low, high).astype(np.float32)
+    weights = mel_weights(bound(spectrum, -1), rate, bands, low, high).astype(np.float32)
     amplitudes = applied(canvas, "Sqrt", spectrum)
     energies = matmul(canvas, amplitudes, canvas.constant(weights, "mel"))
     floor = elementwise.with_scalar(canvas, "Max", energies, 1e-12)
