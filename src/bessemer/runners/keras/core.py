@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bessemer.runners.keras.registry import Result
 
 
-@evaluates("Dense")
+@evaluates("Dense", "TimeDistributedDense")
 def dense(layer: Layer, inputs: Sequence[Array]) -> Array:
     """x @ kernel + bias."""
     made = inputs[0] @ layer.weights[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,3 +162,11 @@ def test_other_floats_are_noted() -> None:
         made = readers()["Dense"](canvas, Layer(name, "Dense", config, weights), [x])
         assert getattr(made, "dtype", None) == onnx_ir.DataType.FLOAT
     assert canvas.notes == ["Layers of the policy mixed_float16 are computed in float32 (first: 'one')."]
+
+
+@pytest.mark.parametrize(("target", "count"), [("tflite", 45), ("ort", 12)])
+def test_a_sample_on_the_whole_road(frameworks: dict[int, Any], target: str, count: int, tmp_path: Path) -> None:
+    made = cases(17, count)
+    verdicts = {case.key: layer_cases.in_target(target, frameworks, case, at, tmp_path) for at, case in enumerate(made)}
+    assert not {key: what for key, what in verdicts.items() if what and not what.startswith("declined")}
+    assert sum(not what for what in verdicts.values()) >= 0.9 * count

@@ -53,7 +53,7 @@ def bias_of(layer: Layer, place: int = 1) -> Array | None:
     return layer.weights[place] if layer.config.get("use_bias", True) else None
 
 
-@layer("Dense")
+@layer("Dense", "TimeDistributedDense")
 def dense_layer(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Kernel (depth, units); the last axis is multiplied."""
     made = dense(canvas, inputs[0], kernel_of(layer), bias_of(layer))
