@@ -119,6 +119,26 @@ def test_keras_1_merges(mode: dict[str, Any], expected: Any) -> None:
     assert layer_cases.close(layer_cases.evaluated(Merge(), case), [expected(*inputs)]) == ""
 
 
+@pytest.mark.parametrize("kind", ["LayerScale", "StochasticDepth", "CustomScaleLayer"])
+def test_layers_of_keras_applications(frameworks: dict[int, Any], kind: str) -> None:
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    rng = np.random.default_rng(0)
+    x = [layer_cases.data(rng, 2, 3, 3, 4) for _ in range(2 if kind == "CustomScaleLayer" else 1)]
+    makers: dict[str, Any] = {
+        "LayerScale": lambda: LayerScale(0.5, 4), "StochasticDepth": lambda: StochasticDepth(0.5),
+        "CustomScaleLayer": lambda: CustomScaleLayer(0.2),
+    }  # fmt: skip
+    case, layer = Case(kind, {}, x, "list" if len(x) > 1 else "one"), makers[kind]()
+    layer_cases.called(layer, case)
+    layer.set_weights([rng.normal(size=tuple(weight.shape)) for weight in layer.weights])
+    wanted = [np.asarray(layer_cases.called(layer, case))]
+    model, fed = layer_cases.drawn(layer, case)
+    assert layer_cases.close(layer_cases.in_onnxruntime(model, fed), wanted) == ""
+    assert layer_cases.close(layer_cases.evaluated(layer, case), wanted) == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "rule"),
     [

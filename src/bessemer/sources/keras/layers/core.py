@@ -147,10 +147,17 @@ def whole(canvas: Canvas, tensor: Ordered) -> Ordered:
     "RandomHeight", "RandomWidth", "RandomShear", "RandomHue", "RandomSaturation", "RandomErasing", "RandomGrayscale",
     "RandomInvert", "RandomPosterization", "RandomSharpness", "RandomColorJitter", "RandomColorDegeneration",
     "RandomGaussianBlur", "RandomPerspective", "RandomElasticTransform", "MixUp", "CutMix", "AugMix", "RandAugment",
+    "StochasticDepth", "FixedDropout",
 )  # fmt: skip
 def passed(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Sequence[Ordered]:
     """Layers that do something in training only."""
     return list(inputs)
+
+
+@layer("LayerScale")
+def layer_scale(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
+    """ConvNeXt's (`keras.applications.convnext`): one factor per channel."""
+    return applied(canvas, "Mul", floats(canvas, inputs[0]), canvas.constant(layer.weights[0], "gamma"))
 
 
 @layer("Masking")

@@ -128,6 +128,14 @@ def _count(dims: Sequence[int | str | None]) -> int | None:
     return int(np.prod(sizes, dtype=np.int64)) if len(sizes) == len(dims) else None
 
 
+@layer("CustomScaleLayer")
+def scaled_sum(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
+    """Inception-ResNet's (`keras.applications.inception_resnet_v2`): a + scale * b."""
+    left, right = inputs
+    scaled = applied(canvas, "Mul", right, number(canvas, float(layer.config["scale"]), right))
+    return applied(canvas, "Add", left, scaled)
+
+
 @layer("Merge")
 def merge_by_mode(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Keras 1's one layer for all merges."""
