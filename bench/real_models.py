@@ -1,8 +1,9 @@
-"""Every real ONNX and TFLite model to `onnx`, `ort` and `tflite`: verified, or declined with reasons, as a table.
+"""Every real model of a folder to `onnx`, `ort` and `tflite`: verified, or declined with reasons, as a table.
 
-python bench/real_models.py FOLDER [--write docs/real-models.md]
+python bench/real_models.py FOLDER [--write docs/real-models.md] [--only keras] [--original reference]
 
-FOLDER is searched for .onnx and .tflite files; the folders in SKIPPED hold operator tests and hostile files.
+FOLDER is searched for files and directories of every format; SKIPPED holds folders of operator tests, data and hostile
+files. Weights without a graph get the factory that FACTORIES names for them.
 """
 
 from __future__ import annotations

@@ -64,6 +64,8 @@ class Context:
         """Whether the current node runs on integers: set by the driver, read by `tensor` and `out`."""
         self.floated: list[ir.Node] = []
         """Nodes between integers that computed in float."""
+        self.steps: set[ir.Value] = set() if parent is None else parent.steps
+        """Numbers of the steps of loops, which are never negative."""
         self.narrow: bool = False if parent is None else parent.narrow
         """Whether UINT8 encodings are written as INT8 (the newer kernels), zero points shifted by 128."""
         self.half: bool = False if parent is None else parent.half
