@@ -167,10 +167,11 @@ class _Surgery:
                 if value in reached:
                     missing.setdefault(str(value.name), []).append(self.names.shown(end))
         if missing:
+            whole = ",".join([*map(self.names.shown, starts), *missing])
             said = "; ".join(f"'{name}' for {', '.join(ends)}" for name, ends in missing.items())
             raise UsageError(
                 f"The cut would still need {'an input' if len(missing) == 1 else 'inputs'} that --inputs does not name",
-                why=said, fix="Name them with --inputs too, or choose the outputs with --outputs",
+                why=said, fix=f"Say --inputs {whole}, or choose the outputs with --outputs",
             )  # fmt: skip
 
     def _input(self, value: onnx_ir.Value) -> onnx_ir.Value:
