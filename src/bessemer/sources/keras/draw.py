@@ -74,7 +74,11 @@ class Drawer:
         """Masks of a layer's outputs."""
         if makes_mask(layer) and inputs and not isinstance(inputs[0], Stand):
             return [self._made(layer, inputs[0]), *[None] * (count - 1)]
-        return outgoing(layer, masks, count, self._both)
+        try:
+            return outgoing(layer, masks, count, self._both, inputs[0].rank if inputs else 0)
+        except Unsupported as reason:
+            self.canvas.block(layer.kind, reason)
+            return [None] * count
 
     def _made(self, layer: Layer, x: Ordered) -> Ordered:
         import onnx_ir

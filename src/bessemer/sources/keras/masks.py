@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from bessemer.runners.keras.layer import Layer
+from bessemer.sources.drawing import Unsupported
 
 Tensor = TypeVar("Tensor")
 
@@ -19,7 +20,7 @@ PASSING = frozenset({
 RECURRENT = frozenset({
     "RNN", "LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CuDNNLSTM", "CuDNNGRU",
 })  # fmt: skip
-MERGES = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
+MERGES = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"})
 
 
 def makes_mask(layer: Layer) -> bool:
@@ -28,15 +29,19 @@ def makes_mask(layer: Layer) -> bool:
 
 
 def outgoing(
-    layer: Layer, masks: Sequence[Tensor | None], count: int, both: Callable[[Tensor, Tensor], Tensor]
+    layer: Layer, masks: Sequence[Tensor | None], count: int, both: Callable[[Tensor, Tensor], Tensor], rank: int = 0
 ) -> list[Tensor | None]:
-    """Masks of the `count` outputs from those of the inputs. both: of two masks, the steps that both let count."""
+    """Masks of the `count` outputs from those of the inputs. both: of two masks, the steps that both let count; rank: of
+    the first input. Raises Unsupported for tensors with masks laid one behind the other in time.
+    """
     nothing: list[Tensor | None] = [None] * count
     held = [mask for mask in masks if mask is not None]
     if not held:
         return nothing
     if layer.kind in RECURRENT:
         return [masks[0] if _sequences(layer) else None, *nothing[1:]]
+    if layer.kind == "Concatenate" and layer.config.get("axis", -1) not in (-1, rank - 1):
+        raise Unsupported("mask", "it lays tensors that have masks one behind the other along another axis than the last")
     if layer.kind in MERGES:
         found = held[0]
         for mask in held[1:]:

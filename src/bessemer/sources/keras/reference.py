@@ -43,7 +43,7 @@ class Evaluator:
     ) -> Sequence[Array | None]:
         """Masks of a layer's outputs."""
         if not makes_mask(layer):
-            return outgoing(layer, masks, count, np.logical_and)
+            return outgoing(layer, masks, count, np.logical_and, inputs[0].ndim if inputs else 0)
         if layer.kind == "Embedding":
             return [np.asarray(inputs[0] != 0), *[None] * (count - 1)]
         refused = layer.config.get("mask_value", 0.0)
