@@ -120,7 +120,10 @@ def signed(meta: MetaGraph, values: Mapping[str, Any], path: Path, wanted: str |
     if plain:
         raise UsageError(f"Signature '{name}' of {path} has the sparse or composite tensor '{plain[0]}'")
     inputs = tuple(Border(key, ref_of(i.name), i.type, i.shape) for key, i in sorted(chosen.inputs.items()))
-    outputs = tuple(Border(key, ref_of(i.name), i.type, i.shape) for key, i in sorted(chosen.outputs.items()))
+    outputs = tuple(
+        Border(f"{key}_out" if key in chosen.inputs else key, ref_of(i.name), i.type, i.shape)
+        for key, i in sorted(chosen.outputs.items())
+    )  # a graph's inputs and outputs share their names in the hub
     body = main_body(meta.graph.nodes, [item.ref for item in inputs], [item.ref for item in outputs])
     details = {"tensorflow": meta.version, "tags": ", ".join(meta.tags), "signature": name,
                "signatures": ", ".join(sorted(known))}  # fmt: skip

@@ -140,6 +140,7 @@ def _full(ref: str) -> str:
 def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its product fused with Gelu is wrong by 2e-3
     try:
         import tensorflow as tf
     except ImportError:
