@@ -30,11 +30,15 @@ MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
 class Unsupported(Exception):
-    """Raised while an operator or a layer is read: the reason why it has no meaning in the hub."""
+    """Raised while an operator or a layer is read: the reason why it has no meaning in the hub.
 
-    def __init__(self, rule: str, reason: str, rewrite: str = "") -> None:
+    results: shape and ONNX type of each result, where they are known all the same: what reads them can then be read, and
+    a cut may begin there.
+    """
+
+    def __init__(self, rule: str, reason: str, rewrite: str = "", results: Sequence[tuple[Shape, Any]] = ()) -> None:
         super().__init__(reason)
-        self.rule, self.reason, self.rewrite = rule, reason, rewrite
+        self.rule, self.reason, self.rewrite, self.results = rule, reason, rewrite, tuple(results)
 
 
 class Drawing:
