@@ -81,21 +81,17 @@ class Drawer:
             return [None] * count
 
     def _made(self, layer: Layer, x: Ordered) -> Ordered:
+        """Where tokens are not 0; where a step has any feature other than the mask value."""
         import onnx_ir
 
-        canvas, flag = self.canvas, onnx_ir.DataType.BOOL
-        value = canvas.at(x)
+        from bessemer.sources.channels_last.reduce import logical
+
+        canvas = self.canvas
         refused = layer.config.get("mask_value", 0.0) if layer.kind == "Masking" else 0
         literal = canvas.literal(_scalar(refused, x))
-        same = canvas.emit("Equal", [value, literal], shape=x.shape, dtype=flag)
-        differs = canvas.emit("Not", [same], shape=x.shape)
-        if layer.kind != "Masking":
-            return canvas.result(differs, x.shape)
-        number = canvas.emit("Cast", [differs], dtype=onnx_ir.DataType.INT32, to=onnx_ir.DataType.INT32, shape=x.shape)
-        axes = canvas.literal(_axes([x.rank - 1]), "axes")
-        most = canvas.emit("ReduceMax", [number, axes], keepdims=0, shape=x.shape[:-1])
-        found = canvas.emit("Cast", [most], dtype=flag, to=flag, shape=x.shape[:-1])
-        return canvas.result(found, x.shape[:-1])
+        same = canvas.emit("Equal", [canvas.at(x), literal], shape=x.shape, dtype=onnx_ir.DataType.BOOL)
+        differs = canvas.result(canvas.emit("Not", [same], shape=x.shape), x.shape)
+        return logical(canvas, differs, False, [x.rank - 1]) if layer.kind == "Masking" else differs
 
     def _both(self, one: Ordered, other: Ordered) -> Ordered:
         made = self.canvas.emit("And", [self.canvas.at(one), self.canvas.at(other)], shape=one.shape)
@@ -112,12 +108,6 @@ def _scalar(number: float, x: Ordered) -> Array:
     import numpy as np
 
     return np.asarray(number, x.dtype.numpy())
-
-
-def _axes(axes: list[int]) -> Array:
-    import numpy as np
-
-    return np.asarray(axes, np.int64)
 
 
 def _tensors(item: Any) -> list[Any]:

@@ -38,7 +38,6 @@ MODELS: dict[str, Make] = {
     "states": lambda k, x: k.layers.Concatenate()(k.layers.LSTM(4, return_state=True)(x)),
     "masking": lambda k, x: k.layers.LSTM(2)(k.layers.Masking(0.0)(k.layers.ReLU()(x))),
     "attention": lambda k, x: k.layers.GRU(2)(k.layers.MultiHeadAttention(2, 3)(x, x)),
-    "softmax": lambda k, x: k.layers.LSTM(2)(k.layers.Softmax(axis=-1)(x)),
     "backwards": lambda k, x: k.layers.LSTM(2, go_backwards=True)(x),
     "inside Sequential": _inside("Sequential"),
     "inside Functional": _inside("Functional"),

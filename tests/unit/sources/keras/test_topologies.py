@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from masked import MODELS, masked_model
 from models import feeds, flat, random_model
 
 from bessemer.opening import normalise, open_model
@@ -82,3 +83,19 @@ def test_random_models(keras: Any, tmp_path: Path) -> None:
             check(path, inputs, theirs, f"{keras.__name__} {seed}{suffix}")
             kinds |= kinds_of(path)
     assert {"inner Sequential", "inner Functional", "shared", "3 inputs", "3 outputs", "keys", "Sequential"} <= kinds
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_masks(keras: Any, tmp_path: Path) -> None:
+    """Padding that layers heed, hand on or let fall."""
+    tokens = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8], [3, 0, 0, 0, 0]], np.int32)
+    rng = np.random.default_rng(0)
+    for name in MODELS:
+        keras.backend.clear_session()
+        model = masked_model(keras, name)
+        for variable in model.weights:
+            variable.assign(rng.uniform(-0.8, 0.8, variable.shape))
+        for suffix in (".keras", ".h5"):
+            path = tmp_path / f"{name}{suffix}"
+            model.save(path)
+            check(path, [tokens], answers(model, [tokens]), f"{keras.__name__} {name}{suffix}")

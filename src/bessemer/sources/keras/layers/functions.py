@@ -17,7 +17,7 @@ from bessemer.sources.channels_last import shaping
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, compared
 from bessemer.sources.channels_last.matmul import einsum, matmul
 from bessemer.sources.channels_last.padding import pad
-from bessemer.sources.channels_last.reduce import extreme_place, reduced
+from bessemer.sources.channels_last.reduce import extreme_place, logical, reduced
 from bessemer.sources.channels_last.resize import resize
 from bessemer.sources.channels_last.select import gather
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
@@ -120,9 +120,23 @@ for _operator, _names in {
     _binary(_operator, *_names)
 for _operator, _names in {
     "Equal": ("equal",), "Greater": ("greater",), "GreaterOrEqual": ("greater_equal",), "Less": ("less",),
-    "LessOrEqual": ("less_equal",), "And": ("logical_and",), "Or": ("logical_or",),
+    "LessOrEqual": ("less_equal",),
 }.items():  # fmt: skip
     _binary(_operator, *_names, boolean=True)
+
+
+def _both(operator: str, name: str) -> None:
+    def draw(canvas: Canvas, arguments: Arguments) -> Ordered:
+        import onnx_ir
+
+        left, right = (cast(canvas, item, onnx_ir.DataType.BOOL) for item in arguments.pair())
+        return compared(canvas, operator, left, right)
+
+    function(name)(draw)
+
+
+_both("And", "logical_and")
+_both("Or", "logical_or")
 
 UNARY = {
     "negative": "Neg", "neg": "Neg", "abs": "Abs", "absolute": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
@@ -184,14 +198,17 @@ def clipped(canvas: Canvas, arguments: Arguments) -> Ordered:
 @function("cast", "saturate_cast")
 def casted(canvas: Canvas, arguments: Arguments) -> Ordered:
     """To a type by name."""
+    return cast(canvas, arguments.tensor(0), _type(arguments.get(1, "dtype")))
+
+
+def _type(held: Any) -> Any:
+    """The ONNX type of one that Keras names; small floats are computed in float32."""
     import onnx_ir
 
     from bessemer.ir.types import named_dtype
 
-    kind = str(arguments.get(1, "dtype"))
-    name = kind.removeprefix("<dtype: '").removesuffix("'>")
-    wanted = onnx_ir.DataType.from_numpy(named_dtype("float32" if name in ("float16", "bfloat16") else name))
-    return cast(canvas, arguments.tensor(0), wanted)
+    name = str(held).removeprefix("<dtype: '").removesuffix("'>")
+    return onnx_ir.DataType.from_numpy(named_dtype("float32" if name in ("float16", "bfloat16") else name))
 
 
 @function("where", "where_v2", "select")
@@ -225,6 +242,18 @@ def _keep(arguments: Arguments) -> bool:
 
 for _name, _operator in REDUCTIONS.items():
     _reduction(_operator, _name, f"reduce_{_name}")
+
+
+def _quantified(every: bool, *names: str) -> None:
+    def draw(canvas: Canvas, arguments: Arguments) -> Ordered:
+        x = arguments.tensor(0)
+        return logical(canvas, x, every, _axes(arguments, x), keepdims=_keep(arguments))
+
+    function(*names)(draw)
+
+
+_quantified(True, "all", "reduce_all")
+_quantified(False, "any", "reduce_any")
 
 
 @function("var", "reduce_variance")
@@ -468,11 +497,13 @@ def flip(canvas: Canvas, arguments: Arguments) -> Ordered:
 @function("zeros_like", "ones_like")
 def filled_like(canvas: Canvas, arguments: Arguments) -> Ordered:
     """All zeros, or all ones, of a tensor's shape."""
-    x = arguments.tensor(0)
-    made = applied(canvas, "Mul", x, canvas.constant(np.asarray(0, x.dtype.numpy()), "zero"))
-    if not arguments.named.get("ones"):
-        return made
-    return applied(canvas, "Add", made, canvas.constant(np.asarray(1, x.dtype.numpy()), "one"))
+    import onnx_ir
+
+    x, kind = arguments.tensor(0), arguments.get(1, "dtype", default=None)
+    dtype = x.dtype if kind is None else _type(kind)
+    fill = onnx_ir.tensor(np.asarray([bool(arguments.named.get("ones"))]).astype(dtype.numpy()))
+    dims = canvas.emit("Shape", [canvas.at(x)], shape=[x.rank], dtype=onnx_ir.DataType.INT64)
+    return canvas.result(canvas.emit("ConstantOfShape", [dims], dtype=dtype, value=fill), x.shape)
 
 
 @function("shape")
@@ -661,6 +692,7 @@ OPERATIONS = (
     "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Concatenate", "Stack", "Split", "Unstack", "Pad", "Tile", "Repeat",
     "Take", "Flip", "Clip", "Cast", "Where", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
     "LogicalAnd", "LogicalOr", "LogicalNot", "GetItem", "Resize", "ZerosLike", "OnesLike", "StopGradient", "Identity",
+    "Any", "All",
 )  # fmt: skip
 """Keras 3's operations by class name; the network calls them 'ops.<class>', since layers have the same names."""
 
