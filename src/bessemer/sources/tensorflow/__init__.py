@@ -120,9 +120,7 @@ def read_outputs(canvas: Canvas, program: Program, results: list[Value]) -> list
                 raise Unsupported("output", f"the output '{border.name}' is no tensor")
             made.append(_output(canvas, result, border.name, made))
         except Unsupported as problem:
-            made += canvas.stand_in("output", problem, [])
-    if known:  # nodes that were not read are the reason
-        canvas.blockers[:] = known
+            made += canvas.stand_in("output", problem, [], because=known)
     return made
 
 
