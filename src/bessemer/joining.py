@@ -32,6 +32,8 @@ class Member:
     signature: Signature
     last: bool
     """Whether its format keeps channels last."""
+    unranked: frozenset[str] = frozenset()
+    """Borders whose number of axes nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class End:
 
     def __str__(self) -> str:
         return f"{self.member.label}:{self.spec}"
+
+    @property
+    def ranked(self) -> bool:
+        """Whether its number of axes is known."""
+        return self.spec.name not in self.member.unranked
 
     @property
     def place(self) -> r.Place:
@@ -88,6 +95,7 @@ def plan(members: Sequence[Member], maps: Sequence[str], *, share: bool, home: P
 def members_of(models: Sequence[str], options: OpenOptions) -> list[Member]:
     """The models as typed: a path, or LABEL=path. Labels are the files' names where nothing else was said."""
     from bessemer.opening import open_model
+    from bessemer.passes.shapes import InferShapes
     from bessemer.sources.sniff import all_sources, identify
 
     last = {entry.name for entry in all_sources() if entry.channels_last}
@@ -98,8 +106,11 @@ def members_of(models: Sequence[str], options: OpenOptions) -> list[Member]:
         model = open_model(path, replace(options, shapes={}, inputs=(), outputs=()))
         if model.past is not None and model.past.stage == "quantize":
             raise UsageError(f"{path} was quantized as a whole and cannot be joined", fix="Join the originals")
-        taken = {item.label for item in found}
-        found.append(Member(_fresh(label, taken), path, entry.name, model.signature, model.origin.format in last))
+        InferShapes().run(model.graph)
+        borders = (*model.graph.graph.inputs, *model.graph.graph.outputs)
+        unranked = frozenset(str(value.name) for value in borders if value.shape is None)
+        label = _fresh(label, {item.label for item in found})
+        found.append(Member(label, path, entry.name, model.signature, model.origin.format in last, unranked))
     return found
 
 
@@ -227,8 +238,8 @@ def _assignments(inputs: Sequence[End], outputs: Sequence[End]) -> Iterator[tupl
             yield taken
             continue
         end = inputs[len(taken)]
-        fitting = (item for item in outputs if item not in taken and item.spec.dtype == end.spec.dtype)
-        pending += [(*taken, item) for item in fitting if _orders(item.spec, end.spec)]
+        fitting = (item for item in outputs if item not in taken and item.spec.dtype == end.spec.dtype and item.ranked)
+        pending += [(*taken, item) for item in fitting if end.ranked and _orders(item.spec, end.spec)]
 
 
 def _orders(source: TensorSpec, target: TensorSpec) -> list[tuple[int, ...]]:
@@ -255,6 +266,8 @@ def _wire(wish: Wish) -> r.Wire:
                 fix=f"Convert the values with --map {_spelled(wish)},cast",
             )  # fmt: skip
         cast = to.spec.dtype
+        if {source.spec.dtype, cast} - set(r.CASTS):
+            raise UsageError(f"{to} cannot take {source}", why=f"{source.spec.dtype} values are no {cast} in any way")
     order = _chosen(wish)
     ends = {"output": source.place} if source.kind == "output" else {"shared": source.place}
     return r.Wire(to=to.place, order=None if order == identity(len(order)) else order, cast=cast, **ends)
@@ -263,6 +276,8 @@ def _wire(wish: Wish) -> r.Wire:
 def _chosen(wish: Wish) -> tuple[int, ...]:
     source, to = wish.source.spec, wish.to.spec
     rank = len(to.shape)
+    if not (wish.source.ranked and wish.to.ranked) and wish.order in ("", "same"):
+        return ()  # nothing to compare, and nothing is moved
     if wish.order:
         order = _said(wish, rank)
         if len(source.shape) != rank or not all(map(_alike, apply(order, source.shape), to.shape)):

@@ -14,7 +14,7 @@ from bessemer.ir.errors import UsageError
 from bessemer.ir.layout import apply, inverse, is_identity
 from bessemer.ir.model import Model, tag
 from bessemer.ir.types import Perm, named_dtype
-from bessemer.passes.named import Names, operands, tensor_of
+from bessemer.passes.named import Names, inner_graphs, operands, tensor_of
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -85,7 +85,7 @@ class _Surgery:
         ends = [value for value in ends if value not in starts]
         if not ends:
             raise UsageError("Nothing is left between the cut's inputs and its outputs")
-        self._know_shapes(starts)
+        self._know_shapes(starts, ends)
         self._refuse_missing(starts, ends)
         self.main.outputs.clear()
         placed = [self._input(value) for value in starts]
@@ -96,12 +96,12 @@ class _Surgery:
         found = (value for name in names for value in self.names.find(name, option))
         return list(dict.fromkeys(found))
 
-    def _know_shapes(self, starts: Iterable[onnx_ir.Value]) -> None:
-        """New inputs need a type and a rank: inferred where the file does not say them."""
+    def _know_shapes(self, starts: Sequence[onnx_ir.Value], ends: Sequence[onnx_ir.Value]) -> None:
+        """New inputs need a type and a rank, outputs get them: inferred where the file does not say them."""
         from bessemer.passes.shapes import InferShapes
 
         fresh = [value for value in starts if not value.is_graph_input()]
-        if any(value.type is None or value.shape is None for value in fresh):
+        if any(value.type is None or value.shape is None for value in (*fresh, *ends)):
             InferShapes().run(self.graph)
         for value in fresh:
             self._check_known(value)
@@ -261,10 +261,21 @@ class _Surgery:
             fed = [value for value in kept if value.name not in self.main.initializers]
             self._taps[0].extend(self._tap(value, str(value.name)) for value in fed)
         common.TopologicalSortPass()(self.graph)
-        common.RemoveUnusedNodesPass()(self.graph)
+        self._drop({value.producer() for value in reached})
         self.main.inputs.clear()
         self.main.inputs.extend(kept)
-        common.RemoveUnusedNodesPass()(self.graph)  # constants that were inputs, too
+        common.RemoveUnusedNodesPass()(self.graph)  # constants, those that were inputs too
+
+    def _drop(self, live: set[onnx_ir.Node | None]) -> None:
+        """Nodes outside of the part; what their branches read from around them is let go first."""
+        for node in reversed(list(self.main)):
+            if node in live:
+                continue
+            for graph in inner_graphs(node):
+                for inner in graph.all_nodes():
+                    for place in range(len(inner.inputs)):
+                        inner.replace_input_with(place, None)
+            self.main.remove(node, safe=True)
 
 
 def _reached(ends: Iterable[onnx_ir.Value], starts: set[onnx_ir.Value]) -> set[onnx_ir.Value]:

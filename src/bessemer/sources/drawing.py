@@ -261,10 +261,18 @@ class Canvas(Drawing):
             suffix = "" if is_identity(wanted) else "_" + "".join(map(str, wanted))
             made = self.literal(tensor.known.transpose(wanted), tensor.name + suffix)
         else:
-            step = compose(inverse(tensor.made), wanted)
-            source = tensor.orders[tensor.made]
-            made = self.emit("Transpose", [source], perm=list(step), shape=apply(wanted, tensor.shape))
+            made = self._moved(tensor, wanted)
         tensor.orders[wanted] = made
+        return made
+
+    def _moved(self, tensor: Ordered, wanted: Perm) -> onnx_ir.Value:
+        """A Transpose, or where only axes of size one move a Reshape."""
+        step = compose(inverse(tensor.made), wanted)
+        source, shape = tensor.orders[tensor.made], apply(wanted, tensor.shape)
+        unbound = sum(not isinstance(dim, int) for dim in shape)
+        if unbound <= 1 and 0 not in shape and not moves_data(step, apply(tensor.made, tensor.shape)):
+            return self.reshaped(_unshaped(source), shape)
+        made: onnx_ir.Value = self.emit("Transpose", [source], perm=list(step), shape=shape)
         return made
 
     def contiguous(self, tensor: Ordered) -> onnx_ir.Value:
@@ -303,6 +311,15 @@ class Canvas(Drawing):
         tensor.made = perm
         tensor.orders[perm] = value
         return tensor
+
+
+def _unshaped(value: onnx_ir.Value) -> onnx_ir.Value:
+    """What a value was reshaped from: the same elements in the same order."""
+    node = value.producer()
+    while node is not None and node.op_type == "Reshape" and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
 
 
 def _kept(value: onnx_ir.Value | None) -> Encoding | None:

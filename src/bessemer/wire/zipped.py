@@ -24,7 +24,7 @@ class Archive:
         try:
             with zipfile.ZipFile(path) as archive:
                 held = archive.infolist()
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, UnicodeDecodeError) as error:
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OSError) as error:
             raise WireError(f"a broken zip archive ({error})") from None
         if len(held) > MAX_MEMBERS:
             raise WireError(f"{len(held)} members in a zip archive")
@@ -74,7 +74,7 @@ class Archive:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(item) as stream:
                 return memoryview(self._whole(stream, item))
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
             raise WireError(f"the member '{item.filename}' cannot be unpacked ({error})") from None
 
     @staticmethod

@@ -107,13 +107,12 @@ def bias_add(
     shape = tuple(tensor.shape[axis] if held == axis else 1 for held in order)
     while shape and shape[0] == 1:  # leading axes of one broadcast by themselves
         shape = shape[1:]
-    row = canvas.at(bias)
-    if len(shape) != 1:
-        row = (
-            canvas.literal(bias.known.reshape([bias.known.size if dim != 1 else 1 for dim in shape]), bias.name)
-            if bias.known is not None
-            else canvas.reshaped(row, shape)
-        )
+    if len(shape) < 2:
+        row = canvas.at(bias)
+    elif bias.known is not None:
+        row = canvas.literal(bias.known.reshape([bias.known.size if dim != 1 else 1 for dim in shape]), bias.name)
+    else:
+        row = canvas.reshaped(canvas.at(bias), shape)
     made = canvas.emit("Add", [canvas.at(tensor, order), row])
     return canvas.result(made, tensor.shape, order, name)
 

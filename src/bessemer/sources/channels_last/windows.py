@@ -107,7 +107,14 @@ class Window:
         window, stride, dilation = self.kernel[axis], self.strides[axis], self.dilations[axis]
         if isinstance(size, int):
             return same_pads(size, window, stride, dilation)
-        return same_pads(1, window, 1, dilation) if stride == 1 or self.reach[axis] == 1 else None
+        if self.reach[axis] <= 2:  # no padding before, and one more behind than needed makes no further window
+            return 0, self.reach[axis] - 1
+        if stride > self.reach[axis]:
+            raise Unsupported(
+                "dynamic-shape", f"padding of windows of {self.reach[axis]} that step {stride} over an unbound axis",
+                "bind its size",
+            )  # fmt: skip
+        return same_pads(1, window, 1, dilation) if stride == 1 else None
 
     def attributes(self, sizes: Sequence[Dim]) -> dict[str, Any]:
         """Attributes of a Conv or a pooling node over axes of these sizes (`dilations` left out where they are one)."""

@@ -60,7 +60,7 @@ class Mapped:
         import onnx_ir
 
         narrow = tensor.is_floating_point() and tensor.element_size() == 2
-        kind = onnx_ir.DataType.FLOAT if narrow else onnx_ir.DataType.from_numpy(tensor[:0].numpy().dtype)
+        kind = onnx_ir.DataType.FLOAT if narrow else onnx_ir.DataType.from_numpy(tensor.reshape(-1)[:0].numpy().dtype)
 
         def made() -> onnx_ir.TensorProtocol:
             held = self.read(tensor)

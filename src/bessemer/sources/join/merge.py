@@ -220,6 +220,9 @@ class _Sizes:
         """What flows has one shape at both ends."""
         if source.shape is None or target.shape is None:
             return
+        if len({len(source.shape), len(target.shape), len(wire.order or source.shape)}) > 1:
+            why = f"{wire.to.model}:{wire.to.tensor} has other axes than what feeds it"
+            raise UnreadableInput("The plan of the join is not consistent", why=why)
         dims = tuple(source.shape) if wire.order is None else apply(wire.order, tuple(source.shape))
         for mine, theirs in zip(dims, target.shape, strict=True):
             self._unite(_dim(mine), _dim(theirs))

@@ -14,6 +14,12 @@ LARGEST = 1 << 22
 """Bytes of a plan."""
 
 
+CASTS = (
+    "bool", "bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64",
+)  # fmt: skip
+
+
 class Record(BaseModel):
     """Unknown fields are errors."""
 
@@ -105,6 +111,10 @@ def _check(plan: Plan) -> None:
         if order[wire.source.model] >= order[wire.to.model]:
             raise ValueError(f"{wire.to.model} reads {wire.source.model}, which does not stand before it")
         fed.add(key)
+        if wire.order is not None and sorted(wire.order) != list(range(len(wire.order))):
+            raise ValueError(f"{list(wire.order)} is no order of axes")
+        if wire.cast and wire.cast not in CASTS:
+            raise ValueError(f"nothing is cast to '{wire.cast}'")
     for border in (*plan.inputs, *plan.outputs):
         if border.place.model not in order:
             raise ValueError(f"there is no model '{border.place.model}'")

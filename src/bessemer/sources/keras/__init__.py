@@ -26,12 +26,16 @@ class KerasSource:
         import onnx_ir
 
         from bessemer.sources.keras.draw import draw
+        from bessemer.sources.keras.network import Contradiction
 
         if options.signature is not None:
             raise UsageError("A Keras model has no signatures", fix="Leave --signature away")
         container, network, weights = parse(path, options)
         notes: list[str] = []
-        graph = draw(network, weights, container.generation, path, notes)
+        try:
+            graph = draw(network, weights, container.generation, path, notes)
+        except Contradiction as error:
+            raise _contradicts(path, error) from None
         model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
         return Model(model, Origin("keras", path, details(container, network)), notes)
 
@@ -54,7 +58,7 @@ class KerasSource:
 def parse(path: Path, options: OpenOptions) -> tuple[Container, Network, dict[str, tuple[Array, ...]]]:
     """What the file holds. Raises UnreadableInput saying where it is broken, Declined for a class of the user's own."""
     from bessemer.sources.keras.container import open_container
-    from bessemer.sources.keras.network import Reading, is_model, read_network
+    from bessemer.sources.keras.network import Contradiction, Reading, is_model, read_network
     from bessemer.sources.keras.weights import read_weights
     from bessemer.wire.errors import WireError
 
@@ -66,9 +70,15 @@ def parse(path: Path, options: OpenOptions) -> tuple[Container, Network, dict[st
         return container, network, read_weights(container, network)
     except WireError as error:
         raise UnreadableInput(f"{path} is broken or hostile", why=str(error)) from None
+    except Contradiction as error:
+        raise _contradicts(path, error) from None
     except BROKEN as error:
         why = f"its config contradicts itself ({type(error).__name__}: {error})"
         raise UnreadableInput(f"{path} is broken or hostile", why=why) from None
+
+
+def _contradicts(path: Path, error: Exception) -> UnreadableInput:
+    return UnreadableInput(f"{path} is broken or hostile", why=f"its config contradicts itself: {error}")
 
 
 def _subclassed(container: Container) -> Declined:

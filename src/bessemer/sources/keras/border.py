@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.types import Shape
-from bessemer.sources.keras.network import Network
+from bessemer.sources.keras.network import Contradiction, Network
 
 BATCH = "batch"
 
@@ -21,14 +20,14 @@ class Border(NamedTuple):
 
 
 def inputs_of(network: Network) -> list[Border]:
-    """All inputs in the model's order. Raises UnreadableInput."""
+    """All inputs in the model's order. Raises Contradiction."""
     return [_input(network.layers[ref.layer].config, ref.layer) for ref in network.inputs]
 
 
 def _input(config: dict[str, Any], name: str) -> Border:
     held = config.get("batch_shape") or config.get("batch_input_shape")
     if not isinstance(held, list) or not all(dim is None or (isinstance(dim, int) and dim >= 0) for dim in held):
-        raise UnreadableInput("The model's config contradicts itself", why=f"its input '{name}' has no shape ({held})")
+        raise Contradiction(f"its input '{name}' has no shape ({held})")
     dims = (BATCH if dim is None and place == 0 else f"{name}_{place}" if dim is None else dim
             for place, dim in enumerate(held))  # fmt: skip
     dtype = config.get("dtype") or "float32"

@@ -11,8 +11,9 @@ from bessemer.ir.types import Array, Shape
 from bessemer.runners.keras.layer import Layer
 from bessemer.sources.drawing import TENSOR_KEY, Canvas, Ordered, Unsupported
 from bessemer.sources.keras.border import Border, inputs_of, output_names
+from bessemer.sources.keras.expected import misfit
 from bessemer.sources.keras.masks import makes_mask, outgoing
-from bessemer.sources.keras.network import Network
+from bessemer.sources.keras.network import Contradiction, Network
 from bessemer.sources.keras.registry import readers
 from bessemer.sources.keras.walk import Walk
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 BROKEN = (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, ArithmeticError, MemoryError)
 """What contradictory configs and weights end in where nobody looked for it."""
-STANDS = "a layer before it could not be read"
+OWN = ("no-reader", "lambda")
+"""Reasons that lie in a layer alone, whatever it reads."""
 
 
 class Stand(Ordered):
@@ -41,25 +43,30 @@ class Drawer:
         blind = any(isinstance(item, Stand) for item in [*inputs, *_tensors(layer.call)])
         try:
             if reader is None:
-                raise Unsupported("no-reader", f"the layer class {_class(layer)} has no reading in ONNX here")
+                raise Unsupported("no-reader", f"the layer class {layer.kind} has no reading in ONNX here")
             if blind and layer.kind != "Lambda":
                 return self._stands(layer, inputs)
+            if inputs and (problem := misfit(layer, inputs[0].shape)):
+                raise self._broken(layer, problem)
             made = reader(self.canvas, layer, inputs)
-        except Unsupported as problem:
-            self.canvas.block(layer.kind, problem)
+        except Unsupported as reason:
+            if not blind or reason.rule in OWN:
+                self.canvas.block(layer.kind, reason)
             return self._stands(layer, inputs)
         except BROKEN as error:
             if blind:
                 return self._stands(layer, inputs)
-            raise UnreadableInput(
-                f"{self.path} is broken or hostile",
-                where=f"layer '{layer.path}' ({layer.kind})",
-                why=f"its config and its weights contradict each other ({type(error).__name__}: {error})",
-            ) from None
+            why = f"its config and its weights contradict each other ({type(error).__name__}: {error})"
+            raise self._broken(layer, why) from None
         outputs = [made] if isinstance(made, Ordered) else list(made)
         for index, tensor in enumerate(outputs):
             _name(tensor, layer.path if len(outputs) == 1 else f"{layer.path}:{index}")
         return outputs
+
+    def _broken(self, layer: Layer, why: str) -> UnreadableInput:
+        return UnreadableInput(
+            f"{self.path} is broken or hostile", where=f"layer '{layer.path}' ({layer.kind})", why=why
+        )
 
     def mask(
         self, layer: Layer, inputs: list[Ordered], masks: list[Ordered | None], count: int
@@ -97,10 +104,6 @@ class Drawer:
         return [Stand(layer.path, shape, dtype) for _ in range(count)]
 
 
-def _class(layer: Layer) -> str:
-    return layer.kind
-
-
 def _scalar(number: float, x: Ordered) -> Array:
     import numpy as np
 
@@ -131,7 +134,7 @@ def _name(tensor: Ordered, name: str) -> None:
 
 
 def draw(network: Network, weights: dict[str, tuple[Array, ...]], generation: int, path: Path, notes: list[str]) -> Any:
-    """The `onnx_ir.Graph` of a network. Raises Declined with all blockers, UnreadableInput."""
+    """The `onnx_ir.Graph` of a network. Raises Declined with all blockers, UnreadableInput, Contradiction."""
     canvas = Canvas(notes)
     borders = inputs_of(network)
     fed = [_input(canvas, border) for border in borders]
@@ -151,9 +154,7 @@ def _input(canvas: Canvas, border: Border) -> Ordered:
     try:
         dtype = onnx_ir.DataType[kinds.get(border.dtype, border.dtype.upper())]
     except KeyError:
-        raise UnreadableInput(
-            "The model's config contradicts itself", why=f"its input '{border.name}' has the type '{border.dtype}'"
-        ) from None
+        raise Contradiction(f"its input '{border.name}' has the type '{border.dtype}'") from None
     return canvas.input(border.name, border.shape, dtype)
 
 

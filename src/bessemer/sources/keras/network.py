@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from bessemer.ir.errors import UnreadableInput, UsageError
+from bessemer.ir.errors import UsageError
 from bessemer.sources.keras.first import modern
 
 MODELS = ("Functional", "Model", "Sequential")
 DEEPEST = 40
 MAX_LAYERS = 100_000
+
+
+class Contradiction(ValueError):
+    """What a config says cannot be meant; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,9 @@ def is_model(data: Mapping[str, Any]) -> bool:
 
 
 def read_network(data: Mapping[str, Any], reading: Reading, depth: int = 0) -> Network:
-    """The network of a model's config. Raises UnreadableInput for one that contradicts itself."""
+    """The network of a model's config. Raises Contradiction."""
     if depth > DEEPEST:
-        raise UnreadableInput("The model's config is hostile", why=f"models nest deeper than {DEEPEST}")
+        raise Contradiction(f"models nest deeper than {DEEPEST}")
     config = data["config"]
     if isinstance(config, list):
         config = {"name": str(data.get("name") or "sequential"), "layers": config}
@@ -115,20 +119,30 @@ def _specs(items: Sequence[Any], reading: Reading, depth: int) -> list[Spec]:
 def _spec(item: Any, reading: Reading, depth: int) -> Spec:
     reading.count += 1
     if reading.count > MAX_LAYERS:
-        raise UnreadableInput("The model's config is hostile", why=f"it has more than {MAX_LAYERS} layers")
+        raise Contradiction(f"it has more than {MAX_LAYERS} layers")
     if reading.generation == 1:
         item = modern(item)
     config, kind = item.get("config"), str(item["class_name"])
     inner = read_network(item, reading, depth + 1) if is_model(item) else None
     held = config if isinstance(config, dict) else {}
     name = str(item.get("name") or held.get("name") or (inner.name if inner else kind.lower()))
-    return Spec(name, kind, held, str(item.get("module") or ""), inner=inner)
+    module = str(item.get("module") or "")
+    if inner is None and _is_operation(module, held, reading):
+        kind = f"ops.{kind}"  # layers have the same class names
+    return Spec(name, kind, held, module, inner=inner)
+
+
+def _is_operation(module: str, config: Mapping[str, Any], reading: Reading) -> bool:
+    """Whether it is a function of Keras 3; .h5 leaves modules out, but only layers are trainable and have a type."""
+    if module:
+        return module.startswith(("keras.src.ops", "keras.ops"))
+    return reading.generation == 3 and not {"trainable", "dtype"} & set(config)
 
 
 def _by_name(specs: Sequence[Spec]) -> dict[str, Spec]:
     found = {spec.name: spec for spec in specs}
     if len(found) < len(specs):
-        raise UnreadableInput("The model's config contradicts itself", why="two of its layers have one name")
+        raise Contradiction("two of its layers have one name")
     return found
 
 
@@ -136,7 +150,7 @@ def _sequential(data: Mapping[str, Any], config: Mapping[str, Any], reading: Rea
     specs = _specs(config["layers"], reading, depth)
     name = str(config.get("name") or "sequential")
     if not specs:
-        raise UnreadableInput(f"The model '{name}' has no layers")
+        raise Contradiction(f"the model '{name}' has no layers")
     used: dict[str, int] = {}
     for spec in specs:  # old files may repeat a name here
         used[spec.name] = used.get(spec.name, 0) + 1
@@ -281,7 +295,7 @@ def _refs(item: Any) -> Iterator[Ref]:
         for part in item:
             yield from _refs(part)
     else:
-        raise UnreadableInput("The model's config contradicts itself", why=f"{item!r} is no tensor")
+        raise Contradiction(f"{item!r} is no tensor")
 
 
 def refs_in(item: Any) -> list[Ref]:
@@ -341,16 +355,14 @@ def _check(network: Network) -> None:
     for ref in [*_every_ref(network.layers), *network.inputs, *network.outputs]:
         spec = network.layers.get(ref.layer)
         if spec is None or not 0 <= ref.node < max(len(spec.nodes), 1) or ref.tensor < 0:
-            raise UnreadableInput(
-                "The model's config contradicts itself",
-                why=f"'{network.name}' reads output {ref.tensor} of call {ref.node} of '{ref.layer}', which is not there",
-            )
+            wanted = f"output {ref.tensor} of call {ref.node} of '{ref.layer}'"
+            raise Contradiction(f"'{network.name}' reads {wanted}, which is not there")
     if not network.outputs:
-        raise UnreadableInput("The model's config contradicts itself", why=f"'{network.name}' has no outputs")
+        raise Contradiction(f"'{network.name}' has no outputs")
 
 
 def order_of(network: Network) -> list[tuple[Spec, int]]:
-    """Every call, each after those whose results it reads; raises UnreadableInput for a circle."""
+    """Every call, each after those whose results it reads; raises Contradiction for a circle."""
     waiting: dict[tuple[str, int], int] = {}
     readers: dict[tuple[str, int], list[tuple[str, int]]] = {}
     for spec in network.layers.values():
@@ -370,5 +382,5 @@ def order_of(network: Network) -> list[tuple[Spec, int]]:
                 ready.append(reader)
     if len(order) < len(waiting):
         stuck = next(name for (name, _), count in waiting.items() if count)
-        raise UnreadableInput("The model's config contradicts itself", why=f"'{stuck}' waits for its own result")
+        raise Contradiction(f"'{stuck}' waits for its own result")
     return order

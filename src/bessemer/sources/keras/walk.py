@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.types import Array
 from bessemer.runners.keras.layer import Layer
-from bessemer.sources.keras.network import Network, Node, Ref, Spec, order_of, refs_in, replaced
+from bessemer.sources.keras.network import (
+    Contradiction,
+    Network,
+    Node,
+    Ref,
+    Spec,
+    order_of,
+    refs_in,
+    replaced,
+)
 
 Tensor = TypeVar("Tensor")
 MAX_CALLS = 50_000
@@ -43,10 +51,7 @@ class Walk(Generic[Tensor]):
     ) -> tuple[list[Tensor], list[Tensor | None]]:  # fmt: skip
         """Outputs and their masks. prefix: path of the network's layers; where: the same with the calls numbered."""
         if len(inputs) != len(network.inputs):
-            raise UnreadableInput(
-                "The model's config contradicts itself",
-                why=f"'{network.name}' takes {len(network.inputs)} inputs and is given {len(inputs)}",
-            )
+            raise Contradiction(f"'{network.name}' takes {len(network.inputs)} inputs and is given {len(inputs)}")
         made: dict[Ref, Tensor] = dict(zip(network.inputs, inputs, strict=True))
         held: dict[Ref, Tensor | None] = dict(zip(network.inputs, masks or [None] * len(inputs), strict=True))
         given = {(ref.layer, ref.node) for ref in network.inputs}
@@ -68,7 +73,7 @@ class Walk(Generic[Tensor]):
     ) -> None:  # fmt: skip
         self._calls -= 1
         if self._calls < 0:
-            raise UnreadableInput("The model's config is hostile", why=f"its layers are called over {MAX_CALLS} times")
+            raise Contradiction(f"its layers are called over {MAX_CALLS} times")
         refs = refs_in(list(node.args))
         tensors = [_found(made, ref) for ref in refs]
         masks = [held.get(ref) for ref in refs]
@@ -106,7 +111,5 @@ class Walk(Generic[Tensor]):
 
 def _found(made: dict[Ref, Tensor], ref: Ref) -> Tensor:
     if ref not in made:
-        raise UnreadableInput(
-            "The model's config contradicts itself", why=f"it reads output {ref.tensor} of '{ref.layer}', which has fewer"
-        )
+        raise Contradiction(f"it reads output {ref.tensor} of '{ref.layer}', which has fewer")
     return made[ref]

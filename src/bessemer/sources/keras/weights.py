@@ -111,7 +111,7 @@ def _of_tree(group: Group, network: Network, prefix: str) -> Iterator[tuple[str,
     assert isinstance(holder, Group)
     used: dict[str, int] = {}
     for spec in network.layers.values():
-        if is_operation(spec) or (network.kind == "Sequential" and spec.kind == "InputLayer"):
+        if spec.kind.startswith("ops.") or (network.kind == "Sequential" and spec.kind == "InputLayer"):
             continue
         name = snake(spec.kind)
         used[name] = used.get(name, -1) + 1
@@ -126,11 +126,6 @@ def _of_tree(group: Group, network: Network, prefix: str) -> Iterator[tuple[str,
             arrays = tuple(_parts(member))
             if arrays:
                 yield prefix + spec.name, arrays
-
-
-def is_operation(spec: Spec) -> bool:
-    """Whether it is a function of Keras 3 and no layer: it has no place in the tree."""
-    return ".ops." in f".{spec.module}."
 
 
 def _check_name(member: Group, spec: Spec) -> None:

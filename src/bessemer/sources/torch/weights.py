@@ -112,12 +112,13 @@ def fill(module: Any, tensors: Mapping[tuple[str, ...], Leaf], path: Path, wante
     wanted: the place in the file where several would fit. Raises UsageError naming all that does not fit.
     """
     own = module.state_dict()
-    fits = sorted(_fits(own, tensors), key=lambda fit: (fit.faults, len(fit.place), len(fit.strip)))
+    fits = sorted(_fits(own, tensors), key=lambda fit: (fit.faults, len(fit.strip), len(fit.place)))
     whole = [fit for fit in fits if not fit.faults and wanted in (None, ".".join(fit.place))]
     if not whole:
         raise _misfit(fits[0], path) if fits and fits[0].faults else _unplaced(fits, path, wanted)
-    places = {fit.place for fit in whole}
-    if len(places) > 1:
+    different = {frozenset(map(id, fit.found.values())): fit.place for fit in whole}
+    if len(different) > 1:
+        places = set(different.values())
         listed = ", ".join(sorted(f"'{'.'.join(place)}'" for place in places))
         raise UsageError(f"{path} holds weights that fit in {len(places)} places: {listed}",
                          fix="Say which with --signature NAME")  # fmt: skip

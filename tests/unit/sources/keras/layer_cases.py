@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -832,3 +833,48 @@ def evaluated(layer: Any, case: Case) -> list[Array]:
     record = layer_record(layer, case, lambda array: array)
     made = evaluators()[record.kind](record, [*case.inputs, *case.states])
     return flat(list(made) if isinstance(made, list | tuple) else made)
+
+
+def judged(known: Mapping[int, Any], case: Case, number: int) -> list[tuple[str, str]]:
+    """('drawn', problem) and ('evaluated', problem), '' where there is none; ('oracle', why) where Keras refuses."""
+    from bessemer.sources.drawing import Unsupported
+
+    try:
+        layer, wanted = oracle(known[case.generation], case, np.random.default_rng(number))
+    except Refused as refusal:
+        return [("oracle", str(refusal))]
+    verdicts = []
+    try:
+        model, feeds = drawn(layer, case)
+        verdicts.append(("drawn", close(in_onnxruntime(model, feeds), wanted)))
+    except Unsupported as refusal:
+        verdicts.append(("drawn", f"declined: {refusal.rule}: {refusal}"))
+    verdicts.append(("evaluated", close(evaluated(layer, case), wanted)))
+    return verdicts
+
+
+def in_target(target: str, known: Mapping[int, Any], case: Case, number: int, folder: Path) -> str:
+    """What is wrong with a case on the whole road to a target, every size bound; 'declined: ...' where it is."""
+    from bessemer.ir.errors import Declined
+    from bessemer.ir.model import Model, Origin
+    from bessemer.opening import normalise
+    from bessemer.request import ConvertOptions
+    from bessemer.sources.drawing import Unsupported
+    from bessemer.targets.registry import find, validate
+    from bessemer.verify.compare import from_artifact, to_artifact
+
+    bound = replace(case, unbound=())
+    try:
+        layer, wanted = oracle(known[case.generation], bound, np.random.default_rng(number))
+        graph, feeds = drawn(layer, bound)
+        model = Model(graph, Origin("keras", folder / "case.keras"))
+        normalise(model, ConvertOptions())
+        lowering = find(target).load()
+        prepared = lowering.prepare(model, validate(target, lowering, {}))
+        runner = lowering.runner(lowering.write(prepared, folder, f"case{number}").path)
+    except (Refused, Unsupported) as refusal:
+        return f"declined: {refusal}"
+    except Declined as refusal:
+        return "declined: " + "; ".join(sorted({blocker.reason for blocker in refusal.blockers}))
+    made = runner.run(to_artifact(feeds, prepared.inputs))
+    return close([from_artifact(made[border.name], border) for border in prepared.outputs.values()], wanted)

@@ -143,8 +143,8 @@ def test_keras_1_merge(tmp_path: Path) -> None:
 
 
 def test_a_sequential_model_of_unknown_shape(tmp_path: Path) -> None:
-    config = {"class_name": "Sequential", "config": {"name": "s", "layers": [
-        {"class_name": "Dense", "config": {"name": "d", "units": 2, "activation": "linear", "use_bias": True}}]}}  # fmt: skip
+    dense = {"class_name": "Dense", "config": {"name": "d", "units": 2, "activation": "linear", "use_bias": True}}
+    config = {"class_name": "Sequential", "config": {"name": "s", "layers": [dense]}}
     kernel, bias = noise(3, 2), noise(2)
     path = h5(tmp_path / "m.h5", config, {"d": [kernel, bias]}, "2.4.0")
     with pytest.raises(UsageError, match="--shape d_input="):
@@ -194,14 +194,28 @@ def test_a_model_of_a_class_is_declined(tmp_path: Path) -> None:
         open_model(path, OpenOptions())
 
 
-def test_weights_that_do_not_fit_their_layer(tmp_path: Path) -> None:
-    config = functional(
-        layer("InputLayer", "x", batch_input_shape=[None, 3]), layer("Dense", "d", "x", units=2), output="d"
+@pytest.mark.parametrize(
+    ("kind", "shape", "config", "shapes"),
+    [
+        ("Dense", [3], {"units": 2}, []), ("Dense", [3], {"units": 2}, [(3, 2)]),
+        ("Dense", [3], {"units": 2}, [(4, 2), (2,)]), ("Dense", [3], {"units": 2}, [(3, 2), (1,)]),
+        ("Conv2D", [8, 8, 3], {"filters": 2, "kernel_size": [3, 3]}, [(3, 3, 5, 2), (2,)]),
+        ("Conv2D", [8, 8, 3], {"filters": 2, "kernel_size": [3, 3]}, [(3, 3, 3, 2), (1,)]),
+        ("BatchNormalization", [8, 3], {}, [(3,), (3,), (3,), (1,)]), ("BatchNormalization", [8, 3], {}, [(3,)] * 3),
+        ("LSTM", [8, 3], {"units": 2}, [(3, 8), (3, 8), (8,)]), ("GRU", [8, 3], {"units": 2}, [(3, 6), (2, 6)]),
+        ("Embedding", [8], {"input_dim": 4, "output_dim": 2}, [(3,)]),
+        ("SeparableConv1D", [8, 3], {"filters": 2, "kernel_size": 3}, [(3, 3, 1), (1, 4, 2), (2,)]),
+    ],
+)  # fmt: skip
+def test_weights_that_do_not_fit_their_layer(
+    tmp_path: Path, kind: str, shape: list[int], config: dict[str, Any], shapes: list[tuple[int, ...]]
+) -> None:
+    whole = functional(
+        layer("InputLayer", "x", batch_input_shape=[None, *shape]), layer(kind, "d", "x", **config), output="d"
     )
-    for arrays in ([], [noise(3, 2)], [noise(7)]):
-        path = h5(tmp_path / "m.h5", config, {"d": arrays}, "2.4.0")
-        with pytest.raises(UnreadableInput, match="layer 'd'"):
-            open_model(path, OpenOptions())
+    path = h5(tmp_path / "m.h5", whole, {"d": [noise(*item) for item in shapes]}, "2.4.0")
+    with pytest.raises(UnreadableInput, match="layer 'd'"):
+        open_model(path, OpenOptions())
 
 
 def test_the_tensor_names_are_those_that_a_tap_answers(tmp_path: Path) -> None:

@@ -3,67 +3,96 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bessemer.sources.channels_last import shaping
+from bessemer.sources.channels_last.dims import Dim
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
+from bessemer.sources.tensorflow.ops.common import bound
+
+Margins = tuple[tuple[int, int], ...]
+"""Before and after, one pair per axis that is dealt out."""
 
 
 class Batched(Ordered):
-    """SpaceToBatchND of `inner` by `block`, without margins; drawn only where somebody asks for its value.
+    """SpaceToBatchND of a tensor that is not drawn yet; drawn so only where somebody asks for its value.
 
-    A convolution without padding and of stride one over it is one of `inner` with dilations `block`, dealt out again.
+    make: draws that tensor, `margins` (or others) being added to its source. whole: its shape with `margins`. source: what
+    the margins are added to, where nothing else is done to it. A
+    convolution without padding and of stride one over the dealt pixels is one of that tensor with dilations `block`, and
+    to cut its results' borders afterwards is to add less to its source.
     """
 
-    def __init__(self, inner: Ordered, block: Sequence[int]) -> None:
-        self.inner, self.block = inner, tuple(block)
-        sizes = inner.static[1 : 1 + len(block)]
-        if any(size % by for size, by in zip(sizes, block, strict=True)):
-            raise Unsupported("block-size", f"axes of {list(sizes)} do not divide into blocks of {list(block)}")
-        batch = inner.shape[0]
-        dealt = batch * math.prod(block) if isinstance(batch, int) else None
-        halves = tuple(size // by for size, by in zip(sizes, block, strict=True))
-        super().__init__(inner.name, (dealt, *halves, *inner.shape[1 + len(block) :]), inner.dtype)
+    def __init__(
+        self, name: str, make: Callable[[Margins], Ordered], margins: Margins, block: Sequence[int],
+        whole: tuple[Dim, ...], dtype: object,
+    ) -> None:  # fmt: skip
+        self.make, self.margins, self.block, self.whole = make, margins, tuple(block), whole
+        self.source: Ordered | None = None
+        sizes = _dealt(whole, block)
+        batch = whole[0] * math.prod(block) if isinstance(whole[0], int) else None
+        super().__init__(name, (batch, *sizes, *whole[1 + len(block) :]), dtype)
 
     def draw(self, canvas: Canvas) -> None:
         """The value, in the tensor's own order."""
-        self.orders[self.made] = canvas.at(dealt_out(canvas, self.inner, self.block))
+        self.orders[self.made] = canvas.at(dealt_out(canvas, self.make(self.margins), self.block))
+
+    def gathered(self, canvas: Canvas, crops: Margins) -> Ordered:
+        """The tensor itself, less the crops."""
+        less = tuple((low - a, high - b) for (low, high), (a, b) in zip(self.margins, crops, strict=True))
+        if all(item >= 0 for pair in less for item in pair):
+            return self.make(less)
+        return cropped(canvas, self.make(self.margins), crops)
+
+    def changed(
+        self, make: Callable[[Margins], Ordered], margins: Margins, block: Sequence[int], whole: tuple[Dim, ...]
+    ) -> Batched:
+        """What an operator makes of it, dealt out just so."""
+        return Batched(self.name, make, margins, block, whole, self.dtype)
+
+
+def _dealt(whole: Sequence[Dim], block: Sequence[int]) -> list[int]:
+    """Sizes of the axes after dealing. Raises Unsupported where they do not divide."""
+    found = []
+    for dim, by in zip(whole[1:], block, strict=False):
+        if not isinstance(dim, int):
+            raise Unsupported("dynamic-shape", "an unbound axis is dealt out over the batch", "bind the input's shape")
+        if dim % by:
+            raise Unsupported("block-size", f"an axis of {dim} does not divide into blocks of {by}")
+        found.append(dim // by)
+    return found
 
 
 def dealt_out(canvas: Canvas, tensor: Ordered, block: Sequence[int]) -> Ordered:
     """Blocks of pixels moved to the batch, in the tensor's own order."""
     count, shape = len(block), tensor.shape
-    split = [shape[0]]
-    for axis, by in enumerate(block):
-        split += [tensor.static[1 + axis] // by if None not in shape else _part(shape[1 + axis], by), by]
+    split: list[Dim] = [shape[0]]
+    for size, by in zip(_dealt(shape, block), block, strict=True):
+        split += [size, by]
     split += shape[1 + count :]
     inner, outer = [2 + 2 * axis for axis in range(count)], [1 + 2 * axis for axis in range(count)]
     order = [*inner, 0, *outer, *range(1 + 2 * count, len(split))]
     moved = shaping.transpose(canvas, shaping.reshape(canvas, tensor, split), order)
-    dealt = shape[0] * math.prod(block) if isinstance(shape[0], int) else -1
-    return shaping.reshape(canvas, moved, (dealt, *(split[axis] for axis in order[count + 1 :])))
-
-
-def _part(dim: int | str | None, by: int) -> int:
-    if not isinstance(dim, int):
-        raise Unsupported("dynamic-shape", "an unbound axis is dealt out over the batch")
-    return dim // by
+    batch = shape[0] * math.prod(block) if isinstance(shape[0], int) else -1
+    return shaping.reshape(canvas, moved, (batch, *(split[axis] for axis in order[count + 1 :])))
 
 
 def gathered(canvas: Canvas, tensor: Ordered, block: Sequence[int]) -> Ordered:
     """Blocks of pixels moved back from the batch."""
     count, shape = len(block), tensor.shape
-    by = math.prod(block)
-    batch = shape[0] // by if isinstance(shape[0], int) else -1
+    sizes = [bound(tensor, 1 + axis) * by for axis, by in enumerate(block)]
+    batch = shape[0] // math.prod(block) if isinstance(shape[0], int) else -1
     split = shaping.reshape(canvas, tensor, (*block, batch, *shape[1:]))
     order = [count]
     for axis in range(count):
         order += [count + 1 + axis, axis]
     moved = shaping.transpose(canvas, split, [*order, *range(2 * count + 1, split.rank)])
-    sizes = []
-    for axis, times in enumerate(block):
-        size = shape[1 + axis]
-        if not isinstance(size, int):
-            raise Unsupported("dynamic-shape", "an unbound axis is gathered from the batch")
-        sizes.append(size * times)
-    return shaping.reshape(canvas, moved, (moved.shape[0], *sizes, *shape[1 + count :]))
+    back = moved.shape[0] if isinstance(moved.shape[0], int) else -1
+    return shaping.reshape(canvas, moved, (back, *sizes, *shape[1 + count :]))
+
+
+def cropped(canvas: Canvas, tensor: Ordered, crops: Margins) -> Ordered:
+    """Without the margins of the axes behind the batch."""
+    axes = list(range(1, 1 + len(crops)))
+    ends = [bound(tensor, axis) - high for axis, (_, high) in zip(axes, crops, strict=True)]
+    return shaping.sliced(canvas, tensor, [low for low, _ in crops], ends, axes)

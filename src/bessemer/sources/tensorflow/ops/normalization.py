@@ -12,22 +12,19 @@ from bessemer.sources.channels_last.elementwise import applied, cast, with_scala
 from bessemer.sources.channels_last.shaping import reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
-from bessemer.sources.tensorflow.ops.common import first
+from bessemer.sources.tensorflow.ops.common import bound, first
 from bessemer.sources.tensorflow.registry import op
 
 
 @op("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def fused_batch_norm(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Sequence[Ordered]:
-    """By given moments. Raises Unsupported in training mode: then the answer depends on what else is in the batch."""
+    """By given moments. In training mode by its own, of a single item alone: else the answer depends on the batch."""
     source, scale, shift, mean, variance = inputs
-    if node.attrs.get("is_training", True):
-        raise Unsupported(
-            "training", "it normalises by the moments of the batch it sees (is_training)",
-            "export the model in inference mode (training=False, or learning phase 0)",
-        )  # fmt: skip
     epsilon = float(node.attrs.get("epsilon", 1e-4))
-    known = [tensor.known for tensor in (mean, variance, scale, shift)]
     axis = 1 if first(node) else source.rank - 1
+    if node.attrs.get("is_training", True):
+        return _by_its_own(canvas, node, inputs, axis, epsilon)
+    known = [tensor.known for tensor in (mean, variance, scale, shift)]
     if any(held is None for held in known):
         made = _computed(canvas, source, (scale, shift, mean, variance), axis, epsilon)
     else:
@@ -35,6 +32,40 @@ def fused_batch_norm(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> S
         made = normalization.batch_norm(canvas, source, *arrays, axis=axis, epsilon=epsilon)
     spare = canvas.constant(np.zeros(0, np.float32), "spare")
     return [made, mean, variance, mean, variance, spare][: 6 if node.op.endswith("V3") else 5]
+
+
+def _by_its_own(
+    canvas: Canvas, node: Node, inputs: Sequence[Ordered], axis: int, epsilon: float
+) -> Sequence[Ordered]:
+    """By the moments of the one item in the batch: Keras spells LayerNormalization and instance normalization so."""
+    source, scale, shift = inputs[:3]
+    if source.shape[0] != 1:
+        raise Unsupported(
+            "training", "it normalises by the moments of the batch it sees (is_training)",
+            "export the model in inference mode (training=False, or learning phase 0)",
+        )  # fmt: skip
+    others = [place for place in range(1, source.rank) if place != axis]
+    sizes = [bound(source, place) for place in others]
+    order = (0, axis, *others)
+    ones = canvas.literal(np.ones(sizes, source.dtype.numpy()), "ones")
+    normal = canvas.emit("LayerNormalization", [canvas.at(source, order), ones], axis=2, epsilon=epsilon)
+    made = canvas.result(normal, source.shape, order)
+    shape = tuple(-1 if place == axis else 1 for place in range(source.rank))
+    for name, tensor, neutral in (("Mul", scale, 1.0), ("Add", shift, 0.0)):
+        if _uniform(tensor) != neutral:
+            made = applied(canvas, name, made, reshape(canvas, tensor, shape))
+    gone = Ordered(node.name, inputs[1].shape, inputs[1].dtype)
+    return [made, *[gone] * (5 if node.op.endswith("V3") else 4)]
+
+
+def _uniform(tensor: Ordered) -> float | None:
+    """The number that all elements are, known or filled in while the model runs; None where they differ."""
+    if tensor.known is not None:
+        held = tensor.known.reshape(-1)
+        return float(held[0]) if held.size and (held == held[0]).all() else None
+    node = tensor.orders[tensor.made].producer() if tensor.orders else None
+    number = node.inputs[0].const_value if node is not None and node.op_type == "Expand" and node.inputs[0] else None
+    return float(number.numpy().reshape(-1)[0]) if number is not None and number.size == 1 else None
 
 
 def _computed(

@@ -38,21 +38,6 @@ def reshape(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     return shaping.reshape(canvas, tensor, wanted, None if vector.known is not None else vector)
 
 
-@op("Squeeze")
-@on_parts
-def squeeze(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """Without axes of size one."""
-    named = node.attrs.get("squeeze_dims") or node.attrs.get("axis")
-    return shaping.squeeze(canvas, inputs[0], list(named) if named else None)
-
-
-@op("ExpandDims")
-@on_parts
-def expand_dims(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
-    """A new axis of size one."""
-    return shaping.expand_dims(canvas, inputs[0], [integer(inputs[1], "axis")])
-
-
 @op("Transpose", "ConjugateTranspose")
 @on_parts
 def transpose(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
