@@ -49,7 +49,7 @@ def build(program: Program, path: Path, options: OpenOptions) -> Model:
     """The canonical graph of a program."""
     import onnx_ir
 
-    from bessemer.sources.drawing import Canvas
+    from bessemer.sources.drawing import Canvas, Unsupported
     from bessemer.sources.tensorflow.reading import Reading
 
     notes: list[str] = []
@@ -57,7 +57,11 @@ def build(program: Program, path: Path, options: OpenOptions) -> Model:
     reading = Reading(program, notes)
     shapes = stated_shapes(program, path, options)
     inputs = [read_input(canvas, border, shapes.get(border.name)) for border in program.inputs]
-    results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    results: list[Value] = []
+    try:
+        results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    except Unsupported as problem:
+        canvas.block("graph", problem)
     reading.refuse_state(canvas)
     outputs = [] if canvas.blockers else read_outputs(canvas, program, results)
     if canvas.blockers:

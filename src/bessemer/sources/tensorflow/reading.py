@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bessemer.ir.errors import BessemerError
 from bessemer.runners.tensorflow.interpreter import Interpreter
 from bessemer.runners.tensorflow.program import DEEPEST, VARIABLES, Bodies, Body, Program, assigned, split_ref
 from bessemer.sources.channels_last.signal import Complex
@@ -30,6 +31,7 @@ MOST_FOLDED = 1 << 24
 GROWING = {"Fill": 0, "BroadcastTo": 1, "Range": 1, "LinSpace": 2, "OneHot": 1, "Tile": 1}
 """Operators whose results may be larger than their operands, and which operand says how large."""
 PASSING = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", "ReadVariableOp"})
+CONTRADICTIONS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 STRUCTURES = ("branches", "lists", "loops")
 
@@ -113,6 +115,13 @@ class Reading:
             canvas.layer = name
             canvas.block(node.op, problem)
             return [Nothing(name)]
+        except (WireError, BessemerError):
+            raise
+        except CONTRADICTIONS as error:  # attributes and operands of a broken file fit in no way that a reader foresees
+            canvas.layer = name
+            why = f"its attributes and operands do not fit each other ({type(error).__name__}: {error})"
+            canvas.block(node.op, Unsupported("contradiction", why[:300]))
+            return [Nothing(name)]
         for number, value in enumerate(results):
             self._named(value, inputs, f"{name}:{number}" if number else name)
         return results
@@ -153,10 +162,7 @@ class Reading:
         known = [tensor.known for tensor in inputs]
         if any(array is None for array in known):
             return []
-        try:
-            made = self.evaluators[node.op](node, [array for array in known if array is not None])
-        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-            raise Unsupported("constant", f"its operands are constant and fit no result: {error}") from None
+        made = self.evaluators[node.op](node, [array for array in known if array is not None])
         results = list(made) if isinstance(made, list | tuple) else [made]
         return [constant(canvas, np.asarray(array), node.name) for array in results]
 
