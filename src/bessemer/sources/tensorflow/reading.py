@@ -41,6 +41,7 @@ class Reading:
 
     def __init__(self, program: Program, notes: list[str]) -> None:
         from bessemer.runners.tensorflow.registry import evaluators
+        from bessemer.sources.tensorflow.ops.refused import refuse
         from bessemer.sources.tensorflow.registry import readers
 
         self.program, self.notes = program, notes
@@ -48,6 +49,7 @@ class Reading:
         self.readers: Mapping[str, Reader] = readers()
         self.evaluators: Mapping[str, Evaluator] = evaluators()
         self.functions = Bodies({})
+        self._refuse = refuse
         self.filled: dict[int, tuple[Ordered, Any]] = {}
         self._structures = structures()
         self._variables: dict[str, Handle] = {}
@@ -137,6 +139,8 @@ class Reading:
         if structure is None and node.op not in self.readers and node.op not in self.evaluators and node.op != "Const":
             raise Unsupported("no-reader", f"the operator {node.op} has no reading in ONNX here")
         if any(isinstance(value, Nothing) for value in inputs):
+            if self.readers.get(node.op) is self._refuse:
+                self._refuse(canvas, node, [])
             return [Nothing(name)]
         if structure is not None:
             return structure(self, canvas, node, inputs, name)
