@@ -75,7 +75,9 @@ def test_models_of_one_input(name: str, batch: int | None, keras: Any, tmp_path:
     litert = batch == 1 and name != "detector"
     found = check(path, feeds_of((batch or 2, *shape)), tmp_path, transposes, litert)
     if name in ("deeplab", "causal"):
-        assert not found["Pad"] + found["Slice"] - (name == "causal"), "dilations are attributes of the convolutions"
+        assert not found["Pad"] + found["Slice"] - (name == "causal"), (
+            "dilations are attributes of the convolutions"
+        )
     if name == "attention" and batch == 1:
         assert found["LayerNormalization"] == 1
 
@@ -86,7 +88,11 @@ def test_an_encoder_of_three_inputs(dims: tuple[int | None, ...], keras: Any, tm
 
     path = graphs.frozen(tmp_path / "bert.pb", graphs.encoder(tf, keras), [tf.TensorSpec(dims, tf.int32)] * 3)
     rng, shape = np.random.default_rng(2), (dims[0] or 3, dims[1] or 9)
-    feeds = {"ids": rng.integers(0, 50, shape), "mask": rng.random(shape) < 0.8, "types": rng.integers(0, 2, shape)}
+    feeds = {
+        "ids": rng.integers(0, 50, shape),
+        "mask": rng.random(shape) < 0.8,
+        "types": rng.integers(0, 2, shape),
+    }
     held = {name: np.asarray(array, np.int32) for name, array in feeds.items()}
     found = check(path, held, tmp_path, 8, litert=dims[0] == 1)
     assert found["LayerNormalization"] == 5 and found["Gelu"] == 2
