@@ -1424,7 +1424,7 @@ def fake_vars(rng: np.random.Generator, op: str) -> Case:
         op,
         {"inputs": x, "min": low, "max": high},
         {"num_bits": bits, "narrow_range": narrow},
-        ("min", "max"),
+        pick(rng, ("min", "max"), ("inputs", "min", "max")),
         (1e-4, 1e-4),
     )
 
@@ -1441,7 +1441,7 @@ def fake_channels(rng: np.random.Generator, op: str) -> Case:
             "max": np.stack([part[1] for part in parts]),
         },
         {"num_bits": 8, "narrow_range": narrow},
-        ("min", "max"),
+        pick(rng, ("min", "max"), ("inputs", "min", "max")),
         (1e-4, 1e-4),
     )
 
