@@ -32,6 +32,9 @@ GROWING = {"Fill": 0, "BroadcastTo": 1, "Range": 1, "LinSpace": 2, "OneHot": 1, 
 """Operators whose results may be larger than their operands, and which operand says how large."""
 PASSING = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", "ReadVariableOp"})
 CONTRADICTIONS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What a reader stumbles over where a broken file contradicts itself."""
+DRAWN = frozenset({"FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"})
+"""Operators on constants that stay: what a weight was trained to be in integers is its encoding."""
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 STRUCTURES = ("branches", "lists", "loops")
 
@@ -167,7 +170,7 @@ class Reading:
         """Results of a node whose operands are all constant; none where it is not to be computed now."""
         if node.op == "Const":
             return [constant(canvas, np.asarray(node.attrs["value"]), node.name)]
-        if not inputs or node.op in PASSING or node.op not in self.evaluators or _grows(node, inputs):
+        if not inputs or node.op in PASSING or node.op in DRAWN or node.op not in self.evaluators or _grows(node, inputs):
             return []
         known = [tensor.known for tensor in inputs]
         if any(array is None for array in known):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from bessemer.ir.types import Array
-from bessemer.runners.tensorflow.registry import evaluates
+from bessemer.runners.tensorflow.registry import evaluates, evaluators
 from bessemer.wire.savedmodel.node import Node
 
 Pairs = list[tuple[int, int]]
@@ -200,3 +201,19 @@ def _dealt(node: Node, inputs: Sequence[Array]) -> tuple[Array, list[int], Pairs
     else:
         block, table = [int(node.attrs["block_size"])] * 2, inputs[1]
     return inputs[0], block, [(int(low), int(high)) for low, high in table.reshape(-1, 2)]
+
+
+@evaluates("_FusedConv2D", "_FusedDepthwiseConv2dNative", "_FusedMatMul")
+def fused(node: Node, inputs: Sequence[Array]) -> Array:
+    """A product and what TensorFlow's optimiser put behind it, one after the other."""
+    known = evaluators()
+    made = known[node.op.removeprefix("_Fused")](replace(node, op=node.op.removeprefix("_Fused")), inputs[:2])
+    operands = list(inputs[2:])
+    for step in (str(item) for item in node.attrs.get("fused_ops") or []):
+        name = {"Add": "AddV2"}.get(step, step)
+        count = {"BiasAdd": 1, "AddV2": 1, "FusedBatchNorm": 4}.get(name, 0)
+        taken, operands = operands[:count], operands[count:]
+        attrs = {**node.attrs, "is_training": False, "alpha": node.attrs.get("leakyrelu_alpha", 0.2)}
+        result = known[name](replace(node, op=name, attrs=attrs), [np.asarray(made), *taken])
+        made = result[0] if isinstance(result, list | tuple) else result
+    return np.asarray(made)
