@@ -13,6 +13,8 @@ from bessemer.runners.tensorflow.registry import evaluates, evaluators
 from bessemer.wire.savedmodel.node import Node
 
 Pairs = list[tuple[int, int]]
+MOST_COPIED = 1 << 24
+"""Bytes of windows laid out for one product."""
 
 
 def _front(node: Node) -> bool:
@@ -66,6 +68,14 @@ def _framed(node: Node, x: Array, kernel: Sequence[int], filler: float = 0.0) ->
     return windows(padded, kernel, strides, gaps), strides, pads
 
 
+def _product(view: Array, part: Array, axes: tuple[list[int], list[int]]) -> Array:
+    """tensordot of windows, whose copy it makes, a few rows at a time: of a large window that is many times the input."""
+    row = view[:, :1].size * view.itemsize
+    rows = max(MOST_COPIED // max(row, 1), 1)
+    made = [np.tensordot(view[:, at : at + rows], part, axes) for at in range(0, view.shape[1], rows)]
+    return np.concatenate(made, axis=1) if made else np.tensordot(view, part, axes)
+
+
 @evaluates("Conv2D", "Conv3D", "Conv")
 def conv(node: Node, inputs: Sequence[Array]) -> Array:
     """Filters (*window, depth, count), in groups where they are shallower than the input."""
@@ -78,7 +88,7 @@ def conv(node: Node, inputs: Sequence[Array]) -> Array:
     for group in range(groups):
         chosen = view[(*[slice(None)] * (size + 1), slice(group * depth, (group + 1) * depth))]
         part = filters[..., group * (count // groups) : (group + 1) * (count // groups)]
-        parts.append(np.tensordot(chosen, part, ([size + 1, *(size + 2 + axis for axis in axes)], [size, *axes])))
+        parts.append(_product(chosen, part, ([size + 1, *(size + 2 + axis for axis in axes)], [size, *axes])))
     return _back(node, np.concatenate(parts, axis=-1)).astype(inputs[0].dtype)
 
 
