@@ -1,6 +1,7 @@
-"""TFLite -> ONNX against tf2onnx, ONNX -> TFLite against onnx2tf: whole processes, in alternation, ours verified.
+"""TFLite and Keras .h5 -> ONNX against tf2onnx, ONNX -> TFLite against onnx2tf, Keras .h5 -> TFLite against TensorFlow's
+converter: whole processes, in alternation, ours verified.
 
-python bench/convert.py --tf2onnx VENV --onnx2tf VENV MODEL...
+python bench/convert.py --tf2onnx VENV --onnx2tf VENV --tensorflow VENV MODEL...
 Each VENV is a virtual environment with that peer installed (see bench/README.md). Prints a Markdown table.
 """
 
@@ -20,15 +21,30 @@ Command = Callable[[Path], list[str]]
 """From an empty folder to the command that writes there."""
 
 
+KERAS = (".h5", ".hdf5")
+LEGACY = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+"""With this the peers load what Keras 2 wrote."""
+TFLITE_CONVERTER = """import pathlib, sys, tensorflow as tf
+model = tf.keras.models.load_model(sys.argv[1], compile=False)
+pathlib.Path(sys.argv[2]).write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
+"""
+
+
 def ours(model: Path, target: str, out: Path) -> list[str]:
-    return [sys.executable, "-m", "bessemer", "convert", str(model), "--to", target, "--out", str(out)]
+    """A Keras model is verified against the evaluator of its layers: TensorFlow takes no part."""
+    original = ["--original", "reference"] if model.suffix in KERAS else []
+    return [sys.executable, "-m", "bessemer", "convert", str(model), "--to", target, "--out", str(out), *original]
 
 
 def tf2onnx(model: Path, venv: Path, out: Path) -> list[str]:
     return [
-        str(venv / "bin/python"), "-m", "tf2onnx.convert", "--tflite", str(model),
+        str(venv / "bin/python"), "-m", "tf2onnx.convert", "--keras" if model.suffix in KERAS else "--tflite", str(model),
         "--output", str(out / "m.onnx"), "--opset", "17",
     ]  # fmt: skip
+
+
+def tensorflow(model: Path, venv: Path, out: Path) -> list[str]:
+    return [str(venv / "bin/python"), "-c", TFLITE_CONVERTER, str(model), str(out / "m.tflite")]
 
 
 def onnx2tf(model: Path, venv: Path, out: Path) -> list[str]:
@@ -44,7 +60,7 @@ def onnx2tf(model: Path, venv: Path, out: Path) -> list[str]:
 
 def once(make: Command, limit: float) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
-        return measure(make(Path(folder)), limit=limit, cwd=Path(folder))
+        return measure(make(Path(folder)), limit=limit, cwd=Path(folder), env=LEGACY)
 
 
 def race(mine: Command, theirs: Command, pairs: int, limit: float) -> tuple[list[Measured], list[Measured]]:
@@ -66,13 +82,21 @@ def seconds(runs: list[Measured]) -> str:
     return f"{median(runs):.2f}" + ("" if runs[0].code == 0 else f" (exit {runs[0].code})")
 
 
-def compare(model: Path, arguments: argparse.Namespace) -> None:
-    source_is_tflite = model.suffix == ".tflite"
-    venv = arguments.tf2onnx if source_is_tflite else arguments.onnx2tf
-    target = "onnx" if source_is_tflite else "tflite"
-    if venv is None:
-        return
-    peer = tf2onnx if source_is_tflite else onnx2tf
+Peer = Callable[[Path, Path, Path], list[str]]
+
+
+def races(model: Path, arguments: argparse.Namespace) -> list[tuple[str, Peer, Path]]:
+    """(our target, peer, its venv) of every race that a model can run."""
+    if model.suffix in KERAS:
+        known = [("onnx", tf2onnx, arguments.tf2onnx), ("tflite", tensorflow, arguments.tensorflow)]
+    elif model.suffix == ".tflite":
+        known = [("onnx", tf2onnx, arguments.tf2onnx)]
+    else:
+        known = [("tflite", onnx2tf, arguments.onnx2tf)]
+    return [item for item in known if item[2] is not None]
+
+
+def compare(model: Path, target: str, peer: Peer, venv: Path, arguments: argparse.Namespace) -> None:
     mine, theirs = race(
         lambda out: ours(model, target, out),
         lambda out: peer(model, venv, out),
@@ -96,6 +120,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--tf2onnx", type=Path)
     parser.add_argument("--onnx2tf", type=Path)
+    parser.add_argument("--tensorflow", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--limit", type=float, default=420.0)
     arguments = parser.parse_args()
@@ -103,7 +128,8 @@ def main() -> None:
     print("| conversion | peer | ours, s | peer, s | times faster | ours, MB | peer, MB | times leaner |")
     print("| --- |" + " --- |" * 7)
     for model in arguments.models:
-        compare(model.resolve(), arguments)
+        for target, peer, venv in races(model, arguments):
+            compare(model.resolve(), target, peer, venv.resolve(), arguments)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bessemer.targets.base import Artifact
     from bessemer.verify.evidence import Evidence, TargetEvidence
 
-__all__ = ["ConversionManager", "compile", "convert", "load", "optimize", "verify"]
+__all__ = ["ConversionManager", "compile", "convert", "cut", "join", "load", "optimize", "verify"]
 
 PathLike = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int | str | tuple[int, int]]]
@@ -156,6 +156,43 @@ def _source(path: PathLike, options: ConvertOptions) -> tuple[Path, ConvertOptio
     return file, replace(options, factory=factory)
 
 
+def cut(model: Model, inputs: str | Sequence[str] = (), outputs: str | Sequence[str] = ()) -> Model:
+    """The part of `model`, as it was loaded, between the named values; `model` itself stays as it is.
+
+    Names are those of values, of the original's tensors, of nodes or layers; inputs, if given, are all that the part
+    has. Its artifact is verified with the same names: `verify(artifact, path, inputs=..., outputs=...)`.
+    Raises UsageError.
+    """
+    from bessemer.passes.cut import cut as cut_out
+
+    starts, ends = ((given,) if isinstance(given, str) else tuple(given) for given in (inputs, outputs))
+    return cut_out(model, starts, ends)
+
+
+def join(
+    models: Sequence[PathLike],
+    out: PathLike,
+    *,
+    to: str | Sequence[str] = (),
+    maps: Mapping[str, str] | Sequence[str] = (),
+    share: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Evidence:
+    """Join models, each fed by the one before it, and convert the whole; verified against the originals, piped.
+
+    out: a file whose suffix says the target ('joined.onnx'), or a directory for the targets `to`.
+    maps: {'B:input': 'A:output'}, or a list as after `--map`; share: inputs of one name become one.
+    options: as for `convert`. Raises UsageError where the models cannot be joined as asked.
+    """
+    from bessemer import pipeline
+
+    said = [f"{key}={value}" for key, value in maps.items()] if isinstance(maps, Mapping) else list(maps)
+    targets = [to] if isinstance(to, str) else list(to)
+    names = [os.fspath(model) for model in models]
+    return pipeline.join(names, Path(out), targets, said, _options(options), share=share, progress=progress)[1]
+
+
 def _options(given: Mapping[str, Any]) -> ConvertOptions:
     """Fields of ConvertOptions from keywords; unknown ones are errors that name the nearest."""
     from dataclasses import fields
@@ -179,6 +216,9 @@ def _options(given: Mapping[str, Any]) -> ConvertOptions:
         changes["recipe"] = load_recipe(Path(changes["recipe"]))
     if isinstance(changes.get("preprocess"), str):
         changes["preprocess"] = Preprocess.parse(changes["preprocess"])
+    for key in ("inputs", "outputs"):
+        if key in changes:
+            changes[key] = (changes[key],) if isinstance(changes[key], str) else tuple(changes[key])
     if "shapes" in changes:
         changes["shapes"] = _dims(changes["shapes"])
     return ConvertOptions(**changes)

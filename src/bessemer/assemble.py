@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.archive.manifest import manifest
+from bessemer.archive.manifest import file_record, manifest
 from bessemer.ir.errors import Declined
 from bessemer.ir.model import Model
 from bessemer.ir.signature import TensorSpec
 from bessemer.targets.base import Border, Prepared
 from bessemer.verify import evidence as ev
-from bessemer.workspace import sha256_of
 
 if TYPE_CHECKING:
     from bessemer.request import ConvertOptions, Optimized, TargetRequest
@@ -69,8 +68,10 @@ def _typed(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def declined_row(request: TargetRequest, validated: Any, refusal: Declined) -> ev.TargetEvidence:
-    """A row that names every blocker."""
+def declined_row(
+    request: TargetRequest, validated: Any, refusal: Declined, suggested: Sequence[ev.Suggestion] = ()
+) -> ev.TargetEvidence:
+    """A row that names every blocker, and where the model can be cut."""
     count = len(refusal.blockers)
     return ev.TargetEvidence(
         target=request.name,
@@ -80,6 +81,7 @@ def declined_row(request: TargetRequest, validated: Any, refusal: Declined) -> e
         verified=False,
         summary=f"Declined: {count} blocker{'s' * (count != 1)}; nothing was written.",
         blockers=[ev.BlockerRecord(**blocker.as_dict()) for blocker in refusal.blockers],
+        suggestions=list(suggested),
     )
 
 
@@ -104,11 +106,12 @@ def model_record(path: Path, model: Model) -> ev.ModelRecord:
 
     stats = model_stats(model.graph)
     signature = model.signature
+    held = file_record(path, str(path))
     return ev.ModelRecord(
         path=str(path),
         format=model.origin.format,
-        bytes=path.stat().st_size,
-        sha256=sha256_of(path),
+        bytes=held.bytes,
+        sha256=held.sha256,
         inputs=[tensor_record(spec) for spec in signature.inputs],
         outputs=[tensor_record(spec) for spec in signature.outputs],
         operators=stats.operators,
@@ -118,6 +121,22 @@ def model_record(path: Path, model: Model) -> ev.ModelRecord:
         weights=stats.weights,
         activations=stats.activations,
         details={key: str(value) for key, value in model.origin.details.items()},
+        cut=cut_record(model),
+    )
+
+
+def cut_record(model: Model) -> ev.CutRecord | None:
+    """What part of the original a model is, by the names that cut it out again."""
+    if model.cut is None:
+        return None
+    taps = model.cut.taps
+    given = {spec.name for spec in model.cut.whole.signature.inputs}
+    return ev.CutRecord(
+        inputs=[tap.name if tap.name in given else tap.tensor for tap in taps.inputs],
+        outputs=[tap.tensor for tap in taps.outputs],
+        inside=[tap.tensor for tap in taps.inputs if tap.name not in given],
+        nodes=taps.nodes,
+        of=taps.of,
     )
 
 
@@ -163,15 +182,20 @@ def refused(
     refusal: Declined,
     options: ConvertOptions,
     meter: Meter,
+    suggested: Sequence[Sequence[ev.Suggestion]],
 ) -> ev.Evidence:
     """The report of a file whose operators have no meaning in the hub: every target declines for the same reasons."""
     from bessemer.sources.sniff import identify
 
+    held = file_record(path, str(path))
     source = ev.ModelRecord(
-        path=str(path), format=identify(path).name, bytes=path.stat().st_size, sha256=sha256_of(path),
+        path=str(path), format=identify(path).name, bytes=held.bytes, sha256=held.sha256,
         inputs=[], outputs=[], operators={}, nodes=0, parameters=0, macs=None, weights={}, activations=None,
     )  # fmt: skip
-    rows = [declined_row(request, validated, refusal) for request, _, validated in requests]
+    rows = [
+        declined_row(request, validated, refusal, cuts)
+        for (request, _, validated), cuts in zip(requests, suggested, strict=True)
+    ]
     return ev.Evidence(
         source=source, passes=[], optimized={}, targets=rows, seconds=meter.seconds, peak_bytes=meter.peak_bytes,
         manifest=manifest(path, options),

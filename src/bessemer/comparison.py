@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,23 @@ if TYPE_CHECKING:
 
 
 def compared_row(a: Path, b: Path, options: ConvertOptions, bound: str) -> ev.TargetEvidence:
-    """Two files on the same inputs, outputs paired by name where names agree, else by position."""
-    from bessemer.opening import graph_of
+    """Two files on the same inputs, outputs paired by name where names agree, else by position.
+
+    A cut is one of `a`; `b` is taken as it is.
+    """
+    from bessemer.opening import graph_of, original_of
 
     model = graph_of(a, options)
+    part = model is not None and model.cut is not None
     call = "bessemer.executors:of_file"
     with (
-        IsolatedRunner(call, str(a), options.opening) as left,
-        IsolatedRunner(call, str(b), options.opening) as right,
+        IsolatedRunner(*(original_of(a, options.opening, model) if part else (call, str(a), options.opening))) as left,
+        IsolatedRunner(call, str(b), replace(options.opening, inputs=(), outputs=())) as right,
     ):
         reference = reference_of(left, model, options)
-        inputs = paired(left.signature.inputs, right.signature.inputs, a, b)
-        outputs = paired(left.signature.outputs, right.signature.outputs, a, b)
+        mine = model.signature if model is not None and part else left.signature
+        inputs = paired(mine.inputs, right.signature.inputs, a, b)
+        outputs = paired(mine.outputs, right.signature.outputs, a, b)
         crash, verdict = "", None
         try:
             steps = {} if model is None else quantization_steps(model)

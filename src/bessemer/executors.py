@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from pathlib import Path
 
+from bessemer.ir.cut import Taps
 from bessemer.runners.base import Runner
 from bessemer.sources.base import OpenOptions
 
@@ -15,6 +17,38 @@ def of_source(path: str, options: OpenOptions) -> Runner:
 
     file = Path(path)
     return identify(file).load().runner(file, options)
+
+
+def of_cut(path: str, options: OpenOptions, taps: Taps) -> Runner:
+    """The whole file in its own runtime, tapped at the borders of a part; where that runtime refuses the whole, the file
+    without what the borders do not need. Raises as `of_source`, and Declined.
+    """
+    from bessemer.ir.errors import RuntimeRefused
+    from bessemer.runners.cut import CutRunner
+    from bessemer.sources.sniff import identify
+
+    file = Path(path)
+    entry = identify(file)
+    tensors = [tap.tensor for tap in (*taps.inputs, *taps.outputs)]
+    part = partial(entry.part_runner, file, options, tensors)
+    try:
+        return CutRunner(entry.load().runner(file, options), taps, part)
+    except RuntimeRefused:
+        runner = part()
+        if runner is None:
+            raise
+        return CutRunner(runner, taps)
+
+
+def of_arbiter(call: str, path: str, taps: Taps | None) -> Runner:
+    """A format's reference evaluator on the file, tapped where a part is meant."""
+    from importlib import import_module
+
+    from bessemer.runners.cut import CutRunner
+
+    module, name = call.split(":")
+    runner: Runner = getattr(import_module(module), name)(path)
+    return runner if taps is None else CutRunner(runner, taps)
 
 
 def of_target(name: str, path: str) -> Runner:
@@ -58,10 +92,15 @@ def of_graph(path: str, options: OpenOptions) -> Runner:
     return runner
 
 
-def of_original(name: str, path: str) -> Runner:
-    """An original file in the runtime of a target that executes its format. Raises MissingExtra."""
+def of_original(name: str, path: str, taps: Taps | None = None) -> Runner:
+    """An original file in the runtime of a target that executes its format, tapped where a part is meant.
+
+    Raises MissingExtra.
+    """
+    from bessemer.runners.cut import CutRunner
     from bessemer.targets.base import NativeTarget
     from bessemer.targets.registry import find
 
     target: NativeTarget = find(name).load()  # type: ignore[assignment]  # `TargetEntry.runs` says so
-    return target.original(Path(path))
+    runner = target.original(Path(path))
+    return runner if taps is None else CutRunner(runner, taps)

@@ -221,9 +221,28 @@ class Integers:
         if self._samples is None:
             asked, path = self.options.calibration, _path(self.options)
             limit = asked.samples or (0 if asked.path is not None else self.options.samples)
-            self._samples = calibration_samples(path, self.model.signature, self.options.preprocess, limit)
+            self._samples = self._tapped(path, limit) or calibration_samples(
+                path, self.model.signature, self.options.preprocess, limit
+            )
             self._samples.notes += check_data(self.model, self._samples)
         return self._samples
+
+    def _tapped(self, path: Path, limit: int) -> Samples | None:
+        """Of a part that begins inside a model: what the whole original computes there on the user's data."""
+        from bessemer.opening import original_of
+        from bessemer.quantize.data import Samples, calibration_samples
+        from bessemer.runners.isolated import IsolatedRunner
+        from bessemer.verify.parts import Parts
+
+        cut = self.model.cut
+        if cut is None or not cut.moved:
+            return None
+        whole = calibration_samples(path, cut.whole.signature, self.options.preprocess, limit)
+        parts = Parts(cut.taps)
+        self.watch.stage("tap")
+        with IsolatedRunner(*original_of(self.model.origin.path, self.options.opening, self.model)) as original:
+            sets = tuple(parts.of(item, original.run(item.arrays)) for item in whole.sets)
+        return Samples(sets, [*whole.notes, "calibrated on what the original computes at the cut's inputs"])
 
 
 def _said(snr: float, mend: ev.Mend | None) -> list[str]:

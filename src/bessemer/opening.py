@@ -2,24 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bessemer.ir.errors import BessemerError, UsageError
 from bessemer.ir.model import Model
+from bessemer.ir.unread import Unread, refuse_unread
 from bessemer.request import STAGES, ConvertOptions, Optimized
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
+    from bessemer.ir.signature import TensorSpec
     from bessemer.passes.base import Pass
+    from bessemer.passes.shapes import Dims
 
 
 def open_model(path: Path, options: OpenOptions) -> Model:
-    """Raw model of a file, recognised by content."""
+    """Raw model of a file, recognised by content; the part of it that `options` cut out.
+
+    Raises UnreadableInput, UsageError, and Declined where an operator of the part has no meaning in the hub.
+    """
+    from bessemer.sources.sniff import identify
+    from bessemer.sources.validity import blaming
+
+    if not (options.inputs or options.outputs):
+        with blaming(path):
+            return identify(path).load().open(path, options)
+    part = read_model(path, options)
+    refuse_unread(part)
+    return part
+
+
+def read_model(path: Path, options: OpenOptions) -> Model:
+    """`open_model` with stand-ins for operators that have no meaning in the hub (`ir.unread`)."""
     from bessemer.sources.sniff import identify
     from bessemer.sources.validity import blaming
 
     with blaming(path):
-        return identify(path).load().open(path, options)
+        try:
+            model = identify(path).load().open(path, options)
+        except Unread as refusal:
+            model = refusal.model
+        return _cut(model, options) if options.inputs or options.outputs else model
+
+
+def _cut(model: Model, options: OpenOptions) -> Model:
+    """The part, the user's shapes bound in the whole first."""
+    from bessemer.passes.cut import cut
+    from bessemer.passes.shapes import BindShapes, InferShapes
+
+    names = {str(value.name) for value in model.graph.graph.inputs}
+    bound = {name: dims for name, dims in options.shapes.items() if name in names}
+    if bound:
+        BindShapes(bound).run(model.graph)
+        InferShapes().run(model.graph)
+    others = {name: dims for name, dims in options.shapes.items() if name not in names}
+    part = cut(model, options.inputs, options.outputs, others, describing(model, options))
+    inside = {spec.name for spec in part.signature.inputs}
+    unknown = sorted(others.keys() - inside)
+    if unknown:
+        raise UsageError(
+            f"--shape names '{unknown[0]}', which is an input neither of the model nor of the cut",
+            fix=f"They have: {', '.join(sorted(names | inside))}",
+        )
+    return part
+
+
+def describing(model: Model, options: OpenOptions) -> Callable[[str], TensorSpec | None]:
+    """What the original's runtime says of a tensor inside, where it can be run in part."""
+    from bessemer.sources.sniff import identify
+
+    def described(tensor: str) -> TensorSpec | None:
+        try:
+            runner = identify(model.origin.path).part_runner(model.origin.path, options, [tensor])
+        except BessemerError:
+            return None
+        outputs = () if runner is None else runner.signature.outputs
+        return outputs[0] if len(outputs) == 1 else None
+
+    return described
+
+
+def original_of(path: Path, options: OpenOptions, model: Model | None) -> tuple[Any, ...]:
+    """The call for a child process that runs the original of `model`: tapped at the borders where it is cut."""
+    if model is None or model.cut is None:
+        return "bessemer.executors:of_source", str(path), options
+    return "bessemer.executors:of_cut", str(path), options, model.cut.taps
 
 
 def graph_of(path: Path, options: ConvertOptions) -> Model | None:
@@ -54,11 +123,20 @@ def passes_until(model: Model, options: ConvertOptions, until: str) -> list[Pass
 
     done = STAGES.index(model.past.stage) if model.past else 0
     until = min(until, "rewrite", key=STAGES.index)
+    shapes = _bindable(model, options)
     steps: list[Pass] = []
     if done < STAGES.index("normalise"):
-        steps += canonical_passes(options.shapes)
-    elif options.shapes:
-        steps += [BindShapes(dict(options.shapes)), InferShapes()]
+        steps += canonical_passes(shapes)
+    elif shapes:
+        steps += [BindShapes(dict(shapes)), InferShapes()]
     if done < STAGES.index("rewrite") == STAGES.index(until):
         steps += rewriting_passes(options.level)
     return steps
+
+
+def _bindable(model: Model, options: ConvertOptions) -> Mapping[str, Dims]:
+    """The user's shapes; of a cut model's inputs alone, the others were bound before the cut."""
+    if model.cut is None:
+        return options.shapes
+    names = {spec.name for spec in model.signature.inputs}
+    return {name: dims for name, dims in options.shapes.items() if name in names}

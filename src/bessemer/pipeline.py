@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
-from bessemer.opening import graph_of, normalise, open_model, passes_until
+from bessemer.opening import graph_of, normalise, open_model, original_of, passes_until
 from bessemer.request import ConvertOptions, Progress, Silent, Stage, TargetRequest
-from bessemer.workspace import Workspace
+from bessemer.workspace import Workspace, check_companions
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
     from bessemer.quantize.algorithms.mixed_precision import Asked
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.sources.bsm.records import QuantizedRecord
+    from bessemer.sources.join.records import Plan
     from bessemer.targets.base import Prepared, Target
-    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, TargetEvidence
+    from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, Suggestion, TargetEvidence
     from bessemer.verify.judge import Reference
 
 
@@ -45,9 +46,11 @@ def save_after(
     if stage == "quantize":
         model, quantized = _quantized(model, targets, options)
     with Workspace(out) as work:
-        file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
+        stem = artifact_stem(path, quantized.precision if quantized else "", options.task)
+        file = work.path / f"{stem}.{stage}.bsm"
         place = out / file.name
-        said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized}
+        said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized,
+                "shapes": options.shapes, "task": options.task}  # fmt: skip
         save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place
@@ -112,10 +115,12 @@ def convert(
         try:
             raw = open_model(path, options.opening)
         except Declined as refusal:
-            return refused(path, requests, refusal, options, meter)
+            suggested = [_suggested(path, target, validated, options) for _, target, validated in requests]
+            return refused(path, requests, refusal, options, meter, suggested)
+        check_companions(raw.companions, out)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
         requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
-        original.load("bessemer.executors:of_source", str(path), options.opening)
+        original.load(*original_of(path, options.opening, raw))
         watch.stage("optimise")
         optimized = normalise(raw, options)
         row = _Rows(path, optimized.model, original, work, options, watch, [item[2] for item in requests])
@@ -124,6 +129,57 @@ def convert(
             with spare_runner(request.name) as spare:
                 rows.append(row.make(request, target, validated, spare))
         return assemble(path, optimized, rows, options, meter, before)
+
+
+def join(
+    models: Sequence[str],
+    out: Path,
+    targets: Sequence[str],
+    maps: Sequence[str],
+    options: ConvertOptions,
+    *,
+    share: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Plan, Evidence]:
+    """Join `models` and convert the whole for every target; verified against the originals piped in their own runtimes.
+
+    out: a file whose suffix says the target, or a directory; the plan lies beside the artifacts and is read again by
+    whoever verifies or converts them later. Raises UsageError where models cannot be joined as asked.
+    """
+    from bessemer.joining import members_of, plan, written
+    from bessemer.script.target_spec import parse
+
+    folder, stem, chosen = _join_place(out, targets)
+    requests = [TargetRequest(spec.name, spec.options) for spec in map(parse, chosen)]
+    opening = replace(options.opening, shapes={})
+    made = plan(members_of(models, opening), maps, share=share, home=folder, signature=options.signature)
+    place = folder / f"{stem}.join"
+    before = place.read_bytes() if place.is_file() else None
+    done = False
+    written(made, place)
+    try:
+        evidence = convert(place, requests, folder, replace(options, signature=None), progress)
+        done = any(row.files for row in evidence.targets)
+    finally:
+        if not done:  # nothing is left behind but what was there
+            place.unlink() if before is None else place.write_bytes(before)
+    return made, evidence
+
+
+def _join_place(out: Path, targets: Sequence[str]) -> tuple[Path, str, Sequence[str]]:
+    """Folder, name of the whole, and targets. Raises UsageError where nobody says a target."""
+    from bessemer.targets.registry import all_targets
+
+    if not out.suffix or out.is_dir():
+        if not targets:
+            raise UsageError(f"--out {out} is a directory, and no target is named", fix="Say --to onnx, or --out NAME.onnx")
+        return out, "joined", targets
+    if targets:
+        return out.parent, out.stem, targets
+    known = {entry.suffix: entry.name for entry in reversed(all_targets())}
+    if out.suffix not in known:
+        raise UsageError(f"No target writes '{out.suffix}' files", fix=f"End --out in one of {', '.join(sorted(known))}")
+    return out.parent, out.stem, [known[out.suffix]]
 
 
 def spare_runner(target: str) -> IsolatedRunner:
@@ -143,7 +199,10 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
     try:
         raw = open_model(path, options.opening)
     except Declined as refusal:
-        return [declined_row(request, validated, refusal) for request, _, validated in requests]
+        return [
+            declined_row(request, validated, refusal, _suggested(path, target, validated, options))
+            for request, target, validated in requests
+        ]
     requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
     optimized = normalise(raw, options)
     integers = Integers(optimized.model, options, Silent())
@@ -153,7 +212,7 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
         try:
             rows.append(prepared_row(request, validated, _prepare(model, target, validated)))
         except Declined as refusal:
-            rows.append(declined_row(request, validated, refusal))
+            rows.append(declined_row(request, validated, refusal, _suggested(path, target, validated, options)))
     return rows
 
 
@@ -225,7 +284,9 @@ def run(path: Path, options: ConvertOptions) -> list[dict[str, Array]]:
     from bessemer.verify.reference import reference_of
 
     model = graph_of(path, options)
-    with IsolatedRunner("bessemer.executors:of_file", str(path), options.opening) as runner:
+    cut = model is not None and model.cut is not None
+    call = original_of(path, options.opening, model) if cut else ("bessemer.executors:of_file", str(path), options.opening)
+    with IsolatedRunner(*call) as runner:
         return reference_of(runner, model, options).answers
 
 
@@ -250,6 +311,30 @@ def _as_saved(model: Model, validated: Any) -> Any:
             fix="Leave precision and keep out, or start from the original",
         )
     return validated.model_copy(update={"precision": held.precision})
+
+
+def _suggested(path: Path, target: Target, validated: Any, options: ConvertOptions) -> list[Suggestion]:
+    """Where a model that a target declined can be cut; the file is read again, as it was before the passes."""
+    from bessemer.integers import Integers
+    from bessemer.opening import describing, read_model
+    from bessemer.passes.shapes import BindShapes, InferShapes
+    from bessemer.suggest import suggestions
+
+    def prepare(model: Model) -> None:
+        optimized = normalise(model, options).model
+        integers = Integers(optimized, options, Silent())
+        _prepare(integers.of(validated).model if integers.needs_no_data(validated) else optimized, target, validated)
+
+    try:
+        model = read_model(path, options.opening)
+    except BessemerError:  # what cannot even be read in part
+        return []
+    if model.past is not None and model.past.quantized is not None:
+        return []
+    if options.shapes and model.cut is None:
+        BindShapes(dict(options.shapes)).run(model.graph)
+        InferShapes().run(model.graph)
+    return suggestions(model, prepare, describing(model, options.opening))
 
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:
@@ -317,14 +402,18 @@ class _Rows:
             self.watch.stage("prepare", request.name)
             prepared = row.timed("prepare", lambda: _prepare(source.model, target, validated))
             self.watch.stage("write", request.name)
-            stem = artifact_stem(self.path, prepared.precision)
+            stem = artifact_stem(self.path, prepared.precision, self.options.task)
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem))
+            row.bring(self.model.companions)
         except Declined as refusal:
-            return declined_row(request, validated, refusal)
+            return declined_row(request, validated, refusal, _suggested(self.path, target, validated, self.options))
         if not self.options.execute:
             return row.publish_unexecuted(self.work, prepared)
         self.watch.stage("verify", request.name)
-        reference = self.reference
+        try:
+            reference = self.reference
+        except Declined as refusal:  # a cut whose values the original's runtime does not show
+            return declined_row(request, validated, refusal)
         try:
             row.timed(
                 "verify",
@@ -334,13 +423,15 @@ class _Rows:
             if error.exit_code == 6:
                 raise
             row.crash = str(error)
-        runtime_at_fault = row.departure(self.path, self.model.origin.format, reference)
+        runtime_at_fault = row.departure(self.model, reference)
         if runtime_at_fault is not None:
             return declined_row(request, validated, runtime_at_fault)
         return row.publish(self.work, prepared, reference, self.options.keep_failed)
 
 
-def artifact_stem(path: Path, precision: str) -> str:
-    """`mobilenet` for float32, `mobilenet.float16` for the rest: several precisions share one folder."""
-    stem = path.stem if path.suffix else path.name
+def artifact_stem(path: Path, precision: str, task: str | None = None) -> str:
+    """`mobilenet` for float32, `mobilenet.float16` for the rest, `t5.seq2seq-encoder` for a task that was asked for: several
+    precisions and tasks share one folder."""
+    stem = path.resolve().name if path.is_dir() else path.stem
+    stem = f"{stem}.{task}" if task else stem
     return stem if precision in ("", "float32") else f"{stem}.{precision}"

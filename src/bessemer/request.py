@@ -64,7 +64,7 @@ class Recipe:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature, original, factory, task: see OpenOptions;
+    shapes, signature, original, factory, task, inputs, outputs: see OpenOptions;
     data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
@@ -78,6 +78,8 @@ class ConvertOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -94,7 +96,9 @@ class ConvertOptions:
     @property
     def opening(self) -> OpenOptions:
         """The part that concerns the source."""
-        return OpenOptions(dict(self.shapes), self.signature, self.original, self.factory, self.task)
+        return OpenOptions(
+            dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs
+        )
 
 
 class Progress(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,6 +50,15 @@ class Row:
         self.bound = ""
         self.source: Source | None = None
         self.baselines: Baselines | None = None
+        self.companions: list[Path] = []
+
+    def bring(self, companions: Sequence[Path]) -> None:
+        """Copy what goes along with the artifact (tokenizers, settings) beside it; they are placed together."""
+        own = {path.name for path in self.artifact.files} if self.artifact is not None else set()
+        for path in companions:
+            if path.name in own:
+                raise UsageError(f"The artifact and a file that goes along are both called {path.name}")
+            self.companions.append(Path(shutil.copyfile(path, self.folder / path.name)))
 
     def timed(self, stage: str, action: Callable[[], T]) -> T:
         """Run `action` and keep its duration under `stage`."""
@@ -123,8 +133,10 @@ class Row:
         if not arbiter:
             return
         try:
-            with IsolatedRunner(arbiter, str(model.origin.path), limit=APPEAL_LIMIT) as evaluator:
-                second = run_original(evaluator, reference.sets)
+            taps = None if model.cut is None else model.cut.taps
+            call = ("bessemer.executors:of_arbiter", arbiter, str(model.origin.path), taps)
+            with IsolatedRunner(*call, limit=APPEAL_LIMIT) as evaluator:
+                second = run_original(evaluator, reference.sets, taps)
         except BessemerError:  # it cannot run the file, or not in time: the first verdict stands
             return
         if len(second.sets) != len(reference.sets):
@@ -134,16 +146,17 @@ class Row:
             self.verdict, self.judge = verdict, second.runtime
             prepared.notes.append(f"{reference.runtime} departs from the standard here; the artifact does not")
 
-    def departure(self, original: Path, format_: str, reference: Reference) -> Declined | None:
+    def departure(self, model: Model, reference: Reference) -> Declined | None:
         """The refusal that a failure is, where the target's runtime fails on the original file as well."""
         from bessemer.targets.registry import find
         from bessemer.verify.departure import departure
 
-        verdict = self.verdict
-        if (verdict is not None and verdict.within and not self.crash) or find(self.request.name).runs != format_:
+        verdict, runs = self.verdict, find(self.request.name).runs
+        if (verdict is not None and verdict.within and not self.crash) or runs != model.origin.format:
             return None
         failing = [line.name for line in verdict.outputs if not line.within] if verdict is not None else []
-        with IsolatedRunner("bessemer.executors:of_original", self.request.name, str(original)) as own:
+        call = ("bessemer.executors:of_original", self.request.name, str(model.origin.path))
+        with IsolatedRunner(*call, None if model.cut is None else model.cut.taps) as own:
             said = departure(own, reference, failing, Closeness.parse(self.bound))
         if not said:
             return None
@@ -154,8 +167,9 @@ class Row:
         """Move an artifact into place that the user asked not to run: the row says so."""
         if self.artifact is None:
             raise UsageError("There is no artifact to place")
-        files = [file_record(path, str(path.relative_to(self.folder))) for path in self.artifact.files]
-        work.publish(list(self.artifact.files), self.folder)
+        placed = [*self.artifact.files, *self.companions]
+        files = [file_record(path, str(path.relative_to(self.folder))) for path in placed]
+        work.publish(placed, self.folder)
         summary = "Written, not executed: the conversion was told to stop there. `bessemer verify` runs it."
         row = prepared_row(self.request, self.validated, prepared)
         return row.model_copy(update={"summary": summary, "files": files, "seconds": self.seconds})
@@ -168,11 +182,10 @@ class Row:
         files: list[ev.FileRecord] = []
         if self.artifact is not None and (good or keep_failed):
             base = self.folder
-            listed = [(path, path.relative_to(base)) for path in self.artifact.files]
+            placed = [*self.artifact.files, *(self.companions if good else ())]
+            listed = [(path, path.relative_to(base)) for path in placed]
             files = [file_record(path, str(name) + ("" if good else ".failed")) for path, name in listed]
-            sources = (
-                list(self.artifact.files) if good else [p.rename(f"{p}.failed") for p in self.artifact.files]
-            )
+            sources = placed if good else [path.rename(f"{path}.failed") for path in placed]
             work.publish(sources, base)
         return self._evidence(prepared, reference, files, good)
 
@@ -180,14 +193,15 @@ class Row:
         self, prepared: Prepared, reference: Reference, files: list[ev.FileRecord], good: bool
     ) -> ev.TargetEvidence:
         verdict = self.verdict
-        latency = {"original": reference.milliseconds, "artifact": verdict.milliseconds} if verdict else {}
+        times = {"original": reference.milliseconds, "artifact": verdict.milliseconds} if verdict else {}
+        latency = {name: time for name, time in times.items() if time}
         return ev.TargetEvidence(
             target=self.request.name,
             precision=prepared.precision,
             options=shown_options(self.validated),
             status="executed" if good else "failed",
             verified=good,
-            summary=self._summary(good),
+            summary=self._summary(good, self.judge or reference.runtime),
             runtime=self.runtime,
             reference=self.judge or reference.runtime,
             bound=self.bound,
@@ -209,11 +223,11 @@ class Row:
             latency=latency,
         )
 
-    def _summary(self, good: bool) -> str:
+    def _summary(self, good: bool, opponent: str) -> str:
         if self.crash:
             return f"The artifact did not run: {self.crash}"
         if good:
-            return f"Executed in {self.runtime} beside the original: every output within {self.bound}."
+            return f"Executed in {self.runtime} beside the original in {opponent}: every output within {self.bound}."
         if self.excess and self.verdict is not None and self.verdict.within:
             return f"Executed in {self.runtime}, but {self.excess}."
         bad = [line.name for line in (self.verdict.outputs if self.verdict else []) if not line.within]

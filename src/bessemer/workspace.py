@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -52,6 +53,22 @@ class Workspace:
         return placed
 
 
+def same_file(path: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes."""
+    return path.stat().st_size == other.stat().st_size and sha256_of(path) == sha256_of(other)
+
+
+def check_companions(companions: Sequence[Path], out: Path) -> None:
+    """Files that go along with artifacts must not take the place of another model's. Raises UsageError."""
+    taken = [path.name for path in companions if (out / path.name).is_file() and not same_file(path, out / path.name)]
+    if taken:
+        raise UsageError(
+            f"{out} holds {', '.join(taken[:3])}{' and others' * (len(taken) > 3)} of another model",
+            why="tokenizers and settings are placed beside the artifact, and these differ",
+            fix="Choose another --out, or remove them",
+        )
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     digest = hashlib.sha256()
@@ -59,3 +76,12 @@ def sha256_of(path: Path) -> str:
         while piece := stream.read(READ_SIZE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def fingerprint(path: Path) -> tuple[int, str]:
+    """Bytes and hash of a file; of a folder, of all files in it, and the hash of their names and hashes."""
+    if not path.is_dir():
+        return path.stat().st_size, sha256_of(path)
+    files = sorted(item for item in path.rglob("*") if item.is_file())
+    lines = [f"{sha256_of(item)}  {item.relative_to(path).as_posix()}\n" for item in files]
+    return sum(item.stat().st_size for item in files), hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bessemer.ir.canonical import FUSED_KEY, WIDENED_KEY
+from bessemer.ir.canonical import FUSED_KEY, SIZES_KEY, WIDENED_KEY
 from bessemer.ir.encoding import Encoding, encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.sources.bsm import records as r
-from bessemer.workspace import sha256_of
+from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.passes.base import PassRecord
+    from bessemer.passes.shapes import Dims
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 ALIGNMENT = 64
@@ -36,18 +38,22 @@ def save(
     original: Path,
     home: Path,
     signature: str | None,
+    task: str | None = None,
     operators: dict[str, int],
     passes: list[PassRecord],
     quantized: r.QuantizedRecord | None = None,
+    shapes: Mapping[str, Dims] | None = None,
 ) -> None:
     """Write `model` to `place`, byte for byte the same each time.
 
     original: the file that verification will run, found again by its path relative to `home`, the folder where the
-    archive will lie, and by its hash. operators: counts of the model as it was read.
+    archive will lie, and by its hash. operators: counts of the model as it was read. shapes: that the user gave inputs of
+    the original, where the model is cut.
     Raises UsageError for a graph that protobuf cannot hold.
     """
     state = _state(model, stage, home, original, signature, operators, passes)
-    state = state.model_copy(update={"quantized": quantized})
+    asked = state.original.model_copy(update={"task": task})
+    state = state.model_copy(update={"original": asked, "quantized": quantized, "cut": _cut(model, shapes or {})})
     graph = _storable(model.graph.clone())
     with tempfile.TemporaryDirectory(prefix=".bsm-", dir=place.parent) as folder:
         files = _write_graph(graph, Path(folder))
@@ -56,6 +62,17 @@ def save(
             for name in (r.GRAPH, r.WEIGHTS):
                 if name in files:
                     _copy(archive, files[name], name)
+
+
+def _cut(model: Model, shapes: Mapping[str, Dims]) -> r.CutRecord | None:
+    if model.cut is None:
+        return None
+    taps = model.cut.taps
+    sides = (tuple(r.TapRecord(name=tap.name, tensor=tap.tensor) for tap in side) for side in (taps.inputs, taps.outputs))
+    inputs, outputs = sides
+    given = {spec.name for spec in model.cut.whole.signature.inputs}
+    bound = {name: dims for name, dims in shapes.items() if name in given}
+    return r.CutRecord(inputs=inputs, outputs=outputs, nodes=taps.nodes, of=taps.of, shapes=bound)
 
 
 def _write_graph(graph: onnx_ir.Model, folder: Path) -> dict[str, Path]:
@@ -111,6 +128,7 @@ def _state(
 ) -> r.State:
     from bessemer.sources.bsm.order import values_of
 
+    size, digest = fingerprint(original)
     values = [_value(number, value) for number, value in enumerate(values_of(model.graph))]
     nodes = [
         r.NodeRecord(place=number, marks=tuple(key for key in (FUSED_KEY, WIDENED_KEY) if key in node.meta))
@@ -122,12 +140,13 @@ def _state(
         original=r.OriginalRecord(
             path=Path(os.path.relpath(original.resolve(), home.resolve())).as_posix(),
             format=model.origin.format,
-            bytes=original.stat().st_size,
-            sha256=sha256_of(original),
+            bytes=size,
+            sha256=digest,
             signature=signature,
             details={key: str(value) for key, value in model.origin.details.items()},
         ),
         external=_keeps_external(model.graph),
+        facts={key: str(model.graph.graph.meta[key]) for key in r.FACTS if key in model.graph.graph.meta},
         notes=tuple(model.notes),
         operators=operators,
         # how long a pass took is left out: the same model gives the same bytes
@@ -150,8 +169,9 @@ def _keeps_external(graph: onnx_ir.Model) -> bool:
 def _value(place: int, value: onnx_ir.Value) -> r.ValueRecord | None:
     weight, encoding = weight_of(value), encoding_of(value)
     tensor = value.meta.get("bessemer.tensor")
+    sizes = value.meta.get(SIZES_KEY) or {}
     held = weight.encoding if weight is not None else encoding
-    if tensor is None and held is None:
+    if tensor is None and held is None and not sizes:
         return None
     return r.ValueRecord(
         place=place,
@@ -159,6 +179,7 @@ def _value(place: int, value: onnx_ir.Value) -> r.ValueRecord | None:
         tensor=None if tensor is None else (tensor[0], tuple(tensor[1])),
         encoding=None if held is None else _encoding(held),
         integers=weight is not None,
+        sizes=sizes,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bessemer.verify import evidence as ev
-from bessemer.workspace import sha256_of
+from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
     from bessemer.request import ConvertOptions
@@ -40,22 +39,15 @@ def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
         bessemer=version("bessemer"),
         command=command_line(),
         inputs=[file_record(item, str(item)) for item in given],
-        options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "")},
+        options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "", ())},
         versions=versions(),
     )
 
 
 def file_record(path: Path, shown: str) -> ev.FileRecord:
     """Size and hash of a file; of a folder, of the names and hashes of all files in it."""
-    if not path.is_dir():
-        return ev.FileRecord(path=shown, bytes=path.stat().st_size, sha256=sha256_of(path))
-    files = sorted(item for item in path.rglob("*") if item.is_file())
-    lines = [f"{sha256_of(item)}  {item.relative_to(path).as_posix()}\n" for item in files]
-    return ev.FileRecord(
-        path=shown,
-        bytes=sum(item.stat().st_size for item in files),
-        sha256=hashlib.sha256("".join(lines).encode()).hexdigest(),
-    )
+    size, digest = fingerprint(path)
+    return ev.FileRecord(path=shown, bytes=size, sha256=digest)
 
 
 def versions() -> dict[str, str]:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 COMMANDS: dict[str, str] = {
     "convert": "Convert a model, verify every artifact, report.",
+    "join": "Join models into one, and verify it.",
     "inspect": "Show what a model is.",
     "check": "Ask targets whether they can run a model.",
     "verify": "Hold an artifact against its original.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,23 @@ Factory = Annotated[
 Task = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME", help="What a Hugging Face model is exported for; text-generation, for instance."),
+]
+CutInputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inputs",
+        metavar="NAMES",
+        help="Cut the model: it begins at these values (comma separated or repeated; tensors, nodes or layers by name).",
+    ),
+]
+CutOutputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--outputs",
+        metavar="NAMES",
+        help="Cut the model: it ends at these values; `check` suggests where. Verified on what the whole original "
+        "computes there.",
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -174,6 +192,8 @@ class Asked:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -210,6 +230,8 @@ class Asked:
             original=self.original,
             factory=self.factory,
             task=self.task,
+            inputs=names(self.inputs),
+            outputs=names(self.outputs),
             data=self.data,
             labels=self.labels,
             label_offset=self.label_offset,
@@ -258,6 +280,8 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "original": (OriginalIn, "auto"),
     "factory": (Factory, None),
     "task": (Task, None),
+    "inputs": (CutInputs, None),
+    "outputs": (CutOutputs, None),
     "data": (Data, None),
     "labels": (Labels, None),
     "label_offset": (LabelOffset, 0),
@@ -276,7 +300,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "recipe": (RecipeFile, None),
 }
 QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
-MODEL = ("shape", "signature", "original", "factory", "task")
+MODEL = ("shape", "signature", "original", "factory", "task", "inputs", "outputs")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")
 
@@ -309,6 +333,13 @@ def asks(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         return command
 
     return wrap
+
+
+def names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names as typed: repeated, or separated by commas (a comma within a name is spelled \\,)."""
+    parts = (part for text in given or () for part in re.split(r"(?<!\\),", text))
+    found = (part.replace("\\,", ",").strip() for part in parts)
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _check_bound(text: str | None) -> None:

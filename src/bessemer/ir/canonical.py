@@ -9,6 +9,9 @@ DOMAIN = "bessemer"
 LAYER_KEY = "bessemer.layer"
 """Node metadata: names of the original layers, joined by ';'."""
 
+TENSOR_KEY = "bessemer.tensor"
+"""In `Value.meta`: (name of the original's tensor, permutation from that tensor to the value)."""
+
 HYBRID_KEY = "bessemer.hybrid"
 """Node metadata, 'symmetric' or 'asymmetric': the original quantizes this node's float activations while it runs."""
 
@@ -29,3 +32,12 @@ WIDENED_KEY = "bessemer.widened"
 """In `Node.meta` of a Cast: it only returns from a wider type in which the opset has the operator before it; a target
 that computes narrow floats in float32 anyway leaves it out.
 """
+
+SIZES_KEY = "bessemer.sizes"
+"""In `Value.meta` of a graph input, axis -> two sizes: those of a free axis that the model is verified at."""
+
+HALF_KEY = "bessemer.half_weights"
+"""In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the type that the source stores float32 weights as."""
+
+COMPUTED_KEY = "bessemer.computed"
+"""In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the original computes in it: its last digits are no truth."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.canonical import LAYER_KEY
+from bessemer.ir.cut import Cut
 from bessemer.ir.signature import Signature, signature_of
 
 if TYPE_CHECKING:
@@ -48,12 +49,16 @@ class Model:
     graph: the `onnx_ir.Model`; its inputs and outputs keep the source's names, order, types and axis order.
     notes: sentences the report must show (a changed type, a state reset, ...).
     past: stages that are done already; None for a model that was just read.
+    cut: what part of the original the graph is; None for all of it.
+    companions: files that are placed beside every artifact (tokenizers, preprocessors), from the source's directory.
     """
 
     graph: onnx_ir.Model
     origin: Origin
     notes: list[str] = field(default_factory=list)
     past: Past | None = None
+    cut: Cut | None = None
+    companions: tuple[Path, ...] = ()
 
     @property
     def signature(self) -> Signature:

@@ -23,7 +23,7 @@ class Nodes:
     """Nodes of ai.onnx to be put before `node`, for a graph that opset `want` must be able to say."""
 
     def __init__(self, node: onnx_ir.Node, want: int = OPSET) -> None:
-        self.node, self.want, self.made = node, want, list[Any]()
+        self.node, self.want, self.made, self.arguments = node, want, list[Any](), 0
         # the operator is in the name: what is made may be expanded again under the same output's name
         self._prefix = f"{node.outputs[0].name}/{node.op_type.lower()}"
 
@@ -64,6 +64,36 @@ class Nodes:
     def constant(self, array: Any, name: str = "const") -> onnx_ir.Value:
         """A constant of the node's graph."""
         return make_constant(owner(self.node), np.asarray(array), f"{self.node.outputs[0].name}/{name}")
+
+    def body(
+        self, inputs: Sequence[onnx_ir.Value], write: Callable[[Nodes], Sequence[onnx_ir.Value]]
+    ) -> onnx_ir.Graph:
+        """A subgraph of `inputs` with the nodes that `write` makes and the results that it returns.
+
+        Each result is made in it: what is only handed on goes through Identity.
+        """
+        import onnx_ir
+
+        inner = self.inside()
+        results = inner._own(write(inner))
+        return onnx_ir.Graph(inputs, results, nodes=inner.made, name=inner._prefix)
+
+    def inside(self) -> Nodes:
+        """A writer of nodes for a body, whose constants stand in the node's own graph."""
+        inner = Nodes(self.node, self.want)
+        self.arguments += 1
+        inner._prefix = f"{self._prefix}/body{self.arguments}"
+        return inner
+
+    def argument(
+        self, name: str, dtype: onnx_ir.DataType, dims: Sequence[int | str | None]
+    ) -> onnx_ir.Value:
+        """An input of a body."""
+        import onnx_ir
+
+        self.arguments += 1
+        unique = f"{self._prefix}/{name}{self.arguments}"
+        return onnx_ir.Value(name=unique, type=onnx_ir.TensorType(dtype), shape=onnx_ir.Shape(dims))
 
     def held(self, value: onnx_ir.Value, name: str) -> onnx_ir.Value:
         """A constant of another graph as one of the node's graph, as lazy and as quantized as it was."""

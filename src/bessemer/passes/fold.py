@@ -69,17 +69,17 @@ class _Folder:
             self._replace(node, results)
 
     def _widen(self, node: onnx_ir.Node) -> bool:
-        """A float16 constant cast to float32 is read wide: no copy is kept, so the bound does not matter."""
+        """A narrow constant cast to float32 is read wide: no copy is kept, so the bound does not matter."""
         import onnx_ir
 
         source, result = node.inputs[0], node.outputs[0]
         wanted = node.attributes.get_int("to", 0) == int(onnx_ir.DataType.FLOAT)
         lazy = widened(source) if wanted and source is not None and not result.is_graph_output() else None
-        if lazy is None:
+        if lazy is None or source is None or source.const_value is None:
             return False
         result.replace_all_uses_with(hold_constant(owner(node), lazy, result.name or f"{node.name}_wide"))
         drop(node)
-        note_half(self.root)
+        note_half(self.root, source.const_value.dtype.name)
         self.changed += 1
         return True
 

@@ -112,9 +112,34 @@ class InferShapes:
         logging.getLogger("onnx_ir").setLevel(logging.CRITICAL)  # it prints a traceback where inference gives up
         untyped = [value for node in graph.graph.all_nodes() for value in node.outputs if value.type is None]
         with _constants_in_reach(graph):
-            result = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(graph)
+            inference = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
+            modified = inference(graph).modified
+            while sum(_loop_states(node) for node in graph.graph.all_nodes() if node.op_type == "Loop"):
+                modified = inference(graph).modified or modified
         _forget_item_types(untyped)
-        return PassResult(int(result.modified))
+        return PassResult(int(modified))
+
+
+def _loop_states(node: Any) -> int:
+    """ONNX's inference tells nothing of a Loop's results: a state that each step leaves in its size has it at the end.
+
+    Its rank is known where each step leaves that.
+    """
+    import onnx_ir
+
+    states, learnt = node.inputs[2:], 0
+    for before, after, result in zip(states, node.attributes["body"].as_graph().outputs[1:], node.outputs, strict=False):
+        if before is None or before.shape is None or after.shape is None or len(before.shape) != len(after.shape):
+            continue
+        pairs = list(zip(before.shape, after.shape, strict=True))
+        same = [x if _symbol(x) is not None and _symbol(x) == _symbol(y) else None for x, y in pairs]
+        if result.shape is None:
+            result.shape, learnt = onnx_ir.Shape(same), learnt + 1
+    return learnt
+
+
+def _symbol(dim: Any) -> Any:
+    return dim if isinstance(dim, int) else dim.value
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
 
 def clone(model: Model) -> Model:
     """The graph is cloned, tensors are shared."""
-    return Model(model.graph.clone(), model.origin, list(model.notes))
+    return Model(model.graph.clone(), model.origin, list(model.notes), cut=model.cut)
 
 
 class Judge:

@@ -57,6 +57,7 @@ def model(record: ModelRecord) -> RenderableType:
         ("weights", ", ".join(f"{kind} {units.size(n)}" for kind, n in record.weights.items()) or "none"),
         ("sha256", record.sha256),
         *record.details.items(),
+        *([("cut", words.cut(record.cut))] if record.cut else []),
     ]
     return Group(
         Text(record.path, style="bold"),
@@ -77,6 +78,7 @@ def _heading(record: Evidence) -> RenderableType:
         f"{units.count(source.parameters)} parameters",
         f"{units.count(source.macs)} MACs",
         f"{source.nodes} nodes, {sum(record.optimized.values())} after passes",
+        *([f"cut {words.cut(source.cut)}"] if source.cut else []),
     ]
     return Group(Text(source.path, style="bold"), Text(" · ".join(facts), style="dim"))
 
@@ -147,6 +149,7 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     if len(row.blockers) > BLOCKERS_SHOWN:
         rest = len(row.blockers) - BLOCKERS_SHOWN
         yield "...", Text(f"{rest} more blockers: all are in --json and --report")
+    yield from (("cut", Text(words.suggestion(item))) for item in row.suggestions)
     yield from (("border", Text(f"{item.original}: {item.changed}")) for item in row.borders if item.changed)
     yield from (("note", Text(note)) for note in row.notes)
     if row.operators:

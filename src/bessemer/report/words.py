@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bessemer.report import units
 
 if TYPE_CHECKING:
-    from bessemer.verify.evidence import Quantization, TargetEvidence
+    from bessemer.verify.evidence import CutRecord, Quantization, Suggestion, TargetEvidence
 
 
 def status(row: TargetEvidence) -> str:
@@ -107,3 +108,25 @@ def floats(done: Quantization) -> str:
     count = f"{len(done.floats)} node{'s' * (len(done.floats) > 1)}"
     verb = "stay" if len(done.floats) > 1 else "stays"
     return f"{count} {verb} float{share}: {', '.join(names)}{more}"
+
+
+def cut(record: CutRecord) -> str:
+    """Where a model was cut, in a sentence."""
+    inputs, outputs = (", ".join(names) for names in (record.inputs, record.outputs))
+    return f"from {inputs or 'nothing'} to {outputs}: {record.nodes} of {record.of} nodes"
+
+
+def suggestion(item: Suggestion) -> str:
+    """The options that cut a model so, and what the part is."""
+    share = "" if item.macs is None else f"{100 * item.macs:.0f} % of the multiply-accumulates, "
+    return f"{options(item)}  ({item.why}: {share}{item.nodes} of {item.of} nodes)"
+
+
+def options(item: Suggestion) -> str:
+    """As typed after the model's path."""
+    sides = (("--inputs", item.inputs), ("--outputs", item.outputs))
+    return " ".join(f"{name} {shlex.quote(','.join(map(_escaped, held)))}" for name, held in sides if held)
+
+
+def _escaped(name: str) -> str:
+    return name.replace(",", "\\,")

@@ -78,7 +78,8 @@ class OrtRunner:
     fold: compute what is constant once, weights behind DequantizeLinear among it, and execute the rest as written;
     threads: 0 leaves the choice to the runtime;
     large: weights beside the graph stay memory-mapped: no kernel gets a copy of its own in the order it likes best,
-    which would hold the model in memory once more and take longer than a run.
+    which would hold the model in memory once more and take longer than a run;
+    only: names of values that take the place of the outputs; nodes that they do not need are left out.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class OrtRunner:
         fold: bool = False,
         threads: int = 0,
         large: bool = False,
+        only: Sequence[str] = (),
     ) -> None:
         self._ort = load_runtime()
         self._path = path
@@ -104,8 +106,9 @@ class OrtRunner:
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if large:
             self._options.add_session_config_entry("session.disable_prepacking", "1")
+        self._tapped: tuple[tuple[str, ...], list[str], Any] | None = None
         with refusals(path):
-            self._session = self._open(str(path))
+            self._session = self._part(_proto(path), only) if only else self._open(str(path))
         borders = (*self._session.get_inputs(), *self._session.get_outputs())
         packed = next(
             (value.name for value in borders if "int4" in value.type or "int2)" in value.type), None
@@ -128,30 +131,42 @@ class OrtRunner:
         return self._run(self._session, inputs, [spec.name for spec in self.signature.outputs])
 
     def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Intermediate values, by a copy of the model with more outputs; its weights stay in the one file."""
+        """Intermediate values, by a copy of the model that ends at them; its weights stay in the one file.
+
+        The session for the last names is kept: a cut is tapped at the same ones for every sample.
+        """
         import onnx
 
-        proto = onnx.load(self._path, load_external_data=False)
-        made = {name for node in proto.graph.node for name in node.output}
-        wanted = [name for name in dict.fromkeys(names) if name in made]
-        border = {value.name for value in proto.graph.output}
-        for name in wanted:
-            if name not in border:
-                proto.graph.output.append(onnx.ValueInfoProto(name=name))
-        here = self._path.with_name(f".{self._path.name}.{os.getpid()}.tap")
-        here.write_bytes(proto.SerializeToString())
-        try:
-            with refusals(self._path):
-                session = self._open(str(here))
-        finally:
-            here.unlink()
-        return self._run(session, inputs, wanted)
+        asked = tuple(dict.fromkeys(names))
+        if self._tapped is None or self._tapped[0] != asked:
+            self._tapped = None  # let go of the weights of the one before
+            proto = onnx.load(self._path, load_external_data=False)
+            made = {name for node in proto.graph.node for name in node.output}
+            wanted = [name for name in asked if name in made]
+            self._tapped = (asked, wanted, self._part(proto, wanted) if wanted else None)
+        _, wanted, session = self._tapped
+        return self._run(session, inputs, wanted) if wanted else {}
+
+    def _part(self, proto: Any, names: Sequence[str]) -> Any:
+        """A session of the file that ends at the named values. Raises RuntimeRefused."""
+        end_at(proto, names)
+        external = any(tensor.data_location == 1 for tensor in proto.graph.initializer)
+        with refusals(self._path):
+            if not external:
+                return self._open(proto.SerializeToString())
+            here = self._path.with_name(f".{self._path.name}.{os.getpid()}.tap")  # beside what it refers to
+            here.write_bytes(proto.SerializeToString())
+            try:
+                return self._open(str(here))
+            finally:
+                here.unlink()
 
     def _run(self, session: Any, inputs: Mapping[str, Array], names: list[str]) -> dict[str, Array]:
         missing = [spec.name for spec in self.signature.inputs if spec.name not in inputs]
         if missing:
             raise UsageError(f"The model needs the input '{missing[0]}'")
-        fed = {spec.name: _plain(inputs[spec.name]) for spec in self.signature.inputs}
+        given = [item.name for item in session.get_inputs()]
+        fed = {name: _plain(inputs[name]) for name in given}
         with refusals(self._path):
             if self._plain_border and not any(_is_extended(array) for array in fed.values()):
                 return dict(zip(names, session.run(names, fed), strict=True))
@@ -169,6 +184,66 @@ class OrtRunner:
         kind = onnx_ir.DataType.from_numpy(array.dtype)
         raw = array.view(np_unsigned(array.dtype.itemsize))
         return self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(raw, int(kind))
+
+
+def end_at(proto: Any, names: Sequence[str]) -> None:
+    """Let a ModelProto end at the named values: other outputs, and nodes that these do not need, are gone."""
+    import onnx
+
+    needed = set(names)
+    kept = []
+    for node in reversed(_ordered(proto.graph)):
+        if needed.intersection(node.output):
+            needed |= _read(node)
+            kept.append(node)
+    said = {value.name: value for value in (*proto.graph.value_info, *proto.graph.output)}
+    ends = [onnx.ValueInfoProto.FromString(said[name].SerializeToString()) if name in said
+            else onnx.ValueInfoProto(name=name) for name in names]  # fmt: skip
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    for held in (proto.graph.node, proto.graph.output):
+        del held[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.output.extend(ends)
+    unused = [index for index, item in enumerate(proto.graph.initializer) if item.name not in needed]
+    for index in reversed(unused):
+        del proto.graph.initializer[index]
+    given = [index for index, item in enumerate(proto.graph.input) if item.name not in needed]
+    for index in reversed(given):
+        del proto.graph.input[index]
+
+
+def _ordered(graph: Any) -> list[Any]:
+    """Nodes behind what they read: some producers write them in any order."""
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    order: dict[int, None] = {}
+    pending = list(range(len(graph.node)))[::-1]
+    while pending:
+        index = pending[-1]
+        before = {makers[name] for name in _read(graph.node[index]) if name in makers} - {index}
+        waiting = [item for item in before if item not in order]
+        if index not in order and waiting:
+            pending.extend(waiting)
+            continue
+        order[index] = None
+        pending.pop()
+    return [graph.node[index] for index in order]
+
+
+def _read(node: Any) -> set[str]:
+    """Names that a node reads, or its branches and bodies do (their own among them)."""
+    found = set(node.input)
+    for attribute in node.attribute:
+        graphs = (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
+        for graph in graphs:
+            found.update(value.name for value in graph.output)
+            found.update(name for inner in graph.node for name in _read(inner))
+    return found
+
+
+def _proto(path: Path) -> Any:
+    import onnx
+
+    return onnx.load(path, load_external_data=False)
 
 
 def np_unsigned(itemsize: int) -> str:

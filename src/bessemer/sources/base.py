@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ class OpenOptions:
     the runtime first (`auto`).
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
+    inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -30,6 +31,8 @@ class OpenOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:
@@ -107,6 +110,11 @@ class SourceEntry:
     arbiter: str = ""
     """'module:function' of the format's reference evaluator (a path to its Runner): it has the last word on what a
     file means where the runtime's answer and an artifact's differ."""
+    channels_last: bool = False
+    """Whether images stand as [batch, height, width, channels] by custom: `join` then asks where both orders would fit."""
+    part: str = ""
+    """'module:function' (path, options, tensor names -> Runner) of the original without what those tensors do not need:
+    what a cut is verified on where the runtime refuses the whole file."""
     checker: str = ""
     """'module:function' of the format's own checker (a path to why it refuses the file, or '')."""
 
@@ -116,3 +124,13 @@ class SourceEntry:
 
         source: Source = import_module(self.module).SOURCE
         return source
+
+    def part_runner(self, path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner | None:
+        """The original up to the named tensors; None where the format has no such way. Raises RuntimeRefused."""
+        from importlib import import_module
+
+        if not self.part:
+            return None
+        module, name = self.part.split(":")
+        runner: Runner = getattr(import_module(module), name)(path, options, tensors)
+        return runner

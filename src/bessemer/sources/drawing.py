@@ -14,28 +14,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.canonical import DOMAIN, OPSET
+from bessemer.ir.canonical import TENSOR_KEY as TENSOR_KEY
 from bessemer.ir.encoding import Encoding, encoding_of, set_encoding
 from bessemer.ir.errors import Blocker
 from bessemer.ir.layout import apply, compose, identity, inverse, is_identity, moves_data
 from bessemer.ir.model import tag
 from bessemer.ir.types import Array, Perm, Shape
+from bessemer.ir.unread import BLOCKER_KEY, UNREAD
 
 if TYPE_CHECKING:
     import onnx_ir
-
-TENSOR_KEY = "bessemer.tensor"
-"""Value meta: (tensor name in the file, permutation from that tensor to the value)."""
 
 MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 """Operators whose results hold elements of their first operand, and so have its encoding until the file says more."""
 
 
 class Unsupported(Exception):
-    """Raised while an operator or a layer is read: the reason why it has no meaning in the hub."""
+    """Raised while an operator or a layer is read: the reason why it has no meaning in the hub.
 
-    def __init__(self, rule: str, reason: str, rewrite: str = "") -> None:
+    results: shape and ONNX type of each result, where they are known all the same: what reads them can then be read, and
+    a cut may begin there.
+    """
+
+    def __init__(self, rule: str, reason: str, rewrite: str = "", results: Sequence[tuple[Shape, Any]] = ()) -> None:
         super().__init__(reason)
-        self.rule, self.reason, self.rewrite = rule, reason, rewrite
+        self.rule, self.reason, self.rewrite, self.results = rule, reason, rewrite, tuple(results)
 
 
 class Drawing:
@@ -117,14 +120,38 @@ class Drawing:
             Blocker(self.layer, op, problem.rule, problem.reason, layer=self.layer, rewrite=problem.rewrite)
         )
 
+    def stand_in(
+        self,
+        op: str,
+        problem: Unsupported,
+        inputs: Sequence[onnx_ir.Value],
+        outputs: int = 1,
+        because: Sequence[Blocker] = (),
+    ) -> list[onnx_ir.Value]:
+        """Remember why an operator cannot be read, and draw a node of the domain UNREAD in its place (`ir.unread`).
+
+        Later operators are judged too, and what does not depend on it can be cut out: a source that met any raises
+        `Unread` with the whole graph. because: blockers told already that `problem` only follows from; it is not told then.
+        """
+        if not because:
+            self.block(op, problem)
+        made = self.emit(op, inputs, outputs=outputs, domain=UNREAD)
+        values: list[onnx_ir.Value] = [made] if outputs == 1 else made
+        for value in values:
+            value.type = None
+        node = values[0].producer()
+        if node is not None:
+            node.meta[BLOCKER_KEY] = tuple(because) or (self.blockers[-1],)
+        return values
+
     def graph(self, inputs: Sequence[onnx_ir.Value], outputs: Sequence[onnx_ir.Value], name: str) -> onnx_ir.Graph:
         """What was drawn, between these borders."""
         import onnx_ir
 
-        own = any(node.domain == DOMAIN for node in self.nodes)
+        own = {node.domain for node in self.nodes} & {DOMAIN, UNREAD}
         return onnx_ir.Graph(
             inputs, outputs, nodes=self.nodes, initializers=self.initializers,
-            opset_imports={"": OPSET} | ({DOMAIN: 1} if own else {}), name=name,
+            opset_imports={"": OPSET} | dict.fromkeys(sorted(own), 1), name=name,
         )  # fmt: skip
 
     def body(self, inputs: Sequence[onnx_ir.Value], outputs: Sequence[onnx_ir.Value]) -> onnx_ir.Graph:
@@ -141,15 +168,21 @@ class Ordered:
     """A tensor of the original: `shape` in the original's own axis order, and the values that hold it.
 
     known: its elements, where they are constant (own order). made: the axis order in which it was drawn first.
+    dims: of an integer vector that is not constant, the elements known all the same (symbols of unbound dims among them).
     """
 
     def __init__(self, name: str, shape: Shape, dtype: Any, known: Array | None = None) -> None:
         self.name, self.shape, self.dtype, self.known = name, shape, dtype, known
         self.made: Perm = identity(len(shape))
         self.orders: dict[Perm, onnx_ir.Value] = {}
+        self.dims: Shape | None = None
 
     def __repr__(self) -> str:
         return f"Ordered({self.name!r}, {self.shape}, {self.dtype}, made={self.made})"
+
+    def draw(self, canvas: Canvas) -> None:
+        """Called when a value is asked for and there is none: a tensor that is drawn late draws itself into `orders`."""
+        raise Unsupported("no-value", f"tensor '{self.name}' is read before anything makes it")
 
     @property
     def rank(self) -> int:
@@ -203,10 +236,25 @@ class Canvas(Drawing):
         value.shape = onnx_ir.Shape(list(apply(order, shape)))
         return self._registered(Ordered(name or str(value.name), tuple(shape), value.dtype), value, order)
 
+    def unread(
+        self, op: str, problem: Unsupported, inputs: Sequence[Ordered], outputs: Sequence[tuple[str, Shape, Any]]
+    ) -> list[Ordered]:
+        """`stand_in` for an operator of the original; outputs: name, shape and ONNX type of each (None: unknown)."""
+        import onnx_ir
+
+        operands = [self.at(tensor) for tensor in inputs if tensor.orders or tensor.known is not None]
+        values = self.stand_in(op, problem, operands, len(outputs))
+        for value, (_, _, dtype) in zip(values, outputs, strict=True):
+            value.type = None if dtype is None else onnx_ir.TensorType(dtype)
+        said = zip(values, outputs, strict=True)
+        return [self.result(value, shape, name=name) for value, (name, shape, _) in said]
+
     def renamed(self, tensor: Ordered, perm: Perm) -> Ordered:
         """transpose(tensor, perm) of the original: no data moves, the values serve under other orders."""
         if tensor.known is not None:
             return self.constant(tensor.known.transpose(perm), tensor.name)
+        if not tensor.orders:
+            tensor.draw(self)
         moved = Ordered(tensor.name, apply(perm, tensor.shape), tensor.dtype)
         moved.orders = {compose(inverse(perm), order): value for order, value in tensor.orders.items()}
         moved.made = compose(inverse(perm), tensor.made)
@@ -215,18 +263,26 @@ class Canvas(Drawing):
     def at(self, tensor: Ordered, perm: Perm | None = None) -> onnx_ir.Value:
         """The tensor as a value in axis order `perm` (None: its own)."""
         wanted = identity(tensor.rank) if perm is None else perm
+        if tensor.known is None and not tensor.orders:
+            tensor.draw(self)
         if wanted in tensor.orders:
             return tensor.orders[wanted]
         if tensor.known is not None:
             suffix = "" if is_identity(wanted) else "_" + "".join(map(str, wanted))
             made = self.literal(tensor.known.transpose(wanted), tensor.name + suffix)
-        elif not tensor.orders:
-            raise Unsupported("no-value", f"tensor '{tensor.name}' is read before anything makes it")
         else:
-            step = compose(inverse(tensor.made), wanted)
-            source = tensor.orders[tensor.made]
-            made = self.emit("Transpose", [source], perm=list(step), shape=apply(wanted, tensor.shape))
+            made = self._moved(tensor, wanted)
         tensor.orders[wanted] = made
+        return made
+
+    def _moved(self, tensor: Ordered, wanted: Perm) -> onnx_ir.Value:
+        """A Transpose, or where only axes of size one move a Reshape."""
+        step = compose(inverse(tensor.made), wanted)
+        source, shape = tensor.orders[tensor.made], apply(wanted, tensor.shape)
+        unbound = sum(not isinstance(dim, int) for dim in shape)
+        if unbound <= 1 and 0 not in shape and not moves_data(step, apply(tensor.made, tensor.shape)):
+            return self.reshaped(_unshaped(source), shape)
+        made: onnx_ir.Value = self.emit("Transpose", [source], perm=list(step), shape=shape)
         return made
 
     def contiguous(self, tensor: Ordered) -> onnx_ir.Value:
@@ -255,7 +311,8 @@ class Canvas(Drawing):
         if tensor.known is not None:
             array = tensor.known.reshape([1] * (rank - tensor.rank) + list(tensor.known.shape))
             return self.literal(array.transpose(order), tensor.name)
-        raised = self.reshaped(self.at(tensor), shape)
+        lead = self.literal(np.arange(rank - tensor.rank), "axes")
+        raised = self.emit("Unsqueeze", [self.at(tensor), lead], shape=shape)
         made: onnx_ir.Value = self.emit("Transpose", [raised], perm=list(order), shape=apply(order, shape))
         return made
 
@@ -264,6 +321,15 @@ class Canvas(Drawing):
         tensor.made = perm
         tensor.orders[perm] = value
         return tensor
+
+
+def _unshaped(value: onnx_ir.Value) -> onnx_ir.Value:
+    """What a value was reshaped from: the same elements in the same order."""
+    node = value.producer()
+    while node is not None and node.op_type == "Reshape" and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return value
 
 
 def _kept(value: onnx_ir.Value | None) -> Encoding | None:

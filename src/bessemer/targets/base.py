@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bessemer.ir.canonical import COMPUTED_KEY
 from bessemer.ir.encoding import Encoding
 from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
@@ -55,6 +56,8 @@ def source_bound(graph: onnx_ir.Model, own: str) -> str:
         for value in node.outputs
         if value.dtype is not None and value.dtype.name in HALVES
     }
+    computed = graph.graph.meta.get(COMPUTED_KEY)
+    kinds |= {computed} if computed else set()
     return " or ".join([own, *(HALVES[kind] for kind in sorted(kinds))])
 
 

@@ -119,7 +119,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     from bessemer.passes.border_order import order_borders
     from bessemer.passes.composites import expand_composites
     from bessemer.passes.dynamic import DynamicInt8
-    from bessemer.passes.half import has_half, store_half
+    from bessemer.passes.half import half_kind, store_half
     from bessemer.passes.materialize import STANDS_FOR, MaterializeQdq, needed_opset
     from bessemer.passes.opset.expansions import spell_fused
     from bessemer.passes.qdq import KERNELS_KEY
@@ -130,7 +130,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     graph = model.graph
     signature = model.signature
     names = [value.name for node in graph.graph for value in node.outputs if value.name]
-    quantized, half = bool(needed_opset(graph)), has_half(graph.graph)
+    quantized, half = bool(needed_opset(graph)), half_kind(graph.graph)
     notes = list(model.notes)
     if expand_composites(graph):
         InferShapes().run(graph)
@@ -146,7 +146,7 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
     if graph.metadata_props.get(KERNELS_KEY):
         ShieldFloats().run(graph)
     if half and options.precision == "float32" and options.weights == "stored":
-        store_half(graph.graph)
+        store_half(graph.graph, half)
     _set_versions(graph, opset)
     after = Model(graph, model.origin).signature
     made = {value.name for node in graph.graph for value in node.outputs}

@@ -25,7 +25,7 @@ def departure(own: Runner, reference: Reference, outputs: Collection[str], bound
         return ""
     for item, expected in zip(reference.sets, reference.answers, strict=True):
         try:
-            answer = own.run(item.arrays)
+            answer = own.run(item.original)
         except BessemerError as refusal:
             return f"refuses the original file too: {refusal.why or refusal}"
         for name in outputs:

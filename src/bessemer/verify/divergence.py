@@ -49,7 +49,7 @@ def first_divergence(
     fed = to_artifact(item.arrays, inputs)
     for chunk in _chunks(landmarks):
         try:
-            mine = original.tap(item.arrays, [mark.original.name for mark in chunk])
+            mine = original.tap(item.original, [mark.original.name for mark in chunk])
             theirs = artifact.tap(fed, [mark.artifact.name for mark in chunk])
         except BessemerError:
             return None  # a runtime that cannot be tapped shows no intermediate values: the outputs' line stands alone

@@ -29,6 +29,19 @@ class TensorRecord(Record):
     shape: list[int | str | None]
 
 
+class CutRecord(Record):
+    """The part of a model that was converted: its borders by the original's names, and how many nodes of how many.
+
+    inputs, outputs: as --inputs and --outputs name them; inside: the inputs that are values inside the original.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    inside: list[str] = Field(description="inputs that the original computes: their values were tapped")
+    nodes: int
+    of: int
+
+
 class ModelRecord(Record):
     """What a model is: counts are of the whole graph, subgraphs included."""
 
@@ -47,6 +60,7 @@ class ModelRecord(Record):
         description="peak bytes of live activations; null where shapes are unbound"
     )
     details: dict[str, str] = Field(default_factory=dict)
+    cut: CutRecord | None = Field(default=None, description="what part of the file this is; null for all of it")
 
 
 class PassLine(Record):
@@ -99,6 +113,20 @@ class BlockerRecord(Record):
     rule: str
     reason: str
     rewrite: str
+
+
+class Suggestion(Record):
+    """A part of the model that the target takes: it was really lowered, though not written or run.
+
+    inputs, outputs: names for --inputs (empty: the model's own) and --outputs.
+    """
+
+    inputs: list[str]
+    outputs: list[str]
+    nodes: int = Field(description="of the original as it was read, constants' own nodes left out")
+    of: int
+    macs: float | None = Field(description="share of the multiply-accumulates; null where there are none")
+    why: str
 
 
 class Accuracy(Record):
@@ -277,6 +305,7 @@ class TargetEvidence(Record):
     quantization: Quantization | None = None
     divergence: Divergence | None = None
     blockers: list[BlockerRecord] = Field(default_factory=list)
+    suggestions: list[Suggestion] = Field(default_factory=list, description="where a declined model can be cut")
     borders: list[Border] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)

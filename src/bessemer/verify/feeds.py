@@ -182,7 +182,7 @@ class Spool:
             self._end += self._file.write(np.ascontiguousarray(array).tobytes())
         if self._end > LARGEST:
             raise UsageError(
-                f"The function's feeds take more than {LARGEST >> 30} GiB", fix="Limit them with --calibration-samples"
+                f"Samples take more than {LARGEST >> 30} GiB", fix="Limit them with --calibration-samples"
             )
         shapes = [{name: shape for name, (_, _, shape) in item.items()} for item in (placed, *self.places[:1])]
         self.alike = self.alike and shapes[0] == shapes[-1]

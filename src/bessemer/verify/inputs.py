@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.canonical import SIZES_KEY
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, named_dtype
+from bessemer.verify.sounds import as_input, samples_wanted, wav
+from bessemer.verify.tokens import consistent, role
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -38,23 +41,31 @@ class InputSet:
 
     held: the arrays, or what makes them anew each time: data sets need not fit into memory.
     labels: the right class of each sample, where that is known.
+    whole: of a cut model, what the whole original is fed; `held` is what it computed at the cut's inputs.
     """
 
     title: str
     held: dict[str, Array] | Callable[[], dict[str, Array]]
     labels: Array | None = None
+    whole: InputSet | None = None
 
     @property
     def arrays(self) -> dict[str, Array]:
         """By input name."""
         return self.held() if callable(self.held) else self.held
 
+    @property
+    def original(self) -> dict[str, Array]:
+        """What the original is fed."""
+        return self.arrays if self.whole is None else self.whole.arrays
+
 
 @dataclass(frozen=True)
 class Bounds:
     """Integer inputs: allowed values are low..high-1, or one of `choices` where the graph names some.
 
-    fixed: the only values that make sense; distinct: values do not repeat along this axis.
+    fixed: the only values that make sense; distinct: values do not repeat along this axis; sound: samples of the WAV file
+    whose bytes a text input takes.
     """
 
     low: int
@@ -62,6 +73,7 @@ class Bounds:
     choices: tuple[int, ...] = ()
     fixed: tuple[int, ...] = ()
     distinct: int | None = None
+    sound: int = 0
 
 
 def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
@@ -76,7 +88,10 @@ def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
     for value in graph.inputs:
         rows = rows_indexed_by(value)
         choices = _compared_with(value)
-        if rows and value.name:
+        sound = samples_wanted(value)
+        if sound and value.name:
+            found[value.name] = Bounds(0, 0, sound=sound)
+        elif rows and value.name:
             found[value.name] = Bounds(0, min(rows))
         elif choices and value.name:
             found[value.name] = Bounds(0, 2, choices)
@@ -181,6 +196,16 @@ def ranges(shapes: Mapping[str, Sequence[int | str | tuple[int, int]]]) -> Limit
     }
 
 
+def declared_sizes(graph: onnx_ir.Graph) -> dict[tuple[str, int], tuple[int, int]]:
+    """Sizes of free axes that the source says to verify at (`SIZES_KEY`)."""
+    return {
+        (value.name or "", axis): sizes
+        for value in graph.inputs
+        for axis, sizes in value.meta.get(SIZES_KEY, {}).items()
+        if value.shape is not None and not isinstance(value.shape[axis], int)
+    }
+
+
 def generate(
     signature: Signature,
     *,
@@ -189,7 +214,9 @@ def generate(
     limits: Limits | None = None,
     unbound: tuple[int, int] = UNBOUND[0],
 ) -> list[InputSet]:
-    """At least three sets (ordinary, unit range, extremes), and one of a second shape where dims are dynamic.
+    """At least three sets (ordinary, unit range, extremes), one of a second shape where dims are dynamic, and where
+    inputs hold what earlier calls kept, one without it and one of a single token. Masks and positions of tokens go with
+    one another (`tokens.consistent`).
 
     limits: (input, axis) -> smallest and largest size of an unbound dim; sets are made at both.
     """
@@ -203,9 +230,13 @@ def generate(
     ]
     if signature.dynamic:
         plans.append(("a second shape", "normal", True))
+    sizes = [dict[str, int]() for _ in plans]
+    for title, known in _steps(signature):
+        plans.append((title, "normal", False))
+        sizes.append(known)
     for number, (title, kind, second) in enumerate(plans):
         rng = np.random.default_rng([seed, number])
-        symbols: dict[str, int] = {}
+        symbols = sizes[number]
         arrays = {
             spec.name: draw(
                 spec,
@@ -216,15 +247,29 @@ def generate(
             )
             for spec in ordered.inputs  # a range settles its symbol before others default it
         }
+        arrays |= consistent(arrays, signature, bounds, number)
         shapes = ", ".join("x".join(map(str, array.shape)) or "scalar" for array in arrays.values())
         sets.append(InputSet(f"{title}, seed {seed}, shapes {shapes}", arrays))
     return sets
+
+
+def _steps(signature: Signature) -> list[tuple[str, dict[str, int]]]:
+    """Where an input holds what earlier calls kept: the first call, for which that is empty, and a call of one token."""
+    names = {dim for spec in signature.inputs for dim in spec.shape if isinstance(dim, str) and dim.isidentifier()}
+    past = sorted(name for name in names if "past" in name)
+    rows = [spec.shape[1] for spec in signature.inputs if role(spec.name) == "ids" and len(spec.shape) == 2]
+    tokens = [dim for dim in rows if isinstance(dim, str) and dim in names]
+    if not past or not tokens:
+        return []
+    return [("nothing kept", dict.fromkeys(past, 0)), ("one token", {tokens[0]: 1})]
 
 
 def draw(
     spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator, bounds: Bounds | None
 ) -> Array:
     """One array of the given kind ('normal', 'unit', 'extreme')."""
+    if bounds is not None and bounds.sound:
+        return as_input(wav(bounds.sound, kind, rng), shape)
     if spec.dtype == "str":
         words = np.array(["bessemer", "a", "", "42", "Ünïcode"], dtype=object)
         return rng.choice(words, size=shape)

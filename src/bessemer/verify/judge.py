@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bessemer.ir.errors import BessemerError, UsageError
+from bessemer.ir.cut import Taps
+from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.types import Array
 from bessemer.runners.base import Runner
 from bessemer.targets.base import Border
@@ -17,6 +18,7 @@ from bessemer.verify.closeness import Closeness
 from bessemer.verify.compare import Tally, from_artifact, to_artifact
 from bessemer.verify.evidence import Accuracy, OutputCloseness
 from bessemer.verify.inputs import InputSet
+from bessemer.verify.parts import Parts
 
 
 class OriginalRefuses(UsageError):
@@ -36,27 +38,33 @@ class Reference:
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     milliseconds: float = 0.0
+    """Median of a run; 0 where the original does not do the same work (it is the whole of which this is a part)."""
 
 
-def run_original(runner: Runner, sets: Sequence[InputSet]) -> Reference:
+def run_original(runner: Runner, sets: Sequence[InputSet], taps: Taps | None = None) -> Reference:
     """Execute the original on every set.
 
+    taps: of a cut model, whose `runner` is a `runners.cut.CutRunner`: the sets and answers of the reference are then
+    those of the part, and the time that the whole took is not counted.
     Raises OriginalRefuses when it refuses all of them: only the user knows what it accepts.
     """
     found = Reference("")
+    parts = None if taps is None else Parts(taps)
     times: list[float] = []
     reasons: list[str] = []
     for item in sets:
         start = time.perf_counter()
         try:
-            answer = runner.run(item.arrays)
+            answer = runner.run(item.original)
+        except Declined:
+            raise
         except BessemerError as error:
             found.refused.append(item.title)
             reasons.append(str(error))
             continue
         times.append(1e3 * (time.perf_counter() - start))
-        found.sets.append(item)
-        found.answers.append(answer)
+        found.sets.append(item if parts is None else parts.of(item, answer))
+        found.answers.append(answer if parts is None else parts.answer(answer))
     if not found.sets:
         raise OriginalRefuses(
             "The original model refuses every input set",
@@ -64,7 +72,7 @@ def run_original(runner: Runner, sets: Sequence[InputSet]) -> Reference:
             fix="Give inputs that it accepts with --data",
         )
     found.runtime = runner.runtime  # after the runs: a runner may have moved to another runtime
-    found.milliseconds = statistics.median(times)
+    found.milliseconds = statistics.median(times) if taps is None else 0.0
     return found
 
 

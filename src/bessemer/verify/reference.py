@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bessemer.ir.cut import Taps
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.runners.base import Runner
 from bessemer.verify.data import Request, input_encodings, load
-from bessemer.verify.inputs import UNBOUND, generate, ranges, vocabulary_bounds
+from bessemer.verify.inputs import UNBOUND, declared_sizes, generate, ranges, vocabulary_bounds
 from bessemer.verify.judge import OriginalRefuses, Reference, run_original
 
 if TYPE_CHECKING:
@@ -20,38 +21,47 @@ if TYPE_CHECKING:
 def reference_of(original: Runner, model: Model | None, options: ConvertOptions) -> Reference:
     """What the original answers to the user's inputs, or to generated ones that it accepts.
 
-    model: its graph, where a source reads the file; bound dims of it win over the runtime's.
+    model: its graph, where a source reads the file; bound dims of it win over the runtime's. Of a cut model the whole
+    original (a `runners.cut.CutRunner`) is fed, and the sets and answers are those at the cut's borders.
     Raises OriginalRefuses (a UsageError) when it accepts none.
     """
-    if model is None:
+    whole = model if model is None or model.cut is None else model.cut.whole
+    taps = None if model is None or model.cut is None else model.cut.taps
+    if whole is None:
         bound = _shaped(original.signature, options.shapes)
     else:
-        bound = _bound_signature(original.signature, model.signature)
+        bound = _bound_signature(original.signature, whole.signature)
     if options.data is not None:
-        return _on_data(original, bound, model, options)
-    return _on_generated(original, bound, model, options)
+        return _on_data(original, bound, whole, taps, options)
+    return _on_generated(original, bound, whole, taps, options)
 
 
-def _on_data(original: Runner, bound: Signature, model: Model | None, options: ConvertOptions) -> Reference:
+def _on_data(
+    original: Runner, bound: Signature, model: Model | None, taps: Taps | None, options: ConvertOptions
+) -> Reference:
     if options.data is None:
         raise ValueError("there is no data to run on")
     request = Request(options.data, options.preprocess, options.labels, options.label_offset, options.samples)
     data = load(request, bound, {} if model is None else input_encodings(model.graph.graph))
-    found = run_original(original, data.sets)
+    found = run_original(original, data.sets, taps)
     found.notes += data.notes
+    if taps is not None and any(item.labels is not None for item in data.sets):
+        found.notes.append("accuracy was not measured: the labels speak of the whole model's answers")
     return found
 
 
-def _on_generated(original: Runner, bound: Signature, model: Model | None, options: ConvertOptions) -> Reference:
+def _on_generated(
+    original: Runner, bound: Signature, model: Model | None, taps: Taps | None, options: ConvertOptions
+) -> Reference:
     """The sizes of unbound dims are tried in turn until the original refuses at most one set."""
     bounds = {} if model is None else vocabulary_bounds(model.graph.graph)
-    limits = ranges(options.shapes)
+    limits = {**({} if model is None else declared_sizes(model.graph.graph)), **ranges(options.shapes)}
     answered: list[Reference] = []
     refusals: list[OriginalRefuses] = []
     for sizes in UNBOUND if bound.dynamic else UNBOUND[:1]:
         sets = generate(bound, seed=options.seed, bounds=bounds, limits=limits, unbound=sizes)
         try:
-            answered.append(run_original(original, sets))
+            answered.append(run_original(original, sets, taps))
         except OriginalRefuses as refusal:
             refusals.append(refusal)
             continue

@@ -100,6 +100,54 @@ def complete(arrays: Mapping[str, Array], signature: Signature) -> tuple[dict[st
     return made, tuple(_said(absent, inputs, ids, length, ends))
 
 
+class Limit(Protocol):
+    """Values that an integer input takes are below `high`."""
+
+    @property
+    def high(self) -> int: ...
+
+
+def consistent(
+    arrays: Mapping[str, Array], signature: Signature, limits: Mapping[str, Limit], number: int
+) -> dict[str, Array]:
+    """Masks and positions for generated tokens, as a tokenizer would make them; nothing for other models.
+
+    number: of the input set. The first one has no padding; in others some rows have some, on the left where the model
+    takes positions or keeps earlier tokens (it goes on at the right end), else on the right.
+    """
+    rows = {spec.name: role(spec.name) for spec in signature.inputs if _is_row(spec)}
+    if "ids" not in rows.values() or len(signature.inputs) < 2:
+        return {}
+    left = "positions" in rows.values() or any("past" in str(dim) for spec in signature.inputs for dim in spec.shape)
+    made = {
+        name: _padding_mask(arrays[name].shape, number, left).astype(arrays[name].dtype)
+        for name, what in rows.items()
+        if what == "mask"
+    }
+    mask = next(iter(made.values()), None)
+    for name, what in rows.items():
+        if what == "positions":
+            places = _positions(arrays[name].shape, mask)
+            limit = limits[name].high if name in limits else None
+            made[name] = np.clip(places, 0, None if limit is None else limit - 1).astype(arrays[name].dtype)
+    return made
+
+
+def _padding_mask(shape: tuple[int, ...], number: int, left: bool) -> Array:
+    width = shape[1]
+    padded = np.array([(number + row) * width // 5 % (width // 2 + 1) for row in range(shape[0])])
+    places = np.arange(width)[None]
+    return np.asarray(places >= padded[:, None] if left else places < (width - padded)[:, None])
+
+
+def _positions(shape: tuple[int, ...], mask: Array | None) -> Array:
+    """Counted from the first token that is no padding; earlier calls' tokens count, where the mask tells of them."""
+    if mask is None or mask.shape[0] != shape[0] or mask.shape[1] < shape[1]:
+        return np.broadcast_to(np.arange(shape[1]), shape)
+    counted: Array = np.cumsum(mask, axis=1) - 1
+    return counted[:, mask.shape[1] - shape[1] :]
+
+
 def _said(
     absent: Sequence[str], inputs: Mapping[str, TensorSpec], ids: Array, length: int | str | None, ends: Array
 ) -> list[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.canonical import DOMAIN, OPSET, RANGE_KEY
-from bessemer.ir.errors import Declined, UnreadableInput, UsageError
+from bessemer.ir.canonical import RANGE_KEY
+from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin
+from bessemer.ir.unread import Unread
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
     from bessemer.runners.base import Runner
-    from bessemer.sources.tflite.context import Context
+    from bessemer.sources.tflite.context import Context, Unsupported
     from bessemer.wire.tflite.records import Model as File
     from bessemer.wire.tflite.records import Operator, SubGraph
 
@@ -76,23 +77,14 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     from bessemer.passes.half import note_half
     from bessemer.passes.qdq import KERNELS_KEY
     from bessemer.sources.tflite.context import Context
-    from bessemer.sources.tflite.ops.signal import refuse_complex_output
     from bessemer.sources.tflite.tensors import Constants
 
     notes: list[str] = []
     context = Context(file, subgraph, Constants(file), notes)
     inputs = [read_input(context, index, names.get(index)) for index in subgraph.inputs]
     read_operators(context, file, path)
-    for index in subgraph.outputs:
-        refuse_complex_output(context, index)
-    outputs = [] if context.blockers else read_outputs(context, names)
-    if context.blockers:
-        raise Declined(f"Reading {path.name}: ONNX", context.blockers)
-    own = any(node.domain == DOMAIN for node in context.nodes)
-    graph = onnx_ir.Graph(
-        inputs, outputs, nodes=context.nodes, initializers=context.initializers,
-        opset_imports={"": OPSET} | ({DOMAIN: 1} if own else {}), name=subgraph.name or path.stem,
-    )  # fmt: skip
+    outputs = read_outputs(context, names)
+    graph = context.graph(inputs, outputs, subgraph.name or path.stem)
     if context.constants.half:
         note_half(graph)
     for value, span in zip(graph.inputs, stated_ranges(file, subgraph), strict=False):
@@ -101,7 +93,10 @@ def build(file: File, subgraph: SubGraph, names: dict[int, str], path: Path) -> 
     model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
     if any(encoding_of(value) is not None for node in context.nodes for value in node.outputs):
         model.metadata_props[KERNELS_KEY] = "integer"
-    return Model(model, Origin("tflite", path, details(file)), notes)
+    read = Model(model, Origin("tflite", path, details(file)), notes)
+    if context.blockers:
+        raise Unread(f"Reading {path.name}: ONNX", context.blockers, read)
+    return read
 
 
 def stated_ranges(file: File, subgraph: SubGraph) -> list[tuple[float, float] | None]:
@@ -146,15 +141,19 @@ def read_input(context: Context, index: int, public: str | None) -> Any:
 
 
 def read_outputs(context: Context, names: dict[int, str]) -> list[Any]:
-    """All graph outputs; what nothing makes is a blocker."""
+    """All graph outputs; what nothing makes is a blocker, unless operators were: then that is why."""
     from bessemer.sources.tflite.context import Unsupported
+    from bessemer.sources.tflite.ops.signal import refuse_complex_output
 
-    outputs = []
+    outputs, known = [], list(context.blockers)
     for index in context.subgraph.outputs:
         try:
+            refuse_complex_output(context, index)
             outputs.append(read_output(context, index, names.get(index)))
         except Unsupported as problem:
-            context.block("output", problem)
+            context.layer = context.name(index)
+            own = problem.rule == "complex"
+            outputs += context.stand_in("output", problem, [], because=() if own else known)
     return outputs
 
 
@@ -197,17 +196,23 @@ def read_operators(context: Context, file: File, path: Path) -> None:
             refuse_complex(context, name, operator)
             reader(context, operator)
         except Unsupported as problem:
-            context.block(name, problem)
-            for index in operator.outputs:
-                stand_in(context, index)
+            unread(context, name, operator, problem)
 
 
-def stand_in(context: Context, index: int) -> None:
-    """Something for later operators to read, so that they can be judged too; the model is declined anyway."""
-    import onnx_ir
+def unread(context: Context, name: str, operator: Operator, problem: Unsupported) -> None:
+    """Something for later operators to read, so that they can be judged too; the model is declined, but for a part."""
+    from bessemer.sources.tflite.tensors import NUMPY
+    from bessemer.wire.tflite.schema import TensorType
 
-    value = onnx_ir.Value(name=context.unique(context.name(index)), shape=onnx_ir.Shape(context.shape(index)))
-    context.register(index, value, tuple(range(context.rank(index))))
+    read = [index for index in operator.inputs if index >= 0 and context.made(index)]
+    made = [index for index in operator.outputs if index >= 0]
+    operands = [context.value(index, context.order(index)) for index in read]
+    values = context.stand_in(name, problem, operands, max(1, len(made)))
+    for index, value in zip(made, values, strict=False):  # an operator without results stands there all the same
+        if context.tensor(index).type in (*NUMPY, TensorType.STRING):
+            context.result(index, value)
+        else:  # a resource, a complex tensor: no value of the hub has this type
+            context.register(index, value, tuple(range(context.rank(index))))
 
 
 def operator_name(file: File, operator: Operator) -> str:

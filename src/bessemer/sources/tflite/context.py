@@ -85,6 +85,10 @@ class Context(Drawing):
         """The order in which a tensor was made; constants have their own."""
         return self._made.get(index, identity(self.rank(index)))
 
+    def made(self, index: int) -> bool:
+        """Whether something makes the tensor, or it is an input."""
+        return index in self._made
+
     def value(self, index: int, perm: Perm | None = None) -> onnx_ir.Value:
         """The tensor as a value in the axis order `perm` (None: its own)."""
         wanted = identity(self.rank(index)) if perm is None else perm

@@ -71,9 +71,9 @@ class OrtTarget:
 
     def prepare(self, model: Model, options: OrtOptions) -> Prepared:
         """Lower, let the runtime optimise in a child process, and read back what it made."""
-        from bessemer.passes.half import has_half
+        from bessemer.passes.half import half_kind
 
-        half = has_half(model.graph.graph) and options.precision == "float32"
+        half = half_kind(model.graph.graph) if options.precision == "float32" else ""
         lowered = lower(model, options.model_copy(update={"weights": "float32"}), "ort", _spelling(options))
         _refuse_packed_borders(lowered)
         compiled = _compile(lowered, options)
@@ -82,7 +82,7 @@ class OrtTarget:
         if options.precision == "float32":
             prepared.closeness += " or snr(40)" if lowered.quantized and lowered.origin != "tflite" else ""
         if half:
-            prepared.notes.append("weights that the source stores as float16 are float32: the optimiser folds constants")
+            prepared.notes.append(f"weights that the source stores as {half} are float32: the optimiser folds constants")
         if options.level in ("layout", "all"):
             prepared.notes.append(f"level {options.level} fits the file to the CPU it was made on")
         return prepared

@@ -11,7 +11,7 @@ the tensor lies otherwise. Constants are transposed at compile time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,8 @@ class Context:
         """Whether the current node runs on integers: set by the driver, read by `tensor` and `out`."""
         self.floated: list[ir.Node] = []
         """Nodes between integers that computed in float."""
+        self.steps: set[ir.Value] = set() if parent is None else parent.steps
+        """Numbers of the steps of loops, which are never negative."""
         self.narrow: bool = False if parent is None else parent.narrow
         """Whether UINT8 encodings are written as INT8 (the newer kernels), zero points shifted by 128."""
         self.half: bool = False if parent is None else parent.half
@@ -195,6 +197,15 @@ class Context:
                 self.emit("QUANTIZE", [index], [target])
                 self.placed[value] = Placed(target, order)
         self._pending.clear()
+
+    def forget(self, gone: Mapping[int, int]) -> None:
+        """Values in tensors that are no longer computed stand in the given ones instead, or nowhere (-1)."""
+        for value, place in list(self.placed.items()):
+            index = gone.get(place.index, place.index)
+            if index < 0:
+                del self.placed[value]
+            else:
+                self.placed[value] = Placed(index, place.perm)
 
     # New tensors and operators
 

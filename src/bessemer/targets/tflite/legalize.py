@@ -33,9 +33,13 @@ def legalize(graph: ir.Model) -> None:
         tidy(graph)
 
 
+PREFERRED = frozenset({"Loop", "RNN", "GRU", "LSTM", "Conv"})
+"""Operators whose rewrite goes first: WHILE takes only loops that cannot be written out, and recurrences that can be
+written out are no loops; convolutions over three axes have no groups."""
+
+
 def _wants_rewrite(node: ir.Node) -> bool:
-    """No lowering; or a Loop, which WHILE takes only where it cannot be written out."""
-    return find(node) is None or (node.op_type == "Loop" and node.domain in ("", "ai.onnx"))
+    return find(node) is None or (node.op_type in PREFERRED and node.domain in ("", "ai.onnx"))
 
 
 def tidy(graph: ir.Model) -> None:

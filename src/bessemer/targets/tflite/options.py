@@ -6,6 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+STEPS = 1024
+"""Steps of a recurrence that are unrolled at most: each is a dozen operators."""
+LOOPED = 128
+"""Steps from which on a loop is the better form of a recurrence in floats. One thread, an LSTM of 128 units: of 30
+steps 0.15 ms unrolled against 0.17 ms, of 200 steps 3.8 ms against 1.9 ms (every step packs its own copy of the
+weights), and the file holds 30 operators instead of 2406."""
+
 
 class TFLiteOptions(BaseModel):
     """What a caller may ask of a .tflite file; unknown keys are errors."""

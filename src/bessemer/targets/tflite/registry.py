@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -50,10 +51,10 @@ def find(node: ir.Node) -> Entry | None:
     return LOWERINGS.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
 
 
+@cache
 def load() -> None:
     """Import every family once."""
-    if not LOWERINGS:
-        from bessemer.targets.tflite import ops
+    from bessemer.targets.tflite import ops
 
-        for module in iter_modules(ops.__path__):
-            import_module(f"{ops.__name__}.{module.name}")
+    for module in iter_modules(ops.__path__):
+        import_module(f"{ops.__name__}.{module.name}")

@@ -43,12 +43,13 @@ class TFLiteTarget:
 
     def prepare(self, model: Model, options: Any) -> Prepared:
         """Lower `model`, which is consumed. Raises Declined with all blockers."""
-        from bessemer.passes.half import has_half
+        from bessemer.passes.half import half_kind
         from bessemer.targets.tflite.borders import landmarks, place_inputs, place_outputs
         from bessemer.targets.tflite.builder import Module
         from bessemer.targets.tflite.context import Context
         from bessemer.targets.tflite.driver import lower_nodes
         from bessemer.targets.tflite.legalize import legalize
+        from bessemer.targets.tflite.reshapes import join_reshapes
 
         graph = model.graph.graph
         legalize(model.graph)
@@ -59,7 +60,7 @@ class TFLiteTarget:
         prepared.notes.extend(model.notes)
         ctx = Context(prepared.payload, options, graph.name or "main")
         ctx.narrow = narrow_encodings(graph)
-        ctx.half = has_half(graph) and options.weights == "stored"
+        ctx.half = half_kind(graph) == "float16" and options.weights == "stored"
         blockers: list[Blocker] = ctx.blockers
         place_inputs(ctx, graph, blockers, prepared)
         if not blockers:
@@ -67,6 +68,7 @@ class TFLiteTarget:
             place_outputs(ctx, graph, blockers, prepared)
         if blockers:
             raise Declined("tflite", blockers)
+        ctx.forget(join_reshapes(ctx.sub))
         landmarks(ctx, graph, prepared)
         if options.precision.startswith("int"):
             prepared.closeness = CLOSENESS[options.precision]

@@ -15,8 +15,9 @@ STEPS, BATCH, WIDTH, HIDDEN = 5, 3, 4, 6
 
 
 def build(
-    path: Path, op: str, *, lengths: list[int] | None = None, peep: bool = False, **attributes: Any
-) -> Path:
+    path: Path, op: str, *, lengths: list[int] | None = None, peep: bool = False, steps: int | str = STEPS,
+    batch: int | str = BATCH, **attributes: Any,
+) -> Path:  # fmt: skip
     """A model of one node with constant weights and all its outputs."""
     count, gates = 2 if attributes.get("direction") == "bidirectional" else 1, GATES[op] * HIDDEN
     held = [weight("w", count, gates, WIDTH, scale=0.5), weight("r", count, gates, HIDDEN, scale=0.5)]
@@ -30,9 +31,9 @@ def build(
         inputs += ["", "", "p"]
     outputs = ["y", "y_h", "y_c"][: 3 if op == "LSTM" else 2]
     node = helper.make_node(op, inputs, outputs, hidden_size=HIDDEN, **attributes)
-    shapes = [(STEPS, count, BATCH, HIDDEN), (count, BATCH, HIDDEN), (count, BATCH, HIDDEN)]
+    shapes = [(steps, count, batch, HIDDEN), (count, batch, HIDDEN), (count, batch, HIDDEN)]
     results = [tensor(name, *shape) for name, shape in zip(outputs, shapes, strict=False)]
-    return save(path, [node], [tensor("x", STEPS, BATCH, WIDTH)], results, held)
+    return save(path, [node], [tensor("x", steps, batch, WIDTH)], results, held)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
@@ -66,4 +67,50 @@ def test_peepholes(tmp_path: Path) -> None:
 
 def test_other_activations(tmp_path: Path) -> None:
     path = build(tmp_path / "m.onnx", "LSTM", activations=["Sigmoid", "Relu", "Tanh"])
+    agree(path, tmp_path, {"x": random(STEPS, BATCH, WIDTH)})
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 5, 1]])
+@pytest.mark.parametrize("op", sorted(GATES))
+def test_an_unknown_batch_is_unrolled(tmp_path: Path, op: str, lengths: list[int] | None) -> None:
+    path = build(tmp_path / "m.onnx", op, batch="N", direction="bidirectional", lengths=lengths)
+    prepared = agree(path, tmp_path, {"x": random(STEPS, BATCH, WIDTH)})
+    assert "WHILE" not in prepared.operators
+
+
+@pytest.mark.parametrize("lengths", [None, [2, 5, 1]])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", sorted(GATES))
+def test_an_unknown_number_of_steps_is_a_loop(tmp_path: Path, op: str, direction: str, lengths: list[int] | None) -> None:
+    path = build(tmp_path / "m.onnx", op, steps="T", batch="N", direction=direction, lengths=lengths)
+    prepared = agree(path, tmp_path, {"x": random(STEPS, BATCH, WIDTH)})
+    assert prepared.operators["WHILE"] == (2 if direction == "bidirectional" else 1)
+
+
+@pytest.mark.parametrize("op", ["GRU", "LSTM"])
+def test_many_steps_are_a_loop(tmp_path: Path, op: str) -> None:
+    path = build(tmp_path / "m.onnx", op, steps=1500)
+    prepared = agree(path, tmp_path, {"x": random(1500, BATCH, WIDTH)})
+    assert sum(prepared.operators.values()) < 60
+
+
+def test_the_loop_form_keeps_what_a_node_says(tmp_path: Path) -> None:
+    for number, attributes in enumerate(({"linear_before_reset": 1}, {"clip": 0.4}, {})):
+        path = build(tmp_path / f"gru{number}.onnx", "GRU", steps="T", **attributes)
+        agree(path, tmp_path, {"x": random(STEPS, BATCH, WIDTH)})
+    agree(build(tmp_path / "lstm.onnx", "LSTM", steps="T", peep=True), tmp_path, {"x": random(STEPS, BATCH, WIDTH)})
+
+
+ACTIVATIONS = {
+    "hard": ({"activations": ["HardSigmoid", "Tanh", "Relu"], "activation_alpha": [1 / 6], "activation_beta": [0.4]}),
+    "linear": ({"activations": ["Sigmoid", "Affine", "Tanh"], "activation_alpha": [1.0], "activation_beta": [0.0]}),
+    "soft": ({"activations": ["Sigmoid", "Softsign", "Softplus"]}),
+    "elu": ({"activations": ["HardSigmoid", "Elu", "LeakyRelu"], "activation_alpha": [0.3, 0.7, 0.1]}),
+}
+
+
+@pytest.mark.parametrize("steps", [STEPS, "T"])
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_with_parameters(tmp_path: Path, name: str, steps: int | str) -> None:
+    path = build(tmp_path / "m.onnx", "LSTM", steps=steps, **ACTIVATIONS[name])
     agree(path, tmp_path, {"x": random(STEPS, BATCH, WIDTH)})

@@ -9,6 +9,7 @@ import numpy as np
 
 from bessemer.ir.layout import identity, is_identity
 from bessemer.ir.types import Perm
+from bessemer.sources.channels_last.windows import same_pads
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.wire.tflite.schema import ActivationFunctionType, Padding
 
@@ -38,13 +39,6 @@ def clip(context: Context, value: onnx_ir.Value, low: float, high: float) -> Any
     kind = np.float32 if value.dtype is None else value.dtype.numpy()
     bounds = [context.literal(np.asarray(bound, kind), "bound") for bound in (low, high)]
     return context.emit("Clip", [value, *bounds])
-
-
-def same_pads(size: int, window: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """TensorFlow's SAME: the output is ceil(size / stride), the odd pixel goes to the end."""
-    reach = (window - 1) * dilation + 1
-    total = max((-(-size // stride) - 1) * stride + reach - size, 0)
-    return total // 2, total - total // 2
 
 
 def padding(

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.layout import channels_first
+from bessemer.sources.channels_last.windows import same_pads
 from bessemer.sources.tflite.context import Context, Unsupported, options
-from bessemer.sources.tflite.ops.common import activate, mark_hybrid, padding, same_pads
+from bessemer.sources.tflite.ops.common import activate, mark_hybrid, padding
 from bessemer.sources.tflite.registry import op
 from bessemer.wire.tflite.schema import Padding
 

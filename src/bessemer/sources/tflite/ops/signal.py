@@ -32,8 +32,7 @@ def refuse_complex(context: Context, name: str, operator: Operator) -> None:
 def refuse_complex_output(context: Context, index: int) -> None:
     """A model cannot give pairs where the file says complex."""
     if context.tensor(index).type in COMPLEX:
-        context.layer = context.name(index)
-        context.block("output", Unsupported("complex", f"the output '{context.name(index)}' is complex"))
+        raise Unsupported("complex", f"the output '{context.name(index)}' is complex")
 
 
 @op("RFFT2D")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -30,9 +31,14 @@ def expand(*op_types: str, needs: str) -> Callable[[Expansion], Expansion]:
 
 def rewrite(node: ir.Node) -> bool:
     """Replace `node` by its registered rewrite; False when there is none or it does not apply."""
-    if not REWRITES:
-        package = __name__.rpartition(".")[0]
-        for module in iter_modules(import_module(package).__path__):
-            import_module(f"{package}.{module.name}")
+    _load()
     function = REWRITES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     return function is not None and expand_node(node, function)
+
+
+@cache
+def _load() -> None:
+    """Import every module of rewrites once."""
+    package = __name__.rpartition(".")[0]
+    for module in iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")

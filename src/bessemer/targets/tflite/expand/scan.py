@@ -1,4 +1,4 @@
-"""Scan and Loop with a known number of steps: their bodies written out once per step."""
+"""Scan and Loop: their bodies written out once per step; where that is too much, results that grow become states."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from bessemer.passes.expansion import Nodes
 from bessemer.passes.rewrite import constant, dims
+from bessemer.targets.tflite.expand.loop_rows import goes_on, loop_with_rows, scan_as_loop
 from bessemer.targets.tflite.expand.registry import expand
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 NODES = 20000
 """Nodes that writing out a body may make at most."""
+FEW = 2048
+"""The same where WHILE could take the loop, too."""
 
 
 class Body:
@@ -40,8 +43,11 @@ class Body:
         return [table.get(id(v), v) for v in self.graph.outputs]
 
 
-def writable(graph: ir.Graph, steps: int) -> bool:
-    """Whether a body is small enough and holds no further subgraphs (those refer to values by identity)."""
+def writable(graph: ir.Graph, steps: int, states: Sequence[ir.Value], after: Sequence[ir.Value]) -> bool:
+    """Whether a body is small enough and holds no further subgraphs (those refer to values by identity).
+
+    states: before the loop; after: what a step returns, states first.
+    """
     import onnx_ir as ir
 
     nested = any(
@@ -49,19 +55,30 @@ def writable(graph: ir.Graph, steps: int) -> bool:
         for node in graph
         for attribute in node.attributes.values()
     )
-    return not nested and len(list(graph)) * steps <= NODES
+    most = FEW if _steady(states, after) else NODES
+    return not nested and len(list(graph)) * steps <= most
 
 
-@expand("Scan", needs="a known number of steps and a body without subgraphs")
+def _steady(states: Sequence[ir.Value], after: Sequence[ir.Value]) -> bool:
+    """Whether all sizes are known and the states keep theirs: WHILE could take the loop."""
+    kept = all(dims(x) == dims(y) for x, y in zip(states, after, strict=False))
+    return kept and all(dims(value) is not None for value in after)
+
+
+@expand("Scan", needs="operands of known rank")
 def scan(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     """Slices of the scanned inputs go in, scanned outputs are put together again."""
+    return _written_scan(nodes, node) or scan_as_loop(nodes, node)
+
+
+def _written_scan(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     count, graph = node.attributes.get_int("num_scan_inputs"), node.attributes["body"].as_graph()
     given = [v for v in node.inputs if v is not None]
     states, scanned = given[: len(given) - count], given[len(given) - count :]
     axes = list(node.attributes.get_ints("scan_input_axes", [0] * count))
     turned = list(node.attributes.get_ints("scan_input_directions", [0] * count))
     shape = dims(scanned[0])
-    if shape is None or len(given) != len(node.inputs) or not writable(graph, shape[axes[0]]):
+    if shape is None or len(given) != len(node.inputs) or not writable(graph, shape[axes[0]], states, graph.outputs):
         return None
     steps, body = shape[axes[0]], Body(nodes, graph)
     if steps == 0:
@@ -100,7 +117,11 @@ def _joined(nodes: Nodes, node: ir.Node, seen: list[list[ir.Value]]) -> list[ir.
 
 @expand("Loop", needs="a known number of steps, a condition that stays true, and a body without subgraphs")
 def loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
-    """A loop that runs a known number of times: its condition is constant."""
+    """A loop that runs a known number of times is written out, another one keeps its results in states."""
+    return _written_loop(nodes, node) or loop_with_rows(nodes, node)
+
+
+def _written_loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     trips = constant(node.inputs[0])
     start = (
         constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else np.array(True)
@@ -108,24 +129,13 @@ def loop(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     graph = node.attributes["body"].as_graph()
     if trips is None or start is None or int(trips) < 1 or not start.all():
         return None
-    if not writable(graph, int(trips)) or not _goes_on(graph):
+    states = [v for v in node.inputs[2:] if v is not None]
+    if not writable(graph, int(trips), states, graph.outputs[1:]) or not goes_on(graph):
         return None
-    body, states = Body(nodes, graph), [v for v in node.inputs[2:] if v is not None]
+    body = Body(nodes, graph)
     yes, seen = nodes.constant(np.array(True), "condition"), list[list["ir.Value"]]()
     for step in range(int(trips)):
         results = body.write([nodes.constant(np.array(step, np.int64), "step"), yes, *states])
         states = results[1 : 1 + len(states)]
         seen.append(results[1 + len(states) :])
     return [*states, *_joined(nodes, node, seen)]
-
-
-def _goes_on(graph: ir.Graph) -> bool:
-    """Whether the body's condition stays true: a constant, or the condition it was given."""
-    condition = graph.outputs[0]
-    if condition is graph.inputs[1]:
-        return True
-    producer = condition.producer()
-    if producer is not None and producer.op_type == "Identity":
-        return producer.inputs[0] is graph.inputs[1]
-    array = constant(condition)
-    return array is not None and bool(array.all())

@@ -105,8 +105,8 @@ def loop(ctx: Context, node: ir.Node) -> None:
     if len(body.outputs) != 1 + len(states):
         raise Blocked("scan-outputs", "WHILE keeps states of one size; results that grow with each step have no place")
     for before, after in zip(states, body.outputs[1:], strict=True):
-        if None in ctx.shape(before) or ctx.shape(before) != ctx.shape(after):
-            raise Blocked("dynamic-state", f"the state '{before.name}' must have one size that is known")
+        if not _keeps(ctx.shape(before), ctx.shape(after)):
+            raise Blocked("dynamic-state", f"the state '{before.name}' must keep its size")
     outer = captures(ctx, [body])
     trips = _trips(ctx, node)
     start = optional(node, 1)
@@ -121,6 +121,11 @@ def loop(ctx: Context, node: ir.Node) -> None:
     ctx.emit(
         "WHILE", [step, *kept], results, cond_subgraph_index=condition, body_subgraph_index=number
     )
+
+
+def _keeps(before: Sequence[int | None], after: Sequence[int | None]) -> bool:
+    """Whether a state's tensor holds what a step makes of it: only sizes that are unknown may change."""
+    return len(before) == len(after) and all(x is None or x == y for x, y in zip(before, after, strict=True))
 
 
 def _trips(ctx: Context, node: ir.Node) -> int:
@@ -158,6 +163,7 @@ def _body(ctx: Context, node: ir.Node, body: ir.Graph, outer: Sequence[ir.Value]
         rank = ctx.rank(v)
         own = rank == len(child.sub.tensors[index].shape)  # step and condition may be declared as [1]
         child.placed[v] = Placed(index if own else child.reshape(index, (1,) * rank), identity(rank))
+    ctx.steps.add(body.inputs[0])
     for v, index in zip(outer, given[3 + states :], strict=True):
         child.placed[v] = Placed(index, identity(ctx.rank(v)))
     lower_nodes(child, body, ctx.blockers)

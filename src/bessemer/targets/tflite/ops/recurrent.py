@@ -1,49 +1,38 @@
 """RNN, GRU and LSTM, unrolled over time: the input products of all steps at once, then one step after the other.
 
+Only the batch may be unknown before the model runs; other recurrences become loops (`expand/recurrent.py`).
 An LSTM that kept its state between calls where it came from is one operator that keeps it (`kept_lstm`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bessemer.ir.canonical import HYBRID_KEY, STATE_KEY
-from bessemer.ir.encoding import Encoding, QuantizedWeight, set_weight, weight_of
-from bessemer.ir.layout import identity
+from bessemer.ir.canonical import STATE_KEY
+from bessemer.ir.encoding import Encoding, weight_of
+from bessemer.passes.gates import GATES, Gate, activations
 from bessemer.targets.tflite.builder import Tensor
-from bessemer.targets.tflite.context import Blocked, Context, held_by
-from bessemer.targets.tflite.ops.common import (
-    ACTIVATION,
-    need_type,
-    optional,
-    sole_consumer,
-    static_shape,
-    value,
-)
-from bessemer.targets.tflite.ops.weights import hybrid_options, weight_tensor
+from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.ops.common import need_type, optional, static_shape, value
+from bessemer.targets.tflite.ops.kept_lstm import SWAPPED, kept_lstm
+from bessemer.targets.tflite.ops.weights import hybrid_options
+from bessemer.targets.tflite.options import STEPS
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-STEPS = 1024
-"""Steps that are unrolled at most: each is a dozen operators."""
-
-GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 PLAIN = {"sigmoid": "LOGISTIC", "tanh": "TANH", "relu": "RELU"}
-SWAPPED = (1, 0, 2)
-TANH = 4
-"""In ActivationFunctionType."""
+LINE = {"hardsigmoid": "RELU_0_TO_1", "affine": ""}
+"""What follows alpha * x + beta."""
 
 
 class Cell:
     """One direction of a recurrent node: its weights, activations, and float steps on (batch, hidden) tensors."""
 
-    def __init__(self, ctx: Context, node: ir.Node, direction: int, batch: int) -> None:
+    def __init__(self, ctx: Context, node: ir.Node, direction: int, batch: int | None) -> None:
         self.ctx, self.node, self.direction, self.batch = ctx, node, direction, batch
         self.hidden = static_shape(ctx, value(node, 2))[-1]
         self.rows = GATES[node.op_type] * self.hidden
@@ -52,14 +41,9 @@ class Cell:
             raise Blocked("clip", "runtimes disagree on whether clip bounds an LSTM's cell state")
         self.options = hybrid_options(node) if STATE_KEY not in node.metadata_props else {}
         self._matrices: dict[tuple[int, int, int], int] = {}
-        names = DEFAULTS[node.op_type]
-        given = [str(name) for name in node.attributes.get_strings("activations", [])] or [*names, *names]
-        self.activations = [
-            name.lower() for name in given[len(names) * direction : len(names) * (direction + 1)]
-        ]
-        for name in self.activations:
-            if name not in PLAIN:
-                raise Blocked("activation", f"{node.op_type} with the activation {name} has no LiteRT form")
+        self.activations: list[Gate] = activations(node)[direction]
+        self.zeros = ctx.constant(np.zeros((1 if batch is None else batch, self.hidden), np.float32), "zeros")
+        """The state before the first step where the node gives none."""
 
     def part(self, place: int, start: int, stop: int) -> int:
         """Rows start..stop of this direction's weights or biases in input `place`; zeros when it is absent."""
@@ -105,7 +89,14 @@ class Cell:
 
     def act(self, place: int, x: int) -> int:
         """Activation `place` of the node."""
-        return self.op(PLAIN[self.activations[place]], self.clipped(x))
+        gate, x = self.activations[place], self.clipped(x)
+        if gate.name in PLAIN:
+            return self.op(PLAIN[gate.name], x)
+        if gate.name not in LINE:
+            raise Blocked("activation", f"{self.node.op_type} with the activation {gate.name} has no LiteRT form")
+        line = x if gate.alpha == 1 else self.op("MUL", x, self.number(gate.alpha))
+        line = line if gate.beta == 0 else self.op("ADD", line, self.number(gate.beta))
+        return self.op(LINE[gate.name], line) if LINE[gate.name] else line
 
     def number(self, x: float) -> int:
         """A scalar constant."""
@@ -125,13 +116,9 @@ class Cell:
 
     def products(self, x: int, steps: int) -> list[int]:
         """x W^T + Wb of every step; x is (steps, batch, width)."""
-        width = self.ctx.sub.tensors[x].shape[-1]
-        flat = self.ctx.reshape(x, (steps * self.batch, width))
-        index = [flat, self.matrix(1, 0, self.rows), self.part(3, 0, self.rows)]
-        wide = self.ctx.temp("FLOAT32", (steps * self.batch, self.rows), "products")
-        cube = self.ctx.reshape(
-            self.ctx.emit("FULLY_CONNECTED", index, [wide], **self.options), (steps, self.batch, self.rows)
-        )
+        index = [x, self.matrix(1, 0, self.rows), self.part(3, 0, self.rows)]
+        cube = self.ctx.temp("FLOAT32", (steps, self.batch, self.rows), "products")
+        self.ctx.emit("FULLY_CONNECTED", index, [cube], keep_num_dims=True, **self.options)
         outs = [self.ctx.temp("FLOAT32", (self.batch, self.rows), "product") for _ in range(steps)]
         self.ctx.emit("UNPACK", [cube], outs, num=steps, axis=0)
         return outs
@@ -187,12 +174,10 @@ def recurrent(ctx: Context, node: ir.Node) -> None:
         return
     source, layout = value(node, 0), node.attributes.get_int("layout", 0)
     need_type(ctx, source, "FLOAT32")
-    dims = static_shape(ctx, source)
+    dims = ctx.shape(source)
     steps, batch = (dims[1], dims[0]) if layout else (dims[0], dims[1])
-    if steps > STEPS:
-        raise Blocked(
-            "unrolled", f"{steps} steps would be unrolled; at most {STEPS} are", "shorten the sequence"
-        )
+    if steps is None or steps > STEPS:
+        raise Blocked("unrolled", f"{steps or 'unknown'} steps: at most {STEPS} are unrolled", "shorten the sequence")
     kind = node.attributes.get_string("direction", "forward").lower()
     places = {"forward": (0,), "reverse": (1,), "bidirectional": (0, 1)}[kind]
     x = ctx.tensor(source, SWAPPED if layout else None)
@@ -258,14 +243,14 @@ def _alive(cell: Cell, lengths: int, step: int) -> int:
 
 
 def _initial(cell: Cell, place: int) -> int:
-    """(batch, hidden) of the first state, zeros where the node has none."""
+    """(batch, hidden) of the first state; zeros, one row for every sequence of an unknown batch, where the node has none."""
     ctx, v = cell.ctx, optional(cell.node, place)
     shape = (cell.batch, cell.hidden)
     if v is None:
-        return ctx.constant(np.zeros(shape, np.float32), "zeros")
+        return cell.zeros
     x = ctx.tensor(v, SWAPPED if cell.node.attributes.get_int("layout", 0) else None)
     begin = ctx.constant(np.array([cell.direction, 0, 0], np.int32), "begin")
-    size = ctx.constant(np.array([1, *shape], np.int32), "size")
+    size = ctx.constant(np.array([1, -1, cell.hidden], np.int32), "size")
     return ctx.reshape(
         ctx.emit("SLICE", [x, begin, size], [ctx.temp("FLOAT32", (1, *shape), "state")]), shape
     )
@@ -287,95 +272,3 @@ def _results(ctx: Context, node: ir.Node, runs: list[Run], *, layout: bool) -> N
         if len(outputs) > place and outputs[place] is not None:
             last = _packed(ctx, [run[1] if place == 1 else run[2] for run in runs], 0)
             ctx.alias(node.outputs[place], last, SWAPPED if layout else None)
-
-
-# -- LSTM as one operator --------------------------------------------------------------------------------------------
-
-GATE_ROWS = {"i": 0, "f": 2, "c": 3, "o": 1}
-"""TFLite's order of gates, each with its place in ONNX's."""
-
-
-def kept_lstm(ctx: Context, node: ir.Node) -> None:
-    """UNIDIRECTIONAL_SEQUENCE_LSTM, as which LiteRT read it: hybrid where it was, its state kept from call to call."""
-    source = value(node, 0)
-    turned = ctx.perm(source) == SWAPPED
-    order = SWAPPED if turned else identity(3)
-    x, backward = ctx.tensor(source, order), node.attributes.get_string("direction", "forward") == "reverse"
-    steps, batch, _ = static_shape(ctx, source)
-    hidden = static_shape(ctx, value(node, 2))[-1]
-    shape = (batch, steps, hidden) if turned else (steps, batch, hidden)
-    operands = [*_matrices(ctx, node, hidden), *_holes(ctx, node, hidden), *_biases(ctx, node, hidden)]
-    states = [ctx.sub.add(Tensor("state", "FLOAT32", (batch, hidden), variable=True)) for _ in range(2)]
-    x = _backwards(ctx, x, time=int(turned)) if backward else x
-    relu = "Relu" in node.attributes.get_strings("activations", [])
-    out = ctx.emit(
-        "UNIDIRECTIONAL_SEQUENCE_LSTM", [x, *operands, -1, -1, *states], [ctx.temp("FLOAT32", shape, "lstm")],
-        fused_activation_function=ACTIVATION["RELU"] if relu else TANH, cell_clip=0.0, proj_clip=0.0,
-        time_major=not turned, **hybrid_options(node),
-    )  # fmt: skip
-    out = _backwards(ctx, out, time=int(turned)) if backward else out
-    result = node.outputs[0]
-    follower = sole_consumer(ctx, result)
-    if follower is not None and follower.op_type == "Squeeze":
-        ctx.done.add(follower)
-        ctx.alias(follower.outputs[0], out, order)
-        return
-    ctx.alias(result, ctx.reshape(ctx.move(out, order), (steps, 1, batch, hidden)))
-
-
-def _matrices(ctx: Context, node: ir.Node, hidden: int) -> list[int]:
-    """Input and recurrent matrices by gate; integers only where all of them are."""
-    parts = [
-        _rows(value(node, place), row * hidden, (row + 1) * hidden)
-        for place in (1, 2)
-        for row in GATE_ROWS.values()
-    ]
-    integer = HYBRID_KEY in node.metadata_props and all(
-        held is not None and held.encoding.per_tensor for held in map(weight_of, parts)
-    )
-    order = identity(2)
-    return [weight_tensor(ctx, node, part, order) if integer else ctx.tensor(part) for part in parts]
-
-
-def _rows(matrix: ir.Value, start: int, stop: int) -> ir.Value:
-    """Rows of the only direction as a constant of their own, read when it is written."""
-    import onnx_ir as ir
-
-    held, weight = held_by(matrix), weight_of(matrix)
-    shape = ir.Shape((stop - start, int(held.shape[2])))
-    made = ir.Value(name=matrix.name, shape=shape, type=matrix.type)
-    if weight is None:
-        made.const_value = ir.LazyTensor(
-            lambda: ir.tensor(np.asarray(held.numpy())[0, start:stop]), dtype=held.dtype, shape=shape
-        )
-        return made
-    scale, zero = weight.encoding.scale, weight.encoding.zero_point
-    if not weight.encoding.per_tensor:
-        scale, zero = scale[start:stop], zero[start:stop]
-    same = scale.ndim and bool((scale == scale[0]).all() and (zero == zero[0]).all())
-    if same:
-        scale, zero = scale[0], zero[0]
-    axis = 0 if np.ndim(scale) else None
-    encoding = replace(weight.encoding, scale=np.asarray(scale), zero_point=np.asarray(zero), axis=axis)
-    set_weight(made, QuantizedWeight(weight.integers[0, start:stop], encoding))
-    return made
-
-
-def _holes(ctx: Context, node: ir.Node, hidden: int) -> list[int]:
-    """Peepholes i, f, o; ONNX holds them as i, o, f."""
-    if optional(node, 7) is None:
-        return [-1, -1, -1]
-    rows = np.asarray(held_by(value(node, 7)).numpy(), np.float32).reshape(3, hidden)
-    return [ctx.constant(rows[place], "peephole") for place in (0, 2, 1)]
-
-
-def _biases(ctx: Context, node: ir.Node, hidden: int) -> list[int]:
-    """Both of ONNX's biases in one, by gate."""
-    both = np.asarray(held_by(value(node, 3)).numpy(), np.float32).reshape(2, 4, hidden)
-    return [ctx.constant(both[0, row] + both[1, row], "bias") for row in GATE_ROWS.values()]
-
-
-def _backwards(ctx: Context, x: int, time: int) -> int:
-    """Last step first."""
-    out = ctx.temp("FLOAT32", ctx.sub.tensors[x].shape, "turned")
-    return ctx.emit("REVERSE_V2", [x, ctx.constant(np.array([time], np.int32), "axis")], [out])

@@ -16,9 +16,9 @@ from bessemer.targets.tflite.ops.common import (
     optional,
     required_const,
     same_encoding,
-    static_shape,
     value,
 )
+from bessemer.targets.tflite.ops.resize_unknown import resize_unknown, unknown_sizes
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _scales(ctx: Context, node: ir.Node, before: Dims) -> list[float | None]:
 
 def _integer(ctx: Context, node: ir.Node) -> bool:
     """A kernel; that of INT16 rounds the shares of neighbours to ten bits, which costs it its precision elsewhere."""
-    if not same_encoding(ctx, node) or kernel_of(ctx, node) is None:
+    if not same_encoding(ctx, node) or unknown_sizes(ctx, node) or kernel_of(ctx, node) is None:
         return False
     encoding = ctx.encoding(node.inputs[0])
     if encoding is None or encoding.dtype != "INT16" or node.attributes.get_string("mode", "nearest") != "linear":
@@ -100,24 +100,19 @@ def _integer(ctx: Context, node: ir.Node) -> bool:
 def resize(ctx: Context, node: ir.Node) -> None:
     """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR, else exact arithmetic per axis."""
     source, result = value(node, 0), node.outputs[0]
+    if unknown_sizes(ctx, node):
+        resize_unknown(ctx, node)
+        return
     kernel = kernel_of(ctx, node)
     if kernel is not None:
         if not ctx.integer:
             need_type(ctx, source, "FLOAT32")
         last = channels_first(4)
-        height, width = static_shape(ctx, result)[2:] if None not in ctx.shape(result) else _hw(ctx, result)
-        size = ctx.constant(np.array([height, width], np.int32), "size")
+        size = ctx.constant(np.array(ctx.shape(result)[2:], np.int32), "size")
         code, options = kernel
         ctx.emit(code, [ctx.tensor(source, last), size], [ctx.out(result, last)], **options)
         return
     _per_axis(ctx, node)
-
-
-def _hw(ctx: Context, result: ir.Value) -> tuple[int, int]:
-    height, width = ctx.shape(result)[2:]
-    if height is None or width is None:
-        raise Blocked("dynamic-shape", "Resize needs known sizes", "bind them with --shape")
-    return height, width
 
 
 def kernel_of(ctx: Context, node: ir.Node) -> tuple[str, dict[str, bool]] | None:

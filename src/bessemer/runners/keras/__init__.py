@@ -1,0 +1,1 @@
+"""Keras layers in plain NumPy: an independent reading of the same configs and weights."""

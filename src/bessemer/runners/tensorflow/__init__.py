@@ -1,0 +1,1 @@
+"""TensorFlow operators in numpy: what a graph computes, without TensorFlow and without the canonical graph."""

@@ -1,0 +1,1 @@
+"""Evaluators of TensorFlow operators in numpy, by family."""

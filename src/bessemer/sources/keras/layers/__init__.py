@@ -1,0 +1,1 @@
+"""Readers of layers, by family: `@layer("ClassName")` functions (canvas, layer, inputs) -> outputs."""
