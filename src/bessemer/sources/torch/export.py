@@ -225,6 +225,11 @@ def _translate(program: Any) -> Any:
         raise Declined("torch's ONNX exporter", blockers_of(program, _opset(), cause(error))) from None
 
 
+def exporters_program(program: Any) -> Any:
+    """The program whose nodes the exporter's values are named after: decomposed as it does. Raises Declined."""
+    return _translate(program).exported_program
+
+
 def _opset() -> int:
     """The newest opset that both the exporter and the canonical form know."""
     from torch.onnx._constants import ONNX_MAX_OPSET
