@@ -111,6 +111,18 @@ def test_the_runner_is_the_module_and_starts_anew_each_time(file: Path, net: Any
     assert runner.runtime.startswith("PyTorch ")
 
 
+def test_values_between_the_layers_are_tapped(file: Path, net: Any, program: Path) -> None:
+    image = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        wanted = net.body[0](image).numpy()
+    for path, options in ((file, OpenOptions(factory=f"{file}:fed")), (program, OpenOptions())):
+        names = {value.name for node in open_model(path, options).graph.graph for value in node.outputs}
+        found = identify(path).load().runner(path, options).tap({"image": image.numpy()}, ["conv2d", "relu", "nothing"])
+        assert list(found) == ["conv2d", "relu"]
+        assert set(found) <= names
+        assert np.allclose(found["conv2d"], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
