@@ -124,7 +124,7 @@ def _notes(built: Built, task: Task, options: OpenOptions) -> list[str]:
     asked = "asked for" if options.task else "from config.json"
     found = [f"Task: {task.name} ({asked}), by {type(built.model).__name__}; attention is computed as written (eager)"]
     said = built.model.config.architectures or [type(built.model).__name__]
-    if type(built.model).__name__ not in said:
+    if type(built.model).__name__ not in said and task.name != "feature-extraction":
         found.append(f"config.json names {said[0]}, which the weights were trained for; that they suit the task is unproven")
     if built.unused:
         found.append(f"{len(built.unused)} stored tensors have no place in it: {', '.join(built.unused[:4])}")

@@ -40,7 +40,7 @@ def trace(module: Any, ports: Sequence[Port], args: tuple[Any, ...]) -> tuple[An
         if not found or found.items() <= bounds.items():
             break
         bounds |= found
-    name = type(module.model).__name__
+    name = type(module.wrapped).__name__
     rewrite = "sizes said with --shape"
     raise Declined("torch.export", [Blocker("", name, "torch-export", reason, rewrite=rewrite)]) from None
 
