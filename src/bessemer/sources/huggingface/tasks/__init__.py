@@ -130,3 +130,17 @@ def _no_task(settings: Settings, fitting: list[tuple[Task, str]]) -> Blocker:
         "", settings.architecture or settings.model_type, "no-task", "no task is known for this architecture",
         rewrite=f"--task with one of: {others}" if others else "",
     )  # fmt: skip
+
+
+def page() -> list[str]:
+    """The table of tasks for the docs."""
+    lines = [
+        "", "## Tasks", "",
+        "The first one whose classes hold the architecture of `config.json` is taken; `--task NAME` asks for another one.", "",
+        "| task | gives | inferred |", "| --- | --- | --- |",
+    ]  # fmt: skip
+    inferred: set[str] = set()
+    for task in TASKS:
+        lines.append(f"| `{task.name}` | {task.title} | {'yes' if task.offered and task.mapping not in inferred else 'no'} |")
+        inferred.add(task.mapping)
+    return [*lines, "", "How to use the models of a task, and what it takes to convert large ones: [huggingface](../huggingface.md)."]
