@@ -55,6 +55,11 @@ class HuggingFaceSource:
             from bessemer.sources.sniff import identify
 
             return identify(foreign[0]).load().runner(foreign[0], options)
+        if options.original == "reference":
+            raise UsageError(
+                "There is no reference evaluator of transformers' models", why="transformers itself is the original",
+                fix="Leave --original away, or say --original runtime",
+            )  # fmt: skip
         from bessemer.sources.huggingface.running import TransformersRunner
 
         _, plan, built = _planned(path, options)

@@ -136,11 +136,12 @@ def page() -> list[str]:
     """The table of tasks for the docs."""
     lines = [
         "", "## Tasks", "",
-        "The first one whose classes hold the architecture of `config.json` is taken; `--task NAME` asks for another one.", "",
+        "The first one that has the architecture of `config.json` is taken; `--task NAME` asks for another one.", "",
         "| task | gives | inferred |", "| --- | --- | --- |",
     ]  # fmt: skip
     inferred: set[str] = set()
     for task in TASKS:
-        lines.append(f"| `{task.name}` | {task.title} | {'yes' if task.offered and task.mapping not in inferred else 'no'} |")
+        first = task.offered and task.mapping not in inferred
+        lines.append(f"| `{task.name}` | {task.title} | {'yes' if first else 'no'} |")
         inferred.add(task.mapping)
-    return [*lines, "", "How to use the models of a task, and what it takes to convert large ones: [huggingface](../huggingface.md)."]
+    return [*lines, "", "How to use them, and what large models take: [Hugging Face directories](../huggingface.md)."]
