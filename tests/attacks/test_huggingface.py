@@ -67,7 +67,9 @@ def test_hostile_settings_end_in_a_reason_within_bounds(directory: Path) -> None
     assert refused > len(held) * 3, "most of these values cannot be meant"
 
 
-@pytest.mark.parametrize("text", ["{}", '{"model_type": "bert"}', "[" * 100_000, '{"model_type": "bert", "num_labels": 1e999}'])
+@pytest.mark.parametrize(
+    "text", ["{}", '{"model_type": "bert"}', "[" * 100_000, '{"model_type": "bert", "num_labels": 1e999}']
+)
 def test_settings_without_sense(directory: Path, text: str) -> None:
     config = directory / "config.json"
     held = config.read_text()
