@@ -153,5 +153,5 @@ def test_what_goes_along_is_placed_beside_the_artifact_and_listed(tmp_path: Path
 def test_a_task_means_nothing_for_a_file_that_says_what_it_computes(tmp_path: Path) -> None:
     import bessemer as bm
 
-    with pytest.raises(UsageError, match=r"--task fill-mask has no meaning"):
+    with pytest.raises(UsageError, match="fill-mask has no meaning for"):
         bm.load(onnx_directory(tmp_path / "m", "{}"), task="fill-mask")
