@@ -145,7 +145,7 @@ def test_what_goes_along_is_placed_beside_the_artifact_and_listed(tmp_path: Path
     assert "holds no weights for transformers: its ONNX file onnx/model.onnx was used" in row.notes[0]
     assert bm.convert(source, to="onnx", out=out).targets[0].verified  # the same files may be placed again
     other = onnx_directory(tmp_path / "other", '{"b": 2}')
-    with pytest.raises(UsageError, match="holds tokenizer.json of another model"):
+    with pytest.raises(UsageError, match=r"holds tokenizer\.json of another model"):
         bm.convert(other, to="onnx", out=out)
     assert (out / "tokenizer.json").read_text() == '{"a": 1}'
 
