@@ -155,3 +155,11 @@ def test_a_task_means_nothing_for_a_file_that_says_what_it_computes(tmp_path: Pa
 
     with pytest.raises(UsageError, match="fill-mask has no meaning for"):
         bm.load(onnx_directory(tmp_path / "m", "{}"), task="fill-mask")
+
+
+def test_a_directory_of_another_format_warms_that_formats_runtime(tmp_path: Path) -> None:
+    from bessemer.sources.sniff import warm_modules
+
+    assert "onnxruntime" in warm_modules(onnx_directory(tmp_path / "m", "{}"))
+    weighty = filled(onnx_directory(tmp_path / "n", "{}"), "model.safetensors")
+    assert "transformers" in warm_modules(weighty)
