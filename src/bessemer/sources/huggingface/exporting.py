@@ -16,7 +16,7 @@ from bessemer.ir.model import Model, Origin
 from bessemer.passes.half import note_half
 from bessemer.sources.huggingface.mapped import Mapped
 from bessemer.sources.huggingface.tasks.base import BATCH, Plan, Port, sized
-from bessemer.sources.huggingface.tracing import Bounds, said, trace
+from bessemer.sources.huggingface.tracing import Bounds, bounded, trace
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -82,7 +82,7 @@ def _exported(plan: Plan, ports: Sequence[Port], origin: Origin) -> Model:
         program, origin=origin, input_names=[port.name for port in ports], output_names=answers, axis_names=names
     )
     _unwrap(found.graph)
-    found.notes += [note] if (note := said(bounds)) else []
+    found.notes += [note] if (note := bounded(bounds)) else []
     for value, port in zip(found.graph.graph.inputs, ports, strict=True):
         value.meta[SIZES_KEY] = _tried(port, bounds, plan.sizes)
     return found
