@@ -144,6 +144,8 @@ def test_what_goes_along_is_placed_beside_the_artifact_and_listed(tmp_path: Path
     assert row.files[2].sha256 == sha256_of(source / "tokenizer.json")
     assert "holds no weights for transformers: its ONNX file onnx/model.onnx was used" in row.notes[0]
     assert bm.convert(source, to="onnx", out=out).targets[0].verified  # the same files may be placed again
+    made = bm.compile(bm.load(source), "onnx", out=tmp_path / "compiled")
+    assert [file.name for file in made.files] == ["model.onnx", "config.json", "tokenizer.json"]
     other = onnx_directory(tmp_path / "other", '{"b": 2}')
     with pytest.raises(UsageError, match=r"holds tokenizer\.json of another model"):
         bm.convert(other, to="onnx", out=out)
