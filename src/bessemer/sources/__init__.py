@@ -203,6 +203,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="transformers",
         extra="hf",
         warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
+        stand_in="bessemer.sources.huggingface.directory:stand_in",
+        page="bessemer.sources.huggingface.tasks:page",
     ),
     SourceEntry(
         name="torch",
