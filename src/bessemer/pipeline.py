@@ -46,10 +46,11 @@ def save_after(
     if stage == "quantize":
         model, quantized = _quantized(model, targets, options)
     with Workspace(out) as work:
-        file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
+        stem = artifact_stem(path, quantized.precision if quantized else "", options.task)
+        file = work.path / f"{stem}.{stage}.bsm"
         place = out / file.name
         said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized,
-                "shapes": options.shapes}  # fmt: skip
+                "shapes": options.shapes, "task": options.task}  # fmt: skip
         save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place

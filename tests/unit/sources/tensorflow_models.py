@@ -20,6 +20,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from tf_keras.src.layers.rnn import legacy_cells
 
 v1 = tf.compat.v1
 FOLDER = Path(sys.argv[1])
@@ -373,9 +374,9 @@ def rnn_graph(name: str, cell: Callable[[], Any], *, freeze: bool = True, two: b
 
 
 CASES["frozen_lstm"] = lambda name: rnn_graph(name, lambda: tf_keras.layers.LSTMCell(5), two=True)
-CASES["frozen_basic_lstm"] = lambda name: rnn_graph(name, lambda: v1.nn.rnn_cell.BasicLSTMCell(5))
-CASES["frozen_gru"] = lambda name: rnn_graph(name, lambda: v1.nn.rnn_cell.GRUCell(5), two=True)
-CASES["checkpoint_gru"] = lambda name: rnn_graph(name, lambda: v1.nn.rnn_cell.GRUCell(5), freeze=False)
+CASES["frozen_basic_lstm"] = lambda name: rnn_graph(name, lambda: legacy_cells.BasicLSTMCell(5))
+CASES["frozen_gru"] = lambda name: rnn_graph(name, lambda: legacy_cells.GRUCell(5), two=True)
+CASES["checkpoint_gru"] = lambda name: rnn_graph(name, lambda: legacy_cells.GRUCell(5), freeze=False)
 
 
 @case
@@ -383,7 +384,7 @@ def checkpoint_partitioned(name: str) -> None:
     def draw() -> None:
         x = v1.placeholder(tf.float32, [None, 6], name="x")
         with v1.variable_scope("s", partitioner=v1.fixed_size_partitioner(3)):
-            w = v1.get_variable("w", initializer=numbers(6, 4), use_resource=False)
+            w = v1.get_variable("w", [6, 4], initializer=v1.random_normal_initializer(seed=3), use_resource=False)
         tf.nn.relu(x @ tf.convert_to_tensor(w) + variable("b", 4), name="y")
 
     graph(name, draw, {"x": numbers(3, 6)}, ["y"], freeze=False)

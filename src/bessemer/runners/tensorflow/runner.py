@@ -15,16 +15,16 @@ from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array
 from bessemer.runners.base import Runner
 from bessemer.runners.tensorflow.interpreter import Interpreter
-from bessemer.runners.tensorflow.loading import is_saved_model, load, meta_of
+from bessemer.runners.tensorflow.loading import NO_ENDS, Ends, is_saved_model, load, meta_of
 from bessemer.runners.tensorflow.program import Border, Program
 
 
-def of(path: Path, signature: str | None, original: str) -> Runner:
+def of(path: Path, signature: str | None, original: str, ends: Ends = NO_ENDS) -> Runner:
     """The runner that is asked for: 'runtime', 'reference', or the first of the two that is there ('auto').
 
     Raises MissingExtra, UnreadableInput, UsageError.
     """
-    program = load(path, signature)
+    program = load(path, signature, ends)
     if original == "reference" or (original == "auto" and find_spec("tensorflow") is None):
         return ReferenceRunner(program)
     return TensorFlowRunner(path, program)

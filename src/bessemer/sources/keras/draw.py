@@ -75,7 +75,7 @@ class Drawer:
         if makes_mask(layer) and inputs and not isinstance(inputs[0], Stand):
             return [self._made(layer, inputs[0]), *[None] * (count - 1)]
         try:
-            return outgoing(layer, masks, count, self._both, inputs[0].rank if inputs else 0)
+            return outgoing(layer, masks, count, self._joined, inputs[0].rank if inputs else 0)
         except Unsupported as reason:
             self.canvas.block(layer.kind, reason)
             self.partly = False
@@ -94,8 +94,8 @@ class Drawer:
         differs = canvas.result(canvas.emit("Not", [same], shape=x.shape), x.shape)
         return logical(canvas, differs, False, [x.rank - 1]) if layer.kind == "Masking" else differs
 
-    def _both(self, one: Ordered, other: Ordered) -> Ordered:
-        made = self.canvas.emit("And", [self.canvas.at(one), self.canvas.at(other)], shape=one.shape)
+    def _joined(self, operator: str, one: Ordered, other: Ordered) -> Ordered:
+        made = self.canvas.emit(operator, [self.canvas.at(one), self.canvas.at(other)], shape=one.shape)
         return self.canvas.result(made, one.shape)
 
     def _stands(

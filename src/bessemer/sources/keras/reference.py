@@ -51,11 +51,15 @@ class Evaluator:
     ) -> Sequence[Array | None]:
         """Masks of a layer's outputs."""
         if not makes_mask(layer):
-            return outgoing(layer, masks, count, np.logical_and, inputs[0].ndim if inputs else 0)
+            return outgoing(layer, masks, count, _joined, inputs[0].ndim if inputs else 0)
         if layer.kind == "Embedding":
             return [np.asarray(inputs[0] != 0), *[None] * (count - 1)]
         refused = layer.config.get("mask_value", 0.0)
         return [np.asarray((inputs[0] != refused).any(axis=-1)), *[None] * (count - 1)]
+
+
+def _joined(operator: str, one: Array, other: Array) -> Array:
+    return np.logical_and(one, other) if operator == "And" else np.logical_or(one, other)
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> Shape:

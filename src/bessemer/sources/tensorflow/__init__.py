@@ -24,10 +24,10 @@ class TensorFlowSource:
 
     def open(self, path: Path, options: OpenOptions) -> Model:
         """Parse `path`. Raises UnreadableInput, UsageError, and Declined with every operator that has no reading."""
-        from bessemer.runners.tensorflow.loading import load
+        from bessemer.runners.tensorflow.loading import Ends, load
         from bessemer.wire.errors import WireError
 
-        program = load(path, options.signature)
+        program = load(path, options.signature, Ends(options.inputs, options.outputs))
         try:
             return build(program, path, options)
         except WireError as error:
@@ -41,8 +41,9 @@ class TensorFlowSource:
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """TensorFlow where it is installed, else the reference evaluator; `options.original` decides."""
         from bessemer.runners.tensorflow import runner
+        from bessemer.runners.tensorflow.loading import Ends
 
-        return runner.of(path, options.signature, options.original)
+        return runner.of(path, options.signature, options.original, Ends(options.inputs, options.outputs))
 
 
 def build(program: Program, path: Path, options: OpenOptions) -> Model:
@@ -81,7 +82,7 @@ def stated_shapes(program: Program, path: Path, options: OpenOptions) -> dict[st
         if held is None and stated is None:
             raise UsageError(
                 f"{path} does not say how many axes its input '{border.name}' has",
-                fix=f"Say its shape with --shape {border.name}:1,224,224,3 (the numbers that the model wants)",
+                fix=f"Say its shape with --shape {border.name}=1x224x224x3 (the dims that the model wants)",
             )
         if held is None or (stated is not None and len(held) == len(stated)):
             said = stated or ()

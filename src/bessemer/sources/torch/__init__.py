@@ -138,13 +138,15 @@ def _program_runner(path: Path) -> Runner:
     own = dict(zip(names, inputs_of(program), strict=True))
     numbers = {name for name in names if not isinstance(values[own[name]], torch.Tensor)}
 
-    def call(given: dict[str, Any]) -> dict[str, Any]:
+    def leaves(given: dict[str, Any]) -> list[Any]:
         fed = iter(given[name].item() if name in numbers else given[name] for name in names)
-        leaves = [next(fed) if constant is _FED else constant for constant in flat]
-        args, kwargs = pytree.tree_unflatten(leaves, program.call_spec.in_spec)
+        return [next(fed) if constant is _FED else constant for constant in flat]
+
+    def call(given: dict[str, Any]) -> dict[str, Any]:
+        args, kwargs = pytree.tree_unflatten(leaves(given), program.call_spec.in_spec)
         return dict(zip(outputs, tensors_out(program, module(*args, **kwargs)), strict=True))
 
-    return TorchOriginal(module, call, signature, "exported program")
+    return TorchOriginal(module, call, signature, "exported program", leaves)
 
 
 _FED = object()

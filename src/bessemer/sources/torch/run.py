@@ -18,17 +18,47 @@ class TorchOriginal:
     """
 
     def __init__(
-        self, module: Any, call: Callable[[dict[str, Any]], dict[str, Any]], signature: Signature, kind: str = ""
+        self,
+        module: Any,
+        call: Callable[[dict[str, Any]], dict[str, Any]],
+        signature: Signature,
+        kind: str = "",
+        leaves: Callable[[dict[str, Any]], list[Any]] | None = None,
     ) -> None:
+        """leaves: of a module that is a graph, what its placeholders are fed: then its nodes can be tapped."""
         import torch
 
-        self._module, self._call = module, call
+        self._module, self._call, self._leaves = module, call, leaves
         self._buffers = {name: (item, item.clone()) for name, item in module.named_buffers() if item is not None}
         self.signature = signature
         self.runtime = f"PyTorch {torch.__version__}{f' ({kind})' if kind else ''}"
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name. Raises UsageError for a missing input, RuntimeRefused for what the module does not take."""
+        found = self._run(inputs, self._call)
+        return {name: to_numpy(value) for name, value in found.items()}
+
+    def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+        """Results of an exported program's nodes, whose names the exporter keeps; nothing of other modules."""
+        import torch
+
+        if self._leaves is None:
+            return {}
+        leaves, wanted = self._leaves, set(names)
+        kept: dict[str, Any] = {}
+
+        class Watching(torch.fx.Interpreter):
+            def run_node(self, n: torch.fx.Node) -> Any:
+                made = super().run_node(n)
+                if n.name in wanted and isinstance(made, torch.Tensor):
+                    kept[n.name] = made.clone()
+                return made
+
+        watch = Watching(self._module)
+        self._run(inputs, lambda given: {"": watch.run(*leaves(given), enable_io_processing=False)})
+        return {name: to_numpy(value) for name, value in kept.items()}
+
+    def _run(self, inputs: Mapping[str, Array], call: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
         import torch
 
         missing = [spec.name for spec in self.signature.inputs if spec.name not in inputs]
@@ -38,17 +68,12 @@ class TorchOriginal:
         torch.manual_seed(0)
         try:
             with quiet(), torch.no_grad():
-                found = self._call(given)
+                return call(given)
         except Exception as error:  # noqa: BLE001  # the module's own code, and torch's kernels, raise anything
             lines = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RuntimeRefused("PyTorch refuses these inputs", why=lines[:400]) from None
         finally:
             self._restore()
-        return {name: to_numpy(value) for name, value in found.items()}
-
-    def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Nothing: the values between the layers have no names that the canonical graph keeps."""
-        return {}
 
     def _restore(self) -> None:
         import torch

@@ -35,6 +35,8 @@ MODELS: dict[str, Make] = {
     "average": lambda k, x: k.layers.GlobalAveragePooling1D()(x),
     "added": lambda k, x: k.layers.LSTM(2)(k.layers.Add()([x, k.layers.ReLU()(x)])),
     "beside": lambda k, x: k.layers.LSTM(2)(k.layers.Concatenate()([x, k.layers.ReLU()(x)])),
+    "added masks": lambda k, x: k.layers.LSTM(2)(k.layers.Add()([x, k.layers.Masking(0.0)(k.layers.ReLU()(x))])),
+    "masks beside": lambda k, x: k.layers.LSTM(2)(k.layers.Concatenate()([x, k.layers.Masking(0.0)(k.layers.ReLU()(x))])),
     "states": lambda k, x: k.layers.Concatenate()(k.layers.LSTM(4, return_state=True)(x)),
     "masking": lambda k, x: k.layers.LSTM(2)(k.layers.Masking(0.0)(k.layers.ReLU()(x))),
     "attention": lambda k, x: k.layers.GRU(2)(k.layers.MultiHeadAttention(2, 3)(x, x)),
@@ -44,8 +46,8 @@ MODELS: dict[str, Make] = {
 }
 
 
-def masked_model(keras: Any, name: str) -> Any:
-    """Tokens, 0 for padding, to the output."""
+def masked_model(keras: Any) -> Any:
+    """Tokens, 0 for padding, to an output for each of the above."""
     tokens = keras.Input((5,), dtype="int32")
     embedded = keras.layers.Embedding(9, 3, mask_zero=True)(tokens)
-    return keras.Model(tokens, MODELS[name](keras, embedded))
+    return keras.Model(tokens, [make(keras, embedded) for make in MODELS.values()])

@@ -496,14 +496,13 @@ def flip(canvas: Canvas, arguments: Arguments) -> Ordered:
 
 @function("zeros_like", "ones_like")
 def filled_like(canvas: Canvas, arguments: Arguments) -> Ordered:
-    """All zeros, or all ones, of a tensor's shape."""
-    import onnx_ir
+    """All zeros, or all ones, of a tensor's shape, in a type of its own or the tensor's."""
+    from bessemer.ir.types import named_dtype
 
     x, kind = arguments.tensor(0), arguments.get(1, "dtype", default=None)
-    dtype = x.dtype if kind is None else _type(kind)
-    fill = onnx_ir.tensor(np.asarray([bool(arguments.named.get("ones"))]).astype(dtype.numpy()))
-    dims = canvas.emit("Shape", [canvas.at(x)], shape=[x.rank], dtype=onnx_ir.DataType.INT64)
-    return canvas.result(canvas.emit("ConstantOfShape", [dims], dtype=dtype, value=fill), x.shape)
+    held = np.asarray(int(bool(arguments.named.get("ones"))))
+    one = canvas.constant(held.astype(x.dtype.numpy() if kind is None else named_dtype(str(kind))), "filling")
+    return shaping.broadcast_to(canvas, one, x.shape, shaping.shape_vector(canvas, x))
 
 
 @function("shape")
@@ -599,7 +598,8 @@ def tensorflow_function(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered])
 
 def bound(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered], name: str) -> tuple[str, Arguments]:
     """The function's name and its arguments."""
-    named_ = {key: item for key, item in (layer.config | layer.call).items() if key not in ("args", "name", "mask")}
+    made_with = {key: item for key, item in layer.config.items() if layer.kind.startswith("ops.") or key != "dtype"}
+    named_ = {key: item for key, item in (made_with | layer.call).items() if key not in ("args", "name", "mask")}
     placed = list(layer.call.get("args", inputs))
     listed = TABLE.get(name) in (concatenate, stack, add_n)
     if listed and "args" not in layer.call:
@@ -610,6 +610,8 @@ def bound(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered], name: str) ->
         named_ |= {"largest": name == "argmax"}
     if name in ("zeros_like", "ones_like"):
         named_ |= {"ones": name == "ones_like"}
+    if name in ("all", "reduce_all"):
+        named_ |= {"every": True}
     return name, Arguments(canvas, placed, named_, layer.generation)
 
 
