@@ -47,7 +47,7 @@ class TorchOriginal:
         leaves, wanted = self._leaves, set(names)
         kept: dict[str, Any] = {}
 
-        class Watching(torch.fx.Interpreter):
+        class Watching(torch.fx.Interpreter):  # type: ignore[misc]  # torch leaves it unannotated
             def run_node(self, n: torch.fx.Node) -> Any:
                 made = super().run_node(n)
                 if n.name in wanted and isinstance(made, torch.Tensor):
