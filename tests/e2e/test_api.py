@@ -132,5 +132,5 @@ def test_cut_and_verify_by_verbs(convnet: Path) -> None:
     part = bm.cut(bm.load(convnet), outputs="d")
     artifact = bm.compile(part, "tflite", out=convnet.parent / "made")
     assert bm.verify(artifact, convnet, outputs="d").verified
-    with pytest.raises(UsageError, match="differ in their borders|no tensor, node or layer"):
+    with pytest.raises(UsageError, match="differ in their borders"):
         bm.verify(artifact, convnet, outputs=["d", "e"])
