@@ -260,5 +260,5 @@ def test_integers_of_another_scale_are_not_passed_on_as_they_are(tmp_path: Path)
         bm.join(paths, tmp_path / "out.tflite")
     (row,) = bm.join(paths, tmp_path / "out.tflite", maps=["B:t0_0=A:t0_1,real"], bound="exact or steps(1)").targets
     assert row.verified, row.summary
-    (row,) = bm.join(paths, tmp_path / "raw.tflite", maps=["B:t0_0=A:t0_1,cast"]).targets
+    (row,) = bm.join(paths, tmp_path / "raw.onnx", maps=["B:t0_0=A:t0_1,cast"]).targets
     assert row.verified, row.summary
