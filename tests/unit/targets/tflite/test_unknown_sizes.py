@@ -117,3 +117,18 @@ def test_attention_scores_need_no_reshape(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", [node], inputs, [tensor("y", "N", 2, 4, 6)])
     prepared = agree(path, tmp_path, {"a": random(3, 2, 4, 5), "b": random(3, 2, 6, 5)})
     assert prepared.operators == {"BATCH_MATMUL": 1}
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_groups_of_channels_in_images_of_any_size(tmp_path: Path, groups: int) -> None:
+    """Between convolutions the data stays as it lies."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("GroupNormalization", ["a", "s", "b"], ["n"], num_groups=groups),
+        helper.make_node("Conv", ["n", "v"], ["y"]),
+    ]
+    held = [constant("w", random(6, 3, 3, 3)), constant("v", random(2, 6, 1, 1))]
+    held += [constant("s", random(6)), constant("b", random(6))]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("x", "N", 3, "H", "W")], [tensor("y", "N", 2, "H", "W")], held)
+    prepared = agree(path, tmp_path, {"x": random(2, 3, 5, 7)})
+    assert prepared.operators["TRANSPOSE"] == 2
