@@ -132,3 +132,19 @@ def test_groups_of_channels_in_images_of_any_size(tmp_path: Path, groups: int) -
     path = save(tmp_path / "m.onnx", nodes, [tensor("x", "N", 3, "H", "W")], [tensor("y", "N", 2, "H", "W")], held)
     prepared = agree(path, tmp_path, {"x": random(2, 3, 5, 7)})
     assert prepared.operators["TRANSPOSE"] == 2
+
+
+@pytest.mark.parametrize("upper", [0, 1])
+@pytest.mark.parametrize("offset", [-9, -1, 0, 2, 9])
+def test_triangles_of_any_size(tmp_path: Path, upper: int, offset: int) -> None:
+    node = helper.make_node("Trilu", ["x", "k"], ["y"], upper=upper)
+    inputs = [tensor("x", "B", "N", "M"), tensor("k", kind=INT64)]
+    path = save(tmp_path / "m.onnx", [node], inputs, [tensor("y", "B", "N", "M")])
+    agree(path, tmp_path, {"x": random(2, 5, 3), "k": np.array(offset)}, tolerance=0)
+
+
+def test_as_many_of_the_largest_as_an_input_says(tmp_path: Path) -> None:
+    node = helper.make_node("TopK", ["x", "k"], ["y", "i"])
+    inputs, outputs = [tensor("x", 3, 8), tensor("k", 1, kind=INT64)], [tensor("y", 3, "K"), tensor("i", 3, "K", kind=INT64)]
+    path = save(tmp_path / "m.onnx", [node], inputs, outputs)
+    agree(path, tmp_path, {"x": random(3, 8), "k": np.array([5])}, tolerance=0)
