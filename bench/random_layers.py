@@ -1,6 +1,6 @@
-"""Thousands of random Keras layers: drawn and run in ONNX Runtime, evaluated in NumPy, sometimes converted to TFLite.
+"""Thousands of random Keras layers: drawn and run in ONNX Runtime, evaluated in NumPy, some of them on the whole road.
 
-    python bench/random_layers.py --count 2000 --seed 0 [--tflite 200] [family ...]
+    python bench/random_layers.py --count 2000 --seed 0 [--to tflite --to ort --sample 200] [family ...]
 
 Prints how many distinct configurations were right, wrong and declined; exits with 4 where one is wrong.
 """
@@ -25,17 +25,18 @@ def main() -> int:
     parser.add_argument("families", nargs="*", choices=[*layer_cases.FAMILIES, []])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tflite", type=int, default=0, help="how many of them are run in LiteRT, too")
+    parser.add_argument("--to", action="append", default=[], help="a target that a sample is converted for and run in")
+    parser.add_argument("--sample", type=int, default=100, help="how many that are")
     asked = parser.parse_args()
     start, known = time.perf_counter(), layer_cases.frameworks()
     made = layer_cases.cases(asked.seed, asked.count, asked.families)
     counts: Counter[str] = Counter()
     for number, case in enumerate(made):
         verdicts = layer_cases.judged(known, case, number)
-        if number * asked.tflite // len(made) != (number + 1) * asked.tflite // len(made):
+        sampled = number * asked.sample // len(made) != (number + 1) * asked.sample // len(made)
+        for target in asked.to if sampled else ():
             with tempfile.TemporaryDirectory() as folder:
-                problem = layer_cases.in_target("tflite", known, case, number, Path(folder))
-            verdicts.append(("tflite", problem))
+                verdicts.append((target, layer_cases.in_target(target, known, case, number, Path(folder))))
         for what, problem in verdicts:
             word = "right" if not problem else "declined" if problem.startswith("declined") else "wrong"
             counts[f"{what} {'refused' if what == 'oracle' else word}"] += 1

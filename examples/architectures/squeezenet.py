@@ -34,9 +34,8 @@ class SqueezeNet(nn.Module):
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
         chain: list[nn.Module] = [nn.Conv2d(3, 64, 3, 2), nn.ReLU()]
-        chain += [
-            Fire(*FIRES[place]) if place in FIRES else nn.MaxPool2d(3, 2, ceil_mode=True) for place in range(2, 13)
-        ]
+        pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+        chain += [Fire(*FIRES[place]) if place in FIRES else pool for place in range(2, 13)]
         self.features = nn.Sequential(*chain)
         self.classifier = nn.Sequential(nn.Dropout(), nn.Conv2d(512, classes, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
 

@@ -46,10 +46,11 @@ def save_after(
     if stage == "quantize":
         model, quantized = _quantized(model, targets, options)
     with Workspace(out) as work:
-        file = work.path / f"{artifact_stem(path, quantized.precision if quantized else '')}.{stage}.bsm"
+        stem = artifact_stem(path, quantized.precision if quantized else "", options.task)
+        file = work.path / f"{stem}.{stage}.bsm"
         place = out / file.name
         said = {"signature": options.signature, "operators": before, "passes": records, "quantized": quantized,
-                "shapes": options.shapes}  # fmt: skip
+                "shapes": options.shapes, "task": options.task}  # fmt: skip
         save(model, stage, file, original=path, home=out, **said)  # type: ignore[arg-type]
         work.publish([file], work.path)
     return place
@@ -315,7 +316,7 @@ def _as_saved(model: Model, validated: Any) -> Any:
 def _suggested(path: Path, target: Target, validated: Any, options: ConvertOptions) -> list[Suggestion]:
     """Where a model that a target declined can be cut; the file is read again, as it was before the passes."""
     from bessemer.integers import Integers
-    from bessemer.opening import read_model
+    from bessemer.opening import describing, read_model
     from bessemer.passes.shapes import BindShapes, InferShapes
     from bessemer.suggest import suggestions
 
@@ -333,7 +334,7 @@ def _suggested(path: Path, target: Target, validated: Any, options: ConvertOptio
     if options.shapes and model.cut is None:
         BindShapes(dict(options.shapes)).run(model.graph)
         InferShapes().run(model.graph)
-    return suggestions(model, prepare)
+    return suggestions(model, prepare, describing(model, options.opening))
 
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 Shape = tuple[int, ...]
 Layer = tuple[str, nn.Module | None, Callable[[Any], Any], str, Shape]
@@ -165,7 +165,11 @@ def resize2d(draw: random.Random, kind: str, shape: Shape) -> Layer:
     if max(size) > 32:
         return activation(draw, kind, shape)
     text = f"interpolate {size} {mode} {corners}"
-    return math_layer(text, lambda x: F.interpolate(x, size=size, mode=mode, align_corners=corners), kind, (shape[0], *size))
+
+    def resized(x: Any) -> Any:
+        return functional.interpolate(x, size=size, mode=mode, align_corners=corners)
+
+    return math_layer(text, resized, kind, (shape[0], *size))
 
 
 def pad2d(draw: random.Random, kind: str, shape: Shape) -> Layer:
@@ -173,7 +177,7 @@ def pad2d(draw: random.Random, kind: str, shape: Shape) -> Layer:
     pads = [draw.randint(0, max(0, min(2, size - 1))) for size in (shape[2], shape[2], shape[1], shape[1])]
     new = (shape[0], shape[1] + pads[2] + pads[3], shape[2] + pads[0] + pads[1])
     value = round(draw.uniform(-1, 1), 2) if mode == "constant" else None
-    return math_layer(f"pad {pads} {mode} {value}", lambda x: F.pad(x, pads, mode, value), kind, new)
+    return math_layer(f"pad {pads} {mode} {value}", lambda x: functional.pad(x, pads, mode, value), kind, new)
 
 
 def reshape2d(draw: random.Random, kind: str, shape: Shape) -> Layer:
@@ -194,12 +198,12 @@ def reshape2d(draw: random.Random, kind: str, shape: Shape) -> Layer:
     ]  # fmt: skip
     if height % 2 == 0 and width % 2 == 0:
         made = (4 * channels, height // 2, width // 2)
-        choices.append(("unshuffle", lambda x: F.pixel_unshuffle(x, 2), kind, made))
+        choices.append(("unshuffle", lambda x: functional.pixel_unshuffle(x, 2), kind, made))
     if channels % 4 == 0:
-        choices.append(("shuffle", lambda x: F.pixel_shuffle(x, 2), kind, (channels // 4, 2 * height, 2 * width)))
+        choices.append(("shuffle", lambda x: functional.pixel_shuffle(x, 2), kind, (channels // 4, 2 * height, 2 * width)))
     if channels % 2 == 0:
-        choices.append(("channel shuffle", lambda x: F.channel_shuffle(x, 2), kind, shape))
-        choices.append(("glu", lambda x: F.glu(x, 1), kind, (channels // 2, height, width)))
+        choices.append(("channel shuffle", lambda x: functional.channel_shuffle(x, 2), kind, shape))
+        choices.append(("glu", lambda x: functional.glu(x, 1), kind, (channels // 2, height, width)))
     return math_layer(*draw.choice(choices))
 
 
@@ -233,7 +237,9 @@ def misc1d(draw: random.Random, kind: str, shape: Shape) -> Layer:
         module_layer(nn.BatchNorm1d(channels), kind, shape),
         math_layer("to sequence", lambda x: x.transpose(1, 2), "sequence", (length, channels)),
         math_layer("mean", lambda x: x.mean(2), "vector", (channels,)),
-        math_layer("upsample", lambda x: F.interpolate(x, scale_factor=2.0, mode="linear"), kind, (channels, 2 * length)),
+        math_layer(
+            "upsample", lambda x: functional.interpolate(x, scale_factor=2.0, mode="linear"), kind, (channels, 2 * length)
+        ),
         math_layer("std", lambda x: torch.std(x, 1), "vector", (length,)) if channels > 1 else activation(draw, kind, shape),
         math_layer("lift", lambda x: x.unsqueeze(1), "image", (1, channels, length)),
     ]
@@ -285,7 +291,8 @@ def attention(draw: random.Random, kind: str, shape: Shape) -> Layer:
     causal = draw.random() < 0.5
     if which == "plain":
         text = f"sdpa causal={causal}"
-        return math_layer(text, lambda x: F.scaled_dot_product_attention(x, x * 0.5, x, is_causal=causal), kind, shape)
+        dot = functional.scaled_dot_product_attention
+        return math_layer(text, lambda x: dot(x, x * 0.5, x, is_causal=causal), kind, shape)
     return math_layer("softmax product", lambda x: torch.softmax(x @ x.transpose(1, 2), -1) @ x, kind, shape)
 
 
@@ -295,7 +302,7 @@ def sequence_layer(draw: random.Random, kind: str, shape: Shape) -> Layer:
         lambda: module_layer(nn.Linear(features, 4, bias=draw.random() < 0.7), kind, (steps, 4)),
         lambda: module_layer(nn.LayerNorm(features), kind, shape), lambda: module_layer(nn.RMSNorm(features), kind, shape),
         lambda: math_layer("softmax", lambda x: torch.softmax(x, 1), kind, shape),
-        lambda: math_layer("log_softmax", lambda x: F.log_softmax(x, -1), kind, shape),
+        lambda: math_layer("log_softmax", lambda x: functional.log_softmax(x, -1), kind, shape),
         lambda: math_layer("to signal", lambda x: x.transpose(1, 2), "signal", (features, steps)),
         lambda: math_layer("mean", lambda x: x.mean(1), "vector", (features,)),
         lambda: math_layer("max", lambda x: x.max(1).values, "vector", (features,)),
@@ -306,7 +313,7 @@ def sequence_layer(draw: random.Random, kind: str, shape: Shape) -> Layer:
         lambda: math_layer("cdist", lambda x: torch.cdist(x, x[:, :1] + 1.0), kind, (steps, 1)),
         lambda: math_layer("index", lambda x: x[:, torch.arange(steps - 1, -1, -1)], kind, shape),
         lambda: math_layer("positions", lambda x: x + torch.arange(steps).unsqueeze(1) * 0.1, kind, shape),
-        lambda: math_layer("normalize", lambda x: F.normalize(x, dim=-1), kind, shape),
+        lambda: math_layer("normalize", lambda x: functional.normalize(x, dim=-1), kind, shape),
         lambda: math_layer("prod", lambda x: torch.prod(x, 1), "vector", (features,)),
         lambda: math_layer("argmax gather", lambda x: torch.gather(x, 1, x.argmax(1, keepdim=True)), kind, (1, features)),
     ]  # fmt: skip
@@ -326,7 +333,7 @@ def vector_layer(draw: random.Random, kind: str, shape: Shape) -> Layer:
         lambda: math_layer("var", lambda x: (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1), kind, shape),
         lambda: math_layer("norm", lambda x: x / (torch.linalg.norm(x, dim=1, keepdim=True) + 1), kind, shape),
         lambda: math_layer("cat", lambda x: torch.cat([x, x.abs()], 1), kind, (2 * features,)),
-        lambda: math_layer("one_hot", lambda x: F.one_hot(x.argmax(1), features).float(), kind, shape),
+        lambda: math_layer("one_hot", lambda x: functional.one_hot(x.argmax(1), features).float(), kind, shape),
     ]  # fmt: skip
     return draw.choice(choices)()
 

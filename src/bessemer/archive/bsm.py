@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bessemer.ir.canonical import FUSED_KEY, WIDENED_KEY
+from bessemer.ir.canonical import FUSED_KEY, SIZES_KEY, WIDENED_KEY
 from bessemer.ir.encoding import Encoding, encoding_of, weight_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
@@ -38,6 +38,7 @@ def save(
     original: Path,
     home: Path,
     signature: str | None,
+    task: str | None = None,
     operators: dict[str, int],
     passes: list[PassRecord],
     quantized: r.QuantizedRecord | None = None,
@@ -51,7 +52,8 @@ def save(
     Raises UsageError for a graph that protobuf cannot hold.
     """
     state = _state(model, stage, home, original, signature, operators, passes)
-    state = state.model_copy(update={"quantized": quantized, "cut": _cut(model, shapes or {})})
+    asked = state.original.model_copy(update={"task": task})
+    state = state.model_copy(update={"original": asked, "quantized": quantized, "cut": _cut(model, shapes or {})})
     graph = _storable(model.graph.clone())
     with tempfile.TemporaryDirectory(prefix=".bsm-", dir=place.parent) as folder:
         files = _write_graph(graph, Path(folder))
@@ -144,6 +146,7 @@ def _state(
             details={key: str(value) for key, value in model.origin.details.items()},
         ),
         external=_keeps_external(model.graph),
+        facts={key: str(model.graph.graph.meta[key]) for key in r.FACTS if key in model.graph.graph.meta},
         notes=tuple(model.notes),
         operators=operators,
         # how long a pass took is left out: the same model gives the same bytes
@@ -166,8 +169,9 @@ def _keeps_external(graph: onnx_ir.Model) -> bool:
 def _value(place: int, value: onnx_ir.Value) -> r.ValueRecord | None:
     weight, encoding = weight_of(value), encoding_of(value)
     tensor = value.meta.get("bessemer.tensor")
+    sizes = value.meta.get(SIZES_KEY) or {}
     held = weight.encoding if weight is not None else encoding
-    if tensor is None and held is None:
+    if tensor is None and held is None and not sizes:
         return None
     return r.ValueRecord(
         place=place,
@@ -175,6 +179,7 @@ def _value(place: int, value: onnx_ir.Value) -> r.ValueRecord | None:
         tensor=None if tensor is None else (tensor[0], tuple(tensor[1])),
         encoding=None if held is None else _encoding(held),
         integers=weight is not None,
+        sizes=sizes,
     )
 
 

@@ -36,5 +36,8 @@ that computes narrow floats in float32 anyway leaves it out.
 SIZES_KEY = "bessemer.sizes"
 """In `Value.meta` of a graph input, axis -> two sizes: those of a free axis that the model is verified at."""
 
+HALF_KEY = "bessemer.half_weights"
+"""In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the type that the source stores float32 weights as."""
+
 COMPUTED_KEY = "bessemer.computed"
 """In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the original computes in it: its last digits are no truth."""

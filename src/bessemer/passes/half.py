@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.canonical import HALF_KEY
 from bessemer.ir.encoding import encoding_of
 from bessemer.passes.rewrite import hold_constant
 
 if TYPE_CHECKING:
     import onnx_ir
-
-KEY = "bessemer.half_weights"
-"""In `Graph.meta` of the main graph: the narrow type that the source stores float32 weights as (a name of KINDS)."""
 
 KINDS = ("FLOAT16", "BFLOAT16")
 
@@ -31,12 +29,12 @@ CHUNK = 1 << 20
 
 def note_half(graph: onnx_ir.Graph, kind: str = "FLOAT16") -> None:
     """The source stores weights as float16 or bfloat16."""
-    graph.meta[KEY] = kind
+    graph.meta[HALF_KEY] = kind
 
 
 def half_kind(graph: onnx_ir.Graph) -> str:
     """'float16' or 'bfloat16' where it did; else empty."""
-    return str(graph.meta.get(KEY, "")).lower()
+    return str(graph.meta.get(HALF_KEY, "")).lower()
 
 
 def fits_exactly(tensor: onnx_ir.TensorProtocol, kind: str = "FLOAT16") -> bool:

@@ -54,6 +54,7 @@ def rewriting_passes(level: int = 2) -> list[Pass]:
         )
     if level >= 2:
         steps += [
+            FoldAffine(),  # a bias that stands apart, in front of a normalisation
             FoldBatchNorm(),
             FoldAffine(),
             Deduplicate(),

@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         if size < 8:
             raise WireError("a safetensors file has at least 8 bytes", offset=0)
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
     length = int.from_bytes(data[:8], "little")
     if length > min(HEADER, size - 8):
         raise WireError(f"a header of {length} bytes in a file of {size}", offset=0)

@@ -76,6 +76,10 @@ def _one(function: Callable[[Any], Any]) -> Callable[[Call], Any]:
     return lambda call: function(call.x)
 
 
+def _like(function: Callable[..., Any]) -> Callable[[Call], Any]:
+    return lambda call: function(call.x, dtype=call(1, "dtype", default=None))
+
+
 def _over(function: Callable[..., Any]) -> Callable[[Call], Any]:
     return lambda call: function(call.x, axis=call.axis, keepdims=bool(call(2, "keepdims", "keep_dims", default=False)))
 
@@ -196,9 +200,11 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "tan": _one(np.tan), "sinh": _one(np.sinh), "cosh": _one(np.cosh), "arctan": _one(np.arctan), "erf": _one(erf),
     "floor": _one(np.floor), "ceil": _one(np.ceil), "round": _one(np.round), "sign": _one(np.sign),
     "reciprocal": _one(lambda x: 1 / x), "logical_not": _one(np.logical_not), "identity": _one(lambda x: x),
-    "stop_gradient": _one(lambda x: x), "zeros_like": _one(np.zeros_like), "ones_like": _one(np.ones_like),
+    "stop_gradient": _one(lambda x: x), "any": _over(np.any), "all": _over(np.all),
+    "zeros_like": lambda call: np.zeros_like(call.x, call(1, "dtype")),
+    "ones_like": lambda call: np.ones_like(call.x, call(1, "dtype")),
     "mean": _over(np.mean), "sum": _over(np.sum), "max": _over(np.max), "min": _over(np.min), "prod": _over(np.prod),
-    "var": _over(np.var), "logsumexp": _over(lambda x, axis, keepdims: np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))),
+    "var": _over(np.var), "logsumexp": _over(lambda x, axis, keepdims: np.log(np.exp(x).sum(axis, keepdims=keepdims))),
     "argmax": _extreme(np.argmax), "argmin": _extreme(np.argmin), "matmul": _matmul, "einsum": _einsum,
     "where": _where, "cast": _cast, "reshape": _reshape, "split": _split, "pad": _pad, "getitem": _getitem,
     "squeeze": _squeeze, "resize": _resize, "l2_normalize": _unit, "repeat": _repeat, "take": _take,
@@ -227,7 +233,7 @@ ALIASES = {
     "reduce_variance": "var", "where_v2": "where", "select": "where", "pad_v2": "pad", "mat_mul": "matmul",
     "batch_mat_mul": "matmul", "batch_mat_mul_v2": "matmul", "reduce_logsumexp": "logsumexp", "saturate_cast": "cast",
     "divide_no_nan": "divide", "floor_div": "floor_divide",
-} | {f"reduce_{name}": name for name in ("mean", "sum", "max", "min", "prod")}  # fmt: skip
+} | {f"reduce_{name}": name for name in ("mean", "sum", "max", "min", "prod", "any", "all")}  # fmt: skip
 LISTED = ("concatenate", "stack", "add_n")
 
 
@@ -256,7 +262,8 @@ def _words(kind: str) -> str:
 
 
 def _run(layer: Layer, inputs: Sequence[Array], name: str) -> Result:
-    named = {key: item for key, item in {**layer.config, **layer.call}.items() if key not in ("args", "name", "mask")}
+    made_with = {key: item for key, item in layer.config.items() if layer.kind.startswith("ops.") or key != "dtype"}
+    named = {key: item for key, item in {**made_with, **layer.call}.items() if key not in ("args", "name", "mask")}
     placed, listed = list(layer.call.get("args", inputs)), ALIASES.get(name, name) in LISTED
     if listed and "args" not in layer.call:
         placed = [list(inputs)]
@@ -314,6 +321,7 @@ OPERATIONS = (
     "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Concatenate", "Stack", "Split", "Unstack", "Pad", "Tile", "Repeat",
     "Take", "Flip", "Clip", "Cast", "Where", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
     "LogicalAnd", "LogicalOr", "LogicalNot", "GetItem", "Resize", "ZerosLike", "OnesLike", "StopGradient", "Identity",
+    "Any", "All",
 )  # fmt: skip
 """Keras 3's operations by class name, which the network calls 'ops.<class>'."""
 

@@ -22,7 +22,8 @@ class Layer:
     tensors in it are already Ordered or arrays, at any depth. `inputs` beside it are the tensors among the arguments by
     place, flat and in order. Where those are more than tensors or one list of them (numbers, slices, Ellipsis, None,
     lists within), 'args' holds them all as called: tensors put in, slices as `slice`. 'mask': what the caller says, else
-    Keras's own mask of the input; of several inputs, a list with None where one has none.
+    Keras's own mask of the input; of several inputs, a list with None where one has none; '<name>_mask' is that of a
+    tensor given by name.
     """
 
     name: str

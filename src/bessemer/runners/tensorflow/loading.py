@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.runners.tensorflow.program import (
@@ -34,13 +36,24 @@ SINKS = frozenset({"NoOp", "Assert", "Print", "PrintV2", "SaveV2", "Save", "Scal
 """Operators that nobody reads and that are no outputs all the same."""
 
 
-def load(path: Path, signature: str | None) -> Program:
+@dataclass(frozen=True)
+class Ends:
+    """Values that the user names as the borders of a graph without signatures; none: those that it has."""
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+NO_ENDS = Ends()
+
+
+def load(path: Path, signature: str | None, ends: Ends = NO_ENDS) -> Program:
     """The program of a SavedModel (its folder or saved_model.pb), a frozen .pb, or a .meta beside a checkpoint.
 
     Raises UnreadableInput, UsageError.
     """
     try:
-        return _load(path, signature)
+        return _load(path, signature, ends)
     except WireError as error:
         raise UnreadableInput(f"{path} is broken or hostile", why=str(error)) from None
     except OSError as error:
@@ -48,12 +61,13 @@ def load(path: Path, signature: str | None) -> Program:
         raise UnreadableInput(f"{path} cannot be read", why=f"{missing}: {error.strerror}") from None
 
 
-def _load(path: Path, signature: str | None) -> Program:
+def _load(path: Path, signature: str | None, ends: Ends) -> Program:
     if path.suffix == ".meta":
-        return _checkpointed(path, signature)
+        return _checkpointed(path, signature, ends)
     if path.is_dir() or is_saved_model(path):
         return _saved(path, signature)
-    return frozen(graph(mapped(path)), path)
+    held = graph(mapped(path))
+    return frozen(held, path, ends_in(held.nodes, ends))
 
 
 def is_saved_model(path: Path) -> bool:
@@ -80,7 +94,7 @@ def serving(metas: Sequence[MetaGraph], path: Path) -> MetaGraph:
     return next((meta for meta in metas if "serve" in meta.tags), min(metas, key=lambda meta: len(meta.tags)))
 
 
-def _checkpointed(path: Path, signature: str | None) -> Program:
+def _checkpointed(path: Path, signature: str | None, ends: Ends) -> Program:
     """A meta graph and the checkpoint of the same name."""
     prefix = path.with_suffix("")
     meta = meta_graph(mapped(path))
@@ -96,7 +110,7 @@ def _checkpointed(path: Path, signature: str | None) -> Program:
         )  # fmt: skip
     if any(_usable(item) for item in meta.signatures.values()):
         return signed(meta, values, path, signature)
-    return _with_variables(frozen(meta.graph, path), meta, values)
+    return _with_variables(frozen(meta.graph, path, ends_in(meta.graph.nodes, ends)), meta, values)
 
 
 def _usable(signature: Signature) -> bool:
@@ -120,7 +134,10 @@ def signed(meta: MetaGraph, values: Mapping[str, Any], path: Path, wanted: str |
     if plain:
         raise UsageError(f"Signature '{name}' of {path} has the sparse or composite tensor '{plain[0]}'")
     inputs = tuple(Border(key, ref_of(i.name), i.type, i.shape) for key, i in sorted(chosen.inputs.items()))
-    outputs = tuple(Border(key, ref_of(i.name), i.type, i.shape) for key, i in sorted(chosen.outputs.items()))
+    outputs = tuple(
+        Border(f"{key}_out" if key in chosen.inputs else key, ref_of(i.name), i.type, i.shape)
+        for key, i in sorted(chosen.outputs.items())
+    )  # a graph's inputs and outputs share their names in the hub
     body = main_body(meta.graph.nodes, [item.ref for item in inputs], [item.ref for item in outputs])
     details = {"tensorflow": meta.version, "tags": ", ".join(meta.tags), "signature": name,
                "signatures": ", ".join(sorted(known))}  # fmt: skip
@@ -142,22 +159,65 @@ def _with_variables(program: Program, meta: MetaGraph, values: Mapping[str, Any]
     return replace(program, variables=Variables(found, values))
 
 
-def frozen(held: Graph, path: Path) -> Program:
-    """A graph without signatures: its placeholders are the inputs, what nobody reads are the outputs."""
-    read = {ref_of(ref) for node in held.nodes for ref in node.inputs}
-    used = {split_ref(ref)[0] for ref in read} | {name for node in held.nodes for name in node.controls}
-    inputs = tuple(_placeholder(node) for node in held.nodes if node.op in ("Placeholder", "PlaceholderV2"))
-    outputs = tuple(
-        Border(node.name, node.name, None, None) for node in held.nodes if node.name not in used and node.op not in SINKS
-    )
+def frozen(held: Graph, path: Path, ends: Ends = NO_ENDS) -> Program:
+    """A graph without signatures: its placeholders are the inputs; what follows from them and nobody reads, the outputs.
+
+    ends: values named by the user, instead of those.
+    """
+    nodes = {node.name: node for node in held.nodes}
+    outputs = tuple(Border(name, ref_of(name), None, None) for name in ends.outputs) or _unread(held)
     if not outputs:
-        raise UnreadableInput(f"{path} has no outputs", why="every node of the graph is read by another one")
+        raise UnreadableInput(f"{path} has no outputs", why="every node of the graph is read by another one",
+                              fix="Name some with --outputs")  # fmt: skip
+    placeholders = [_placeholder(node) for node in held.nodes if node.op in ("Placeholder", "PlaceholderV2")]
+    named = [_inner(nodes[split_ref(ref_of(name))[0]], name) for name in ends.inputs]
+    known = {item.ref for item in named}
+    inputs = (*named, *(item for item in placeholders if item.ref not in known))
     body = main_body(held.nodes, [item.ref for item in inputs], [item.ref for item in outputs])
     reached = {ref for node in body.order() for ref in node.inputs} | set(body.returns)
     inputs = tuple(item for item in inputs if item.ref in reached)
     body = main_body(held.nodes, [item.ref for item in inputs], [item.ref for item in outputs])
     details = {"nodes": len(held.nodes), "producer": held.producer}
     return Program(body, Bodies(held.functions), inputs, outputs, {}, details)
+
+
+def _unread(held: Graph) -> tuple[Border, ...]:
+    """Nodes that nobody reads and that follow from a placeholder, if there is any."""
+    used = {split_ref(ref_of(ref))[0] for node in held.nodes for ref in node.inputs}
+    used |= {name for node in held.nodes for name in node.controls}
+    left = [node for node in held.nodes if node.name not in used and not _sinks(node.op)]
+    readers: dict[str, list[str]] = {}
+    for node in held.nodes:
+        for ref in node.inputs:
+            readers.setdefault(split_ref(ref_of(ref))[0], []).append(node.name)
+    stack = [node.name for node in held.nodes if node.op in ("Placeholder", "PlaceholderV2")]
+    following: set[str] = set()
+    while stack:
+        name = stack.pop()
+        if name not in following:
+            following.add(name)
+            stack += readers.get(name, [])
+    chosen = [node for node in left if node.name in following] if following else left
+    meant = [node for node in chosen if node.op not in ("Exit", "RefExit")]  # states of loops that nobody wants
+    chosen = meant or chosen
+    return tuple(Border(node.name, node.name, None, None) for node in chosen)
+
+
+def _sinks(op: str) -> bool:
+    return op in SINKS or op.startswith(("Apply", "ResourceApply", "Assign", "Scatter", "ResourceScatter"))
+
+
+def _inner(node: Node, name: str) -> Border:
+    """A value in the middle of the graph as an input."""
+    held = next((node.attrs[key] for key in ("DstT", "T", "dtype", "out_type") if key in node.attrs), np.dtype(np.float32))
+    return Border(name, ref_of(name), held, node.attrs.get("shape"))
+
+
+def ends_in(nodes: Sequence[Node], ends: Ends) -> Ends:
+    """Those ends, if all are values of the graph itself; none of them otherwise: the cut is made where they are known."""
+    names = {node.name for node in nodes}
+    inside = all(split_ref(ref_of(name))[0] in names for name in (*ends.inputs, *ends.outputs))
+    return ends if inside else Ends()
 
 
 def _placeholder(node: Node) -> Border:

@@ -15,16 +15,16 @@ from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array
 from bessemer.runners.base import Runner
 from bessemer.runners.tensorflow.interpreter import Interpreter
-from bessemer.runners.tensorflow.loading import is_saved_model, load, meta_of
+from bessemer.runners.tensorflow.loading import NO_ENDS, Ends, is_saved_model, load, meta_of
 from bessemer.runners.tensorflow.program import Border, Program
 
 
-def of(path: Path, signature: str | None, original: str) -> Runner:
+def of(path: Path, signature: str | None, original: str, ends: Ends = NO_ENDS) -> Runner:
     """The runner that is asked for: 'runtime', 'reference', or the first of the two that is there ('auto').
 
     Raises MissingExtra, UnreadableInput, UsageError.
     """
-    program = load(path, signature)
+    program = load(path, signature, ends)
     if original == "reference" or (original == "auto" and find_spec("tensorflow") is None):
         return ReferenceRunner(program)
     return TensorFlowRunner(path, program)
@@ -140,6 +140,7 @@ def _full(ref: str) -> str:
 def _tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its product fused with Gelu is wrong by 2e-3
     try:
         import tensorflow as tf
     except ImportError:

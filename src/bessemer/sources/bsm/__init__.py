@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bessemer.ir.canonical import SIZES_KEY
 from bessemer.ir.cut import Cut, Tap, Taps
 from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin, Past
 from bessemer.sources.base import OpenOptions
-from bessemer.sources.bsm.records import GRAPH, STATE, WEIGHTS, State
+from bessemer.sources.bsm.records import FACTS, GRAPH, STATE, WEIGHTS, State
 from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
@@ -40,10 +42,13 @@ class BsmSource:
         original = state.original
         if options.signature not in (None, original.signature):
             raise UsageError(f"--signature was settled when {path} was made: {original.signature or 'the first one'}")
+        if options.task not in (None, original.task):
+            raise UsageError(f"--task was settled when {path} was made: {original.task or 'the inferred one'}")
         details = {**original.details, "archive": f"{path.name}, after {state.stage}"}
         passes = tuple(PassRecord(**record.model_dump()) for record in state.passes)
         past = Past(state.stage, dict(state.operators), passes, state.quantized)
-        return Model(graph, Origin(original.format, path, details), list(state.notes), past, _cut(path, state))
+        origin = Origin(original.format, path, details)
+        return Model(graph, origin, list(state.notes), past, _cut(path, state), _companions(path, state))
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """The original that the archive was made from, in its own runtime."""
@@ -51,8 +56,16 @@ class BsmSource:
 
         state, _ = _contents(path)
         original = _original(path, state)
-        said = OpenOptions(signature=state.original.signature, original=options.original)
+        said = replace(state.original.opening, original=options.original)
         return identify(original).load().runner(original, said)
+
+
+def _companions(path: Path, state: State) -> tuple[Path, ...]:
+    """What a model directory has that goes along with artifacts; its weights may be gone."""
+    from bessemer.sources.huggingface.directory import companions_of
+
+    directory = path.parent / state.original.path
+    return companions_of(directory) if directory.is_dir() else ()
 
 
 def part(path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner:
@@ -62,7 +75,7 @@ def part(path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner:
 
     state, _ = _contents(path)
     original = _original(path, state)
-    runner = identify(original).part_runner(original, OpenOptions(signature=state.original.signature), tensors)
+    runner = identify(original).part_runner(original, state.original.opening, tensors)
     if runner is None:
         raise RuntimeRefused(f"{original.name} cannot be run in part")
     return runner
@@ -85,7 +98,7 @@ def _whole(path: Path, state: State) -> Model:
 
     original = _original(path, state)
     try:
-        whole = identify(original).load().open(original, OpenOptions(signature=state.original.signature))
+        whole = identify(original).load().open(original, state.original.opening)
     except Unread as refusal:
         whole = refusal.model
     if state.cut is not None and state.cut.shapes:
@@ -108,6 +121,7 @@ def read(path: Path) -> tuple[State, onnx_ir.Model]:
         _forget_files(graph)
     try:
         _restore(graph, state)
+        graph.graph.meta.update({key: value for key, value in state.facts.items() if key in FACTS})
     except (IndexError, ValueError, TypeError, AttributeError) as error:
         raise _broken(path, STATE, str(error)[:300]) from None
     return state, graph
@@ -220,6 +234,8 @@ def _mark(value: onnx_ir.Value, record: ValueRecord) -> None:
 
     if record.tensor is not None:
         value.meta["bessemer.tensor"] = record.tensor
+    if record.sizes:
+        value.meta[SIZES_KEY] = dict(record.sizes)
     if record.encoding is None:
         return
     encoding = _encoding(record.encoding)
@@ -249,7 +265,7 @@ def _original(path: Path, state: State) -> Path:
     """Where it was, or beside the archive; it must be the very same file."""
     said = state.original
     places = (path.parent / said.path, path.parent / Path(said.path).name)
-    found = next((place for place in places if place.exists()), None)
+    found = next((place for place in places if place.is_file() or place.is_dir()), None)
     if found is None:
         raise UsageError(
             f"{path} was made from {said.path}, which is not there",

@@ -6,8 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from bessemer.ir.canonical import COMPUTED_KEY, HALF_KEY
+from bessemer.sources.base import OpenOptions
+
 STATE, GRAPH, WEIGHTS = "bessemer.json", "graph.onnx", "weights.bin"
 """The three entries of the zip, stored without compression; weights.bin is mapped where it lies."""
+
+FACTS = (HALF_KEY, COMPUTED_KEY)
+"""What `Graph.meta` of the main graph says and ONNX cannot hold."""
 
 Stage = Literal["open", "normalise", "rewrite", "quantize"]
 
@@ -33,7 +39,7 @@ class ValueRecord(Record):
     """One value of the graph: its number in the order of `values_of`, and its name as a check.
 
     tensor: name and axis order in the original; integers: whether the constant is stored as the integers of
-    `encoding` and means real values.
+    `encoding` and means real values; sizes: axis -> two sizes that an input is verified at.
     """
 
     place: int
@@ -41,6 +47,7 @@ class ValueRecord(Record):
     tensor: tuple[str, tuple[int, ...]] | None = None
     encoding: EncodingRecord | None = None
     integers: bool = False
+    sizes: dict[int, tuple[int, int]] = {}
 
 
 class NodeRecord(Record):
@@ -51,7 +58,7 @@ class NodeRecord(Record):
 
 
 class OriginalRecord(Record):
-    """The file that verification runs; `path` is relative to the archive's folder."""
+    """The file that verification runs; `path` is relative to the archive's folder. task: that was asked for."""
 
     path: str
     format: str
@@ -59,6 +66,12 @@ class OriginalRecord(Record):
     sha256: str
     signature: str | None
     details: dict[str, str]
+    task: str | None = None
+
+    @property
+    def opening(self) -> OpenOptions:
+        """How the original was opened."""
+        return OpenOptions(signature=self.signature, task=self.task)
 
 
 class PassRecord(Record):
@@ -97,13 +110,15 @@ class CutRecord(Record):
 
 
 class State(Record):
-    """The whole of bessemer.json. external: whether the source kept its constants in files of their own."""
+    """The whole of bessemer.json. external: whether the source kept its constants in files of their own; facts: of the
+    graph, by their keys in `ir.canonical`."""
 
     version: Literal[1] = 1
     bessemer: str
     stage: Stage
     original: OriginalRecord
     external: bool
+    facts: dict[str, str] = {}
     notes: tuple[str, ...]
     operators: dict[str, int]
     passes: tuple[PassRecord, ...]

@@ -8,10 +8,15 @@ import numpy as np
 
 from bessemer.ir.types import int64s
 from bessemer.sources.channels_last.elementwise import pointwise
+from bessemer.sources.channels_last.matmul import matmul
+from bessemer.sources.channels_last.shaping import sliced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
 if TYPE_CHECKING:
     import onnx_ir
+
+PRODUCTS = 1024
+"""Longest transform that is written as products of matrices, which every target has kernels for."""
 
 
 class Complex(Ordered):
@@ -44,6 +49,8 @@ def rfft(canvas: Canvas, tensor: Ordered, lengths: tuple[int, ...]) -> Complex:
     """Transform of reals over the last len(lengths) axes, each cut or filled with zeros to its length; the last one's
     upper half is left out (DFT is separable: the last axis first)."""
     rank = tensor.rank
+    if len(lengths) == 1 and isinstance(tensor.shape[-1], int) and lengths[0] <= PRODUCTS:
+        return _rfft_products(canvas, tensor, lengths[0])
     column = canvas.emit("Unsqueeze", [canvas.at(tensor), canvas.literal(int64s([-1]), "axes")])
     value = column
     for place in range(len(lengths)):
@@ -53,6 +60,18 @@ def rfft(canvas: Canvas, tensor: Ordered, lengths: tuple[int, ...]) -> Complex:
         value = canvas.emit("DFT", [value, length, where], onesided=int(place == 0))
     shape = (*tensor.shape[: rank - len(lengths)], *lengths[:-1], lengths[-1] // 2 + 1)
     return paired(canvas, value, shape)
+
+
+def _rfft_products(canvas: Canvas, tensor: Ordered, length: int) -> Complex:
+    """Two products with tables of cosines and sines; rows that would meet zeros are left out."""
+    have = tensor.shape[-1]
+    assert isinstance(have, int)
+    used = min(have, length)
+    whole = tensor if used == have else sliced(canvas, tensor, [0], [used], [tensor.rank - 1])
+    angle = 2 * np.pi * (np.outer(np.arange(used), np.arange(length // 2 + 1)) % length) / length
+    tables = [canvas.constant(wave.astype(tensor.dtype.numpy()), "wave") for wave in (np.cos(angle), -np.sin(angle))]
+    real, imag = (matmul(canvas, whole, table) for table in tables)
+    return Complex(real, imag)
 
 
 def fft(canvas: Canvas, tensor: Ordered, count: int = 1, *, backwards: bool = False) -> Complex:

@@ -127,16 +127,16 @@ def _spec(item: Any, reading: Reading, depth: int) -> Spec:
     held = config if isinstance(config, dict) else {}
     name = str(item.get("name") or held.get("name") or (inner.name if inner else kind.lower()))
     module = str(item.get("module") or "")
-    if inner is None and _is_operation(module, held, reading):
+    if inner is None and kind != "InputLayer" and _is_operation(module, held, reading):
         kind = f"ops.{kind}"  # layers have the same class names
     return Spec(name, kind, held, module, inner=inner)
 
 
 def _is_operation(module: str, config: Mapping[str, Any], reading: Reading) -> bool:
-    """Whether it is a function of Keras 3; .h5 leaves modules out, but only layers are trainable and have a type."""
+    """Whether it is a function of Keras 3; .h5 leaves modules out, but only layers can be trainable."""
     if module:
         return module.startswith(("keras.src.ops", "keras.ops"))
-    return reading.generation == 3 and not {"trainable", "dtype"} & set(config)
+    return reading.generation == 3 and "trainable" not in config
 
 
 def _by_name(specs: Sequence[Spec]) -> dict[str, Spec]:

@@ -82,7 +82,7 @@ class Walk(Generic[Tensor]):
         if spec.inner is not None:
             outputs, out_masks = self.run(spec.inner, tensors, masks, f"{prefix}{spec.name}/", f"{path}/")
         else:
-            call = self._arguments(node, refs, made, masks)
+            call = self._arguments(node, refs, made, held)
             layer = Layer(
                 spec.name, spec.kind, spec.config, self.weights.get(prefix + spec.name, ()), self.generation, path, call
             )
@@ -93,9 +93,10 @@ class Walk(Generic[Tensor]):
             held[Ref(spec.name, place, index)] = mask
 
     def _arguments(
-        self, node: Node, refs: list[Ref], made: dict[Ref, Tensor], masks: list[Tensor | None]
+        self, node: Node, refs: list[Ref], made: dict[Ref, Tensor], held: dict[Ref, Tensor | None]
     ) -> dict[str, Any]:
-        """Arguments by name; 'args' where those by place are more than tensors, 'mask' as the inputs carry it."""
+        """Arguments by name; 'args' where those by place are more than tensors, 'mask' as the inputs carry it, and
+        '<name>_mask' as a tensor given by name does."""
         more = refs_in(node.kwargs)
         by = {ref: _found(made, ref) for ref in [*refs, *more]}
         call: dict[str, Any] = {
@@ -104,6 +105,10 @@ class Walk(Generic[Tensor]):
         flat = list(node.args[0]) if len(node.args) == 1 and isinstance(node.args[0], list) else list(node.args)
         if not all(isinstance(item, Ref) for item in flat) or (len(node.args) > 1 and refs != flat):
             call["args"] = replaced(list(node.args), by)
+        for name, item in node.kwargs.items():
+            if isinstance(item, Ref) and held.get(item) is not None:
+                call.setdefault(f"{name}_mask", held[item])
+        masks = [held.get(ref) for ref in refs]
         if "mask" not in call and any(mask is not None for mask in masks):
             call["mask"] = masks[0] if len(masks) == 1 else masks
         return call

@@ -308,7 +308,9 @@ def _split(walk: _Symbolic, node: Node, operands: list[Any]) -> Any:
         raise Unknown
     count = int(node.attrs["num_split"])
     sizes = [int(size) for size in np.ravel(operands[1])] if node.op == "SplitV" else [held.width // count] * count
-    if sum(sizes) != held.width:
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = held.width - sum(sizes) - 1
+    if sum(sizes) != held.width or min(sizes) < 0:
         raise Unknown
     ends = np.cumsum(sizes)
     return [_columns(held, int(end) - size, int(end)) for size, end in zip(sizes, ends, strict=True)]

@@ -16,7 +16,7 @@ Reader = Callable[["Canvas", "Node", "Sequence[Ordered]"], "Ordered | Sequence[O
 
 FAMILIES = (
     "activations", "arithmetic", "compare", "conv", "detection", "image", "linear", "normalization",
-    "passing", "pooling", "quantization", "reduce", "refused", "select", "shaping", "signal", "slicing",
+    "passing", "pooling", "quantization", "recurrent", "reduce", "refused", "select", "shaping", "signal", "slicing",
 )  # fmt: skip
 _READERS: dict[str, Reader] = {}
 

@@ -92,10 +92,11 @@ def read(source: str | Path | bytes | bytearray | memoryview) -> State:
 
 
 def _mapped(path: Path) -> memoryview:
+    """Read-only here; who writes into a tensor all the same (a module into its buffers) writes into a page of his own."""
     with path.open("rb") as file:
         if path.stat().st_size == 0:
             raise WireError("empty file", offset=0)
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
 
 
 def _read(data: memoryview, nested: bool) -> State:

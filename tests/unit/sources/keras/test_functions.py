@@ -77,6 +77,7 @@ OPERATIONS: dict[str, Expression] = {
     "getitem_new": lambda o, x, y, i: x[:, None, 1:3, ..., -2],
     "resize": lambda o, x, y, i: o.image.resize(i, (9, 4)) + o.image.resize(i, (9, 4), interpolation="nearest"),
     "zeros_like": lambda o, x, y, i: o.zeros_like(x) + o.ones_like(y),
+    "any": lambda o, x, y, i: o.cast(o.any(x > 1.0, axis=-1), "float32") + o.cast(o.all(x > -1.0, axis=-1), "float32"),
 }  # fmt: skip
 
 TENSORFLOW: dict[str, Expression] = {
@@ -119,6 +120,8 @@ TENSORFLOW: dict[str, Expression] = {
     "resize": lambda t, x, y, i: t.image.resize(i, (9, 4)) + t.image.resize(i, (9, 4), method="nearest"),
     "normalize": lambda t, x, y, i: t.math.l2_normalize(x, axis=-1),
     "zeros_like": lambda t, x, y, i: t.zeros_like(x) + t.ones_like(y),
+    "any": lambda t, x, y, i: t.cast(t.reduce_any(x > 1.0, axis=-1), t.float32),
+    "all": lambda t, x, y, i: t.cast(t.reduce_all(x > -1.0, axis=[-1], keepdims=True), t.float32),
     "add_n": lambda t, x, y, i: t.add_n([x, y, x]),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from masked import MODELS, masked_model
 from models import feeds, flat, random_model
 
 from bessemer.opening import normalise, open_model
@@ -18,7 +20,8 @@ from bessemer.runners.graph import GraphRunner
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.keras import SOURCE, parse
 
-COUNT = 40
+SEEDS = range(int(os.environ.get("BESSEMER_KERAS_MODELS", "22")))
+"""Set the variable to try more."""
 
 
 @pytest.fixture(scope="module", params=["keras", "tf_keras"])
@@ -56,9 +59,20 @@ def check(path: Path, inputs: list[np.ndarray], theirs: list[np.ndarray], what: 
     same(GraphRunner(model.graph).run(fed), theirs, f"{what}, as a graph")
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_random_models(keras: Any, block: int, tmp_path: Path) -> None:
-    for seed in range(block * COUNT // 4, (block + 1) * COUNT // 4):
+def kinds_of(path: Path) -> set[str]:
+    """What makes a model's shape: shared layers, models inside, its borders."""
+    _, network, _ = parse(path, OpenOptions())
+    specs = list(network.layers.values())
+    found = {"inner " + spec.kind for spec in specs if spec.inner is not None}
+    found |= {"shared" for spec in specs if len(spec.nodes) > 1 and spec.inner is None}
+    found |= {f"{len(network.inputs)} inputs", f"{len(network.outputs)} outputs", network.kind}
+    return found | ({"keys"} if network.keys else set())
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+def test_random_models(keras: Any, tmp_path: Path) -> None:
+    kinds: set[str] = set()
+    for seed in SEEDS:
         keras.backend.clear_session()
         model = random_model(keras, seed)
         inputs = feeds(model, seed)
@@ -67,20 +81,21 @@ def test_random_models(keras: Any, block: int, tmp_path: Path) -> None:
             path = tmp_path / f"{seed}{suffix}"
             model.save(path)
             check(path, inputs, theirs, f"{keras.__name__} {seed}{suffix}")
-
-
-def test_the_models_are_of_every_kind(keras: Any, tmp_path: Path) -> None:
-    """What the seeds above build: shared layers, models inside, several borders."""
-    kinds: set[str] = set()
-    for seed in range(COUNT):
-        keras.backend.clear_session()
-        model = random_model(keras, seed)
-        path = tmp_path / "m.keras"
-        model.save(path)
-        _, network, _ = parse(path, OpenOptions())
-        specs = list(network.layers.values())
-        kinds |= {"inner " + spec.kind for spec in specs if spec.inner is not None}
-        kinds |= {"shared" for spec in specs if len(spec.nodes) > 1 and spec.inner is None}
-        kinds |= {f"{len(network.inputs)} inputs", f"{len(network.outputs)} outputs", network.kind}
-        kinds |= {"keys"} if network.keys else set()
+            kinds |= kinds_of(path)
     assert {"inner Sequential", "inner Functional", "shared", "3 inputs", "3 outputs", "keys", "Sequential"} <= kinds
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_masks(keras: Any, tmp_path: Path) -> None:
+    """Padding that layers heed, hand on or let fall."""
+    tokens = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8], [3, 0, 0, 0, 0]], np.int32)
+    rng = np.random.default_rng(0)
+    keras.backend.clear_session()
+    model = masked_model(keras)
+    for variable in model.weights:
+        variable.assign(rng.uniform(-0.8, 0.8, variable.shape))
+    theirs = answers(model, [tokens])
+    assert len(theirs) == len(MODELS)
+    path = tmp_path / ("masks.keras" if keras.__name__ == "keras" else "masks.h5")
+    model.save(path)
+    check(path, [tokens], theirs, f"{keras.__name__} masks")

@@ -1293,7 +1293,7 @@ def rfft(rng: np.random.Generator, op: str) -> Case:
     shape = (*shape_of(rng, 0, 2), int(rng.integers(4, 20)))
     return Case(
         op,
-        {"input": reals(rng, shape), "fft_length": np.array([rng.integers(2, 24)], np.int32)},
+        {"input": reals(rng, shape), "fft_length": np.array([rng.integers(1, shape[-1] + 1)], np.int32)},
         {"Tcomplex": np.complex64},
         ("fft_length",),
         (1e-4, 1e-4),
@@ -1305,7 +1305,7 @@ def rfft2d(rng: np.random.Generator, op: str) -> Case:
     shape = (*shape_of(rng, 0, 1), *(int(n) for n in rng.integers(4, 9, 2)))
     return Case(
         op,
-        {"input": reals(rng, shape), "fft_length": rng.integers(2, 12, 2).astype(np.int32)},
+        {"input": reals(rng, shape), "fft_length": np.array([rng.integers(1, n + 1) for n in shape[-2:]], np.int32)},
         {"Tcomplex": np.complex64},
         ("fft_length",),
         (1e-4, 1e-4),
@@ -1319,7 +1319,7 @@ def complexes(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 @cases_of("IRFFT")
 def irfft(rng: np.random.Generator, op: str) -> Case:
     length = int(rng.integers(2, 20))
-    x = complexes(rng, (*shape_of(rng, 0, 2), max(length // 2 + 1 + int(rng.integers(-2, 3)), 1)))
+    x = complexes(rng, (*shape_of(rng, 0, 2), length // 2 + 1 + int(rng.integers(0, 3))))
     x[..., 0] = x[..., 0].real  # what a transform of reals would have there
     x[..., -1] = x[..., -1].real
     if length % 2 == 0 and x.shape[-1] > length // 2:
@@ -1458,6 +1458,36 @@ def quantize(rng: np.random.Generator, op: str) -> Case:
         attrs["num_bits"] = 8
     scale = max(high / 127, -low / 128) if signed else high / 255
     return Case(op, operands, attrs, constant, (1e-4, float(scale) * 0.01))
+
+
+# -- recurrent cells ---------------------------------------------------------------------------------------------------
+
+
+@cases_of("LSTMBlockCell", "BlockLSTM", "BlockLSTMV2")
+def lstm(rng: np.random.Generator, op: str) -> Case:
+    batch, depth, units, time = (int(n) for n in rng.integers(1, 5, 4))
+    x = reals(rng, (time, batch, depth) if op.startswith("Block") else (batch, depth))
+    peepholes = {name: reals(rng, (units,)) for name in ("wci", "wcf", "wco")}
+    operands = {"x": x, "cs_prev": reals(rng, (batch, units)), "h_prev": reals(rng, (batch, units)),
+                "w": reals(rng, (depth + units, 4 * units)), **peepholes, "b": reals(rng, (4 * units,))}  # fmt: skip
+    attrs: dict[str, Any] = {"use_peephole": bool(rng.random() < 0.3), "cell_clip": pick(rng, 0.0, -1.0, 0.8)}
+    if op != "BlockLSTMV2":
+        attrs["forget_bias"] = pick(rng, 0.0, 1.0)
+    constant = ("w", "wci", "wcf", "wco", "b")
+    if op.startswith("Block"):
+        longest = np.int64(time if rng.random() < 0.7 else rng.integers(1, time + 1))
+        sure = () if longest == time else (1, 6)  # behind the longest only cells and hidden states are cleared
+        return Case(op, {"seq_len_max": longest, **operands}, attrs, (*constant, "seq_len_max"), compared=sure)
+    return Case(op, operands, attrs, pick(rng, constant, ()))
+
+
+@cases_of("GRUBlockCell")
+def gru(rng: np.random.Generator, op: str) -> Case:
+    batch, depth, units = (int(n) for n in rng.integers(1, 5, 3))
+    shapes = {"x": (batch, depth), "h_prev": (batch, units), "w_ru": (depth + units, 2 * units),
+              "w_c": (depth + units, units), "b_ru": (2 * units,), "b_c": (units,)}  # fmt: skip
+    operands = {name: reals(rng, shape) for name, shape in shapes.items()}
+    return Case(op, operands, constant=pick(rng, ("w_ru", "w_c", "b_ru", "b_c"), ()))
 
 
 def cases(count: int, seed: int = 0, only: tuple[str, ...] = ()) -> list[Case]:

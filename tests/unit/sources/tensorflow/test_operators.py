@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.sources.tensorflow.operator_cases import MAKERS, cases
-from tests.unit.sources.tensorflow.trial import Case, Tally, judge
+from tests.unit.sources.tensorflow.trial import Case, Tally, differences, drawn, evaluated, judge
 
 from bessemer.sources.drawing import Canvas, Unsupported
 from bessemer.sources.tensorflow.node import Node
@@ -25,7 +25,7 @@ def tally() -> Tally:
 def test_nothing_is_wrong(tally: Tally) -> None:
     assert not tally.wrong, "\n".join(tally.wrong[:10])
     assert tally.cases > 600 and tally.comparisons > 3.5 * tally.cases
-    assert tally.operators >= set(MAKERS) - {"RFFT2D"}
+    assert tally.operators >= set(MAKERS)
 
 
 def test_with_every_dim_bound_only_soft_suppression_is_declined(tally: Tally) -> None:
@@ -49,6 +49,8 @@ UNTRIED = {
     "CheckNumerics", "CheckNumericsV2", "Const", "Copy", "DebugGradientIdentity", "DebugIdentity", "EnsureShape",
     "IdentityN", "OptimizationBarrier", "PlaceholderWithDefault", "PreventGradient", "ReadVariableOp", "ResourceGather",
     "ResourceGatherNd", "ShapeN",
+    # TensorFlow has them on GPUs only: tried against PyTorch's layers below
+    "CudnnRNN", "CudnnRNNV2", "CudnnRNNV3",
     # the same reader as the form with fewer axes
     "FFT3D", "IFFT3D", "RFFT3D", "SegmentProd", "SegmentSum",
 }  # fmt: skip
@@ -75,3 +77,30 @@ def test_a_wrong_reading_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None
     case = Case("Sub", {"x": np.float32([1, 2]), "y": np.float32([5, 7])})
     tally = judge([case], 0, Tally())
     assert len(tally.wrong) == 3
+
+
+@pytest.mark.parametrize("mode", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
+@pytest.mark.parametrize("both", [False, True])
+def test_cudnn_layers_are_those_of_torch(mode: str, both: bool) -> None:
+    """PyTorch's recurrent layers are cuDNN's, gates in the same order; weights are laid out as cuDNN wants them."""
+    torch = pytest.importorskip("torch")
+    import numpy as np
+
+    torch.manual_seed(3)
+    kind = {"lstm": "LSTM", "gru": "GRU"}.get(mode, "RNN")
+    more = {} if kind != "RNN" else {"nonlinearity": mode[4:]}
+    layer = getattr(torch.nn, kind)(5, 3, num_layers=2, bidirectional=both, **more)
+    ways = 2 if both else 1
+    x, hidden, cell = torch.randn(4, 2, 5), torch.randn(2 * ways, 2, 3), torch.randn(2 * ways, 2, 3)
+    with torch.no_grad():
+        made, state = layer(x, (hidden, cell) if kind == "LSTM" else hidden)
+    wanted = [item.numpy() for item in (made, *(state if kind == "LSTM" else (state,)))]
+    named = {name: item.detach().numpy().reshape(-1) for name, item in layer.named_parameters()}
+    ends = [f"l{n}{way}" for n in range(2) for way in ("", "_reverse")[:ways]]
+    flat = [named[f"{part}_{end}"] for kind in ("weight", "bias") for end in ends for part in (f"{kind}_ih", f"{kind}_hh")]
+    operands = {"input": x.numpy(), "input_h": hidden.numpy(), "input_c": cell.numpy(), "params": np.concatenate(flat)}
+    case = Case("CudnnRNN", operands, constant=("params",))
+    node = Node("rnn", "CudnnRNN", (), {"rnn_mode": mode, "direction": "bidirectional" if both else "unidirectional"})
+    assert not differences(case, evaluated(case, node)[: len(wanted)], wanted)
+    drawings = drawn(case, node, np.random.default_rng(0), moved=True, unbound=False)
+    assert not differences(case, drawings[: len(wanted)], wanted)

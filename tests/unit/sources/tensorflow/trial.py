@@ -6,18 +6,22 @@ once; `evaluated` and `drawn` are our two readings of the node that TensorFlow w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bessemer.ir.errors import Declined
 from bessemer.sources.channels_last.signal import Complex
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.wire.savedmodel.node import Node
 from bessemer.wire.savedmodel.records import graph as read_graph
 
 Array = np.ndarray[Any, Any]
+Run = Callable[[Any, dict[str, Array]], list[Array]]
+"""Executes an ONNX model on inputs by name; its outputs in order."""
 
 
 @dataclass
@@ -32,6 +36,8 @@ class Case:
     close: tuple[float, float] = (1e-5, 1e-5)
     drawn: bool = True
     """False where the graph is meant to be declined."""
+    compared: tuple[int, ...] = ()
+    """Which results are compared, where TensorFlow leaves others to chance; none named: all."""
 
     def key(self) -> str:
         """What makes the case distinct."""
@@ -58,7 +64,7 @@ def answers(cases: Sequence[Case]) -> list[tuple[Node, list[Array]] | str]:
             try:
                 results, fed = _built(tf, case, f"case{number}")
             except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-                found.append(str(error).splitlines()[0][:200])
+                found.append(" ".join(str(error).split())[:300])
                 fetched.append(None)
                 nodes.append("")
                 continue
@@ -118,7 +124,7 @@ def _alone(tf: Any, session: Any, item: Any, feeds: dict[Any, Array]) -> Any:
     try:
         return session.run(item, feeds)
     except tf.errors.OpError as error:
-        return error.message.splitlines()[0][:200]
+        return " ".join(error.message.split())[:300]
 
 
 def flat(case: Case) -> list[tuple[Array, bool]]:
@@ -136,8 +142,11 @@ def evaluated(case: Case, node: Node) -> list[Array]:
     return list(made) if isinstance(made, list | tuple) else [np.asarray(made)]
 
 
-def drawn(case: Case, node: Node, rng: np.random.Generator, *, moved: bool, unbound: bool) -> list[Array]:
-    """Results of our graph. moved: operands stand in axis orders drawn at random; unbound: so are dims without a size.
+def drawn(
+    case: Case, node: Node, rng: np.random.Generator, *, moved: bool, unbound: bool, run: Run | None = None
+) -> list[Array]:
+    """Results of our graph. run: what executes it, ONNX Runtime unless said. moved: operands stand in axis orders drawn
+    at random; unbound: so are dims without a size.
 
     Raises Unsupported where the graph is declined, AssertionError where a shape that was worked out is wrong.
     """
@@ -165,7 +174,7 @@ def drawn(case: Case, node: Node, rng: np.random.Generator, *, moved: bool, unbo
         operands.append(tensor)
     made = readers()[case.op](canvas, node, operands)
     results = [made] if isinstance(made, Ordered) else list(made)
-    return _executed(canvas, inputs, feeds, results, symbols)
+    return _executed(canvas, inputs, feeds, results, symbols, run or _run_onnx)
 
 
 def _pair(canvas: Canvas, array: Array, number: int, inputs: list[Any], feeds: dict[str, Array]) -> Complex:
@@ -190,6 +199,7 @@ def _executed(
     feeds: dict[str, Array],
     results: list[Ordered],
     symbols: dict[str, int],
+    run: Run,
 ) -> list[Array]:
     import onnx_ir
     from onnx_ir import serde
@@ -203,7 +213,7 @@ def _executed(
             outputs.append(value)
         held.append((tensor, len(parts)))
     model = onnx_ir.Model(canvas.graph(inputs, outputs, "case"), ir_version=11)
-    values = iter(_run_onnx(serde.serialize_model(model), feeds))
+    values = iter(run(serde.serialize_model(model), feeds))
     found = []
     for tensor, count in held:
         parts = [next(values) for _ in range(count)]
@@ -218,6 +228,36 @@ def _check_shape(tensor: Ordered, made: Array, symbols: dict[str, int]) -> None:
     for dim, size in zip(tensor.shape, made.shape, strict=True):
         said = symbols.get(dim, size) if isinstance(dim, str) else size if dim is None else dim
         assert said == size, f"{tensor} says {tensor.shape}, it is {made.shape}"
+
+
+def _typed(array: Any, border: Any) -> Array:
+    """The other widths of floats are float32 in a TFLite file."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    held = np.asarray(array)
+    kind = tensor_dtype_to_np_dtype(border.type.tensor_type.elem_type)
+    return held.astype(kind) if held.dtype.kind == kind.kind == "f" else held
+
+
+def in_litert(folder: Path) -> Run:
+    """Runs a graph as a TFLite file in LiteRT. What it returns raises Unsupported where the target declines the graph."""
+
+    def run(model: Any, feeds: dict[str, Array]) -> list[Array]:
+        from tests.unit.targets.tflite.conversion import execute, prepare
+
+        path = folder / "case.onnx"
+        path.write_bytes(model.SerializeToString())
+        try:
+            prepared = prepare(path)
+        except Declined as refusal:
+            raise Unsupported(
+                "target", "; ".join(str(item.reason) for item in refusal.blockers)[:200]
+            ) from None
+        names = {item.name for item in model.graph.input}
+        answer = execute(prepared, folder, {name: array for name, array in feeds.items() if name in names})
+        return [_typed(answer[item.name], item) for item in model.graph.output]
+
+    return run
 
 
 def _run_onnx(model: Any, feeds: dict[str, Array]) -> list[Array]:
@@ -246,6 +286,8 @@ def differences(case: Case, made: list[Array], right: list[Array]) -> str:
     if len(made) < len(right):
         return f"{len(made)} results, not {len(right)}"
     for place, (mine, wanted) in enumerate(zip(made, right, strict=False)):
+        if case.compared and place not in case.compared:
+            continue
         if mine.shape != wanted.shape or mine.dtype != wanted.dtype:
             return f"result {place} is {mine.dtype}{mine.shape}, not {wanted.dtype}{wanted.shape}"
         if wanted.dtype.kind not in "fcV":
@@ -274,7 +316,12 @@ class Tally:
     comparisons: int = 0
 
 
-def judge(cases: Sequence[Case], seed: int, tally: Tally) -> Tally:
+WAYS = ("evaluated", "drawn", "moved", "unbound")
+
+
+def judge(
+    cases: Sequence[Case], seed: int, tally: Tally, ways: Sequence[str] = WAYS, run: Run | None = None
+) -> Tally:
     """Every case evaluated and drawn, plainly and with orders and dims at random, and compared with TensorFlow."""
     rng = np.random.default_rng(seed)
     for case, answer in zip(cases, answers(cases), strict=True):
@@ -284,22 +331,28 @@ def judge(cases: Sequence[Case], seed: int, tally: Tally) -> Tally:
         tally.cases += 1
         tally.operators.add(case.op)
         node, right = answer
-        for how in ("evaluated", "drawn", "moved", "unbound"):
+        for how in ways:
             if how != "evaluated" and not case.drawn:
                 continue
-            _judged(case, node, right, how, rng, tally)
+            _judged(case, node, right, how, rng, tally, run)
     return tally
 
 
 def _judged(
-    case: Case, node: Node, right: list[Array], how: str, rng: np.random.Generator, tally: Tally
+    case: Case,
+    node: Node,
+    right: list[Array],
+    how: str,
+    rng: np.random.Generator,
+    tally: Tally,
+    run: Run | None,
 ) -> None:
     said = f"{case.op} {how} {[(a.shape, a.dtype.str, c) for a, c in flat(case)]} {case.attrs}"
     try:
         if how == "evaluated":
             made = evaluated(case, node)
         else:
-            made = drawn(case, node, rng, moved=how != "drawn", unbound=how == "unbound")
+            made = drawn(case, node, rng, moved=how != "drawn", unbound=how == "unbound", run=run)
     except Unsupported as problem:
         tally.declined.append(f"{said}: {problem.rule}: {problem.reason}")
         return

@@ -35,7 +35,7 @@ def suppress(
         for other in reversed(kept[begin:]):
             shared = _overlap(boxes[place], boxes[other])
             lowered *= float(np.exp(-0.5 / sigma * shared * shared)) if sigma > 0 else 1.0
-            lowered *= shared <= overlap
+            lowered *= 1.0 if sigma > 0 else float(shared <= overlap)
             hard = sigma <= 0 and shared > overlap
             if hard or lowered <= score:
                 break

@@ -17,7 +17,7 @@ from bessemer.sources.channels_last import shaping
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, compared
 from bessemer.sources.channels_last.matmul import einsum, matmul
 from bessemer.sources.channels_last.padding import pad
-from bessemer.sources.channels_last.reduce import extreme_place, reduced
+from bessemer.sources.channels_last.reduce import extreme_place, logical, reduced
 from bessemer.sources.channels_last.resize import resize
 from bessemer.sources.channels_last.select import gather
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
@@ -120,9 +120,23 @@ for _operator, _names in {
     _binary(_operator, *_names)
 for _operator, _names in {
     "Equal": ("equal",), "Greater": ("greater",), "GreaterOrEqual": ("greater_equal",), "Less": ("less",),
-    "LessOrEqual": ("less_equal",), "And": ("logical_and",), "Or": ("logical_or",),
+    "LessOrEqual": ("less_equal",),
 }.items():  # fmt: skip
     _binary(_operator, *_names, boolean=True)
+
+
+def _both(operator: str, name: str) -> None:
+    def draw(canvas: Canvas, arguments: Arguments) -> Ordered:
+        import onnx_ir
+
+        left, right = (cast(canvas, item, onnx_ir.DataType.BOOL) for item in arguments.pair())
+        return compared(canvas, operator, left, right)
+
+    function(name)(draw)
+
+
+_both("And", "logical_and")
+_both("Or", "logical_or")
 
 UNARY = {
     "negative": "Neg", "neg": "Neg", "abs": "Abs", "absolute": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
@@ -184,14 +198,17 @@ def clipped(canvas: Canvas, arguments: Arguments) -> Ordered:
 @function("cast", "saturate_cast")
 def casted(canvas: Canvas, arguments: Arguments) -> Ordered:
     """To a type by name."""
+    return cast(canvas, arguments.tensor(0), _type(arguments.get(1, "dtype")))
+
+
+def _type(held: Any) -> Any:
+    """The ONNX type of one that Keras names; small floats are computed in float32."""
     import onnx_ir
 
     from bessemer.ir.types import named_dtype
 
-    kind = str(arguments.get(1, "dtype"))
-    name = kind.removeprefix("<dtype: '").removesuffix("'>")
-    wanted = onnx_ir.DataType.from_numpy(named_dtype("float32" if name in ("float16", "bfloat16") else name))
-    return cast(canvas, arguments.tensor(0), wanted)
+    name = str(held).removeprefix("<dtype: '").removesuffix("'>")
+    return onnx_ir.DataType.from_numpy(named_dtype("float32" if name in ("float16", "bfloat16") else name))
 
 
 @function("where", "where_v2", "select")
@@ -225,6 +242,18 @@ def _keep(arguments: Arguments) -> bool:
 
 for _name, _operator in REDUCTIONS.items():
     _reduction(_operator, _name, f"reduce_{_name}")
+
+
+def _quantified(every: bool, *names: str) -> None:
+    def draw(canvas: Canvas, arguments: Arguments) -> Ordered:
+        x = arguments.tensor(0)
+        return logical(canvas, x, every, _axes(arguments, x), keepdims=_keep(arguments))
+
+    function(*names)(draw)
+
+
+_quantified(True, "all", "reduce_all")
+_quantified(False, "any", "reduce_any")
 
 
 @function("var", "reduce_variance")
@@ -467,12 +496,13 @@ def flip(canvas: Canvas, arguments: Arguments) -> Ordered:
 
 @function("zeros_like", "ones_like")
 def filled_like(canvas: Canvas, arguments: Arguments) -> Ordered:
-    """All zeros, or all ones, of a tensor's shape."""
-    x = arguments.tensor(0)
-    made = applied(canvas, "Mul", x, canvas.constant(np.asarray(0, x.dtype.numpy()), "zero"))
-    if not arguments.named.get("ones"):
-        return made
-    return applied(canvas, "Add", made, canvas.constant(np.asarray(1, x.dtype.numpy()), "one"))
+    """All zeros, or all ones, of a tensor's shape, in a type of its own or the tensor's."""
+    from bessemer.ir.types import named_dtype
+
+    x, kind = arguments.tensor(0), arguments.get(1, "dtype", default=None)
+    held = np.asarray(int(bool(arguments.named.get("ones"))))
+    one = canvas.constant(held.astype(x.dtype.numpy() if kind is None else named_dtype(str(kind))), "filling")
+    return shaping.broadcast_to(canvas, one, x.shape, shaping.shape_vector(canvas, x))
 
 
 @function("shape")
@@ -568,7 +598,8 @@ def tensorflow_function(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered])
 
 def bound(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered], name: str) -> tuple[str, Arguments]:
     """The function's name and its arguments."""
-    named_ = {key: item for key, item in (layer.config | layer.call).items() if key not in ("args", "name", "mask")}
+    made_with = {key: item for key, item in layer.config.items() if layer.kind.startswith("ops.") or key != "dtype"}
+    named_ = {key: item for key, item in (made_with | layer.call).items() if key not in ("args", "name", "mask")}
     placed = list(layer.call.get("args", inputs))
     listed = TABLE.get(name) in (concatenate, stack, add_n)
     if listed and "args" not in layer.call:
@@ -579,6 +610,8 @@ def bound(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered], name: str) ->
         named_ |= {"largest": name == "argmax"}
     if name in ("zeros_like", "ones_like"):
         named_ |= {"ones": name == "ones_like"}
+    if name in ("all", "reduce_all"):
+        named_ |= {"every": True}
     return name, Arguments(canvas, placed, named_, layer.generation)
 
 
@@ -661,6 +694,7 @@ OPERATIONS = (
     "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Concatenate", "Stack", "Split", "Unstack", "Pad", "Tile", "Repeat",
     "Take", "Flip", "Clip", "Cast", "Where", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
     "LogicalAnd", "LogicalOr", "LogicalNot", "GetItem", "Resize", "ZerosLike", "OnesLike", "StopGradient", "Identity",
+    "Any", "All",
 )  # fmt: skip
 """Keras 3's operations by class name; the network calls them 'ops.<class>', since layers have the same names."""
 
