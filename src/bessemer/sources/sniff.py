@@ -72,7 +72,6 @@ def _directory(path: Path) -> str:
 
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)"),
     (b"GGUF", "a GGUF file"),
     (b"lmgg", "a legacy GGML file"),
     (b"tjgg", "a legacy GGJT file"),
