@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import UsageError
+from bessemer.ir.errors import BessemerError, UsageError
 from bessemer.ir.model import Model
 from bessemer.ir.unread import Unread, refuse_unread
 from bessemer.request import STAGES, ConvertOptions, Optimized
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
+    from bessemer.ir.signature import TensorSpec
     from bessemer.passes.base import Pass
     from bessemer.passes.shapes import Dims
 
@@ -57,7 +58,7 @@ def _cut(model: Model, options: OpenOptions) -> Model:
         BindShapes(bound).run(model.graph)
         InferShapes().run(model.graph)
     others = {name: dims for name, dims in options.shapes.items() if name not in names}
-    part = cut(model, options.inputs, options.outputs, others)
+    part = cut(model, options.inputs, options.outputs, others, describing(model, options))
     inside = {spec.name for spec in part.signature.inputs}
     unknown = sorted(others.keys() - inside)
     if unknown:
@@ -66,6 +67,21 @@ def _cut(model: Model, options: OpenOptions) -> Model:
             fix=f"They have: {', '.join(sorted(names | inside))}",
         )
     return part
+
+
+def describing(model: Model, options: OpenOptions) -> Callable[[str], TensorSpec | None]:
+    """What the original's runtime says of a tensor inside, where it can be run in part."""
+    from bessemer.sources.sniff import identify
+
+    def described(tensor: str) -> TensorSpec | None:
+        try:
+            runner = identify(model.origin.path).part_runner(model.origin.path, options, [tensor])
+        except BessemerError:
+            return None
+        outputs = () if runner is None else runner.signature.outputs
+        return outputs[0] if len(outputs) == 1 else None
+
+    return described
 
 
 def original_of(path: Path, options: OpenOptions, model: Model | None) -> tuple[Any, ...]:

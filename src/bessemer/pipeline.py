@@ -316,7 +316,7 @@ def _as_saved(model: Model, validated: Any) -> Any:
 def _suggested(path: Path, target: Target, validated: Any, options: ConvertOptions) -> list[Suggestion]:
     """Where a model that a target declined can be cut; the file is read again, as it was before the passes."""
     from bessemer.integers import Integers
-    from bessemer.opening import read_model
+    from bessemer.opening import describing, read_model
     from bessemer.passes.shapes import BindShapes, InferShapes
     from bessemer.suggest import suggestions
 
@@ -334,7 +334,7 @@ def _suggested(path: Path, target: Target, validated: Any, options: ConvertOptio
     if options.shapes and model.cut is None:
         BindShapes(dict(options.shapes)).run(model.graph)
         InferShapes().run(model.graph)
-    return suggestions(model, prepare)
+    return suggestions(model, prepare, describing(model, options.opening))
 
 
 def _prepare(model: Model, target: Target, options: Any) -> Prepared:

@@ -15,7 +15,7 @@ from bessemer.ir.canonical import LAYER_KEY, TENSOR_KEY
 from bessemer.ir.errors import BessemerError, Blocker, Declined
 from bessemer.ir.model import Model
 from bessemer.ir.unread import UNREAD, unread
-from bessemer.passes.cut import cut
+from bessemer.passes.cut import Described, cut
 from bessemer.passes.named import Names, inner_graphs, operands
 from bessemer.passes.stats import node_macs
 from bessemer.verify import evidence as ev
@@ -45,12 +45,12 @@ Prepare = Callable[[Model], None]
 """Ask the target for a model as it was read; raises Declined."""
 
 
-def suggestions(model: Model, prepare: Prepare) -> list[ev.Suggestion]:
+def suggestions(model: Model, prepare: Prepare, described: Described | None = None) -> list[ev.Suggestion]:
     """Cuts of `model` that `prepare` accepts, the best first; none where no part is worth it.
 
-    model: as it was read, with stand-ins for what was not (`ir.unread`); it is not changed.
+    model: as it was read, with stand-ins for what was not (`ir.unread`); it is not changed. described: see `passes.cut`.
     """
-    probe = _Probe(model, prepare)
+    probe = _Probe(model, prepare, described)
     found = [probe.largest(), probe.head()]
     kept = [item for item in found if item is not None]
     return kept[:1] if len(kept) == 2 and kept[0].outputs == kept[1].outputs else kept
@@ -69,7 +69,8 @@ class _Part:
 class _Probe:
     """One model whose nodes are numbered by layer names of their own, so that blockers say where they come from."""
 
-    def __init__(self, model: Model, prepare: Prepare) -> None:
+    def __init__(self, model: Model, prepare: Prepare, described: Described | None) -> None:
+        self.described = described
         self.model = Model(model.graph.clone(), model.origin, list(model.notes), model.past, model.cut)
         self.graph = self.model.graph.graph
         self.nodes = list(self.graph)
@@ -210,7 +211,7 @@ class _Probe:
         """Whether the target takes the part; what blocks it there is remembered."""
         inputs, outputs = ([self.names.shown(value) for value in side] for side in (part.inputs, part.outputs))
         try:
-            return self._ask(cut(self.model, inputs, outputs))
+            return self._ask(cut(self.model, inputs, outputs, None, self.described))
         except Declined:
             return False
         except BessemerError:  # a shape or a type that nobody knows: no place to cut

@@ -20,7 +20,7 @@ UNREAD = "bessemer.unread"
 """Domain of the stand-ins; the operator's name is the original's."""
 
 BLOCKER_KEY = "bessemer.blocker"
-"""In `Node.meta` of a stand-in: the `Blocker` that says why."""
+"""In `Node.meta` of a stand-in: the `Blocker`s that say why, as a tuple."""
 
 
 class Unread(Declined):
@@ -45,6 +45,6 @@ def unread(graph: onnx_ir.Graph) -> list[onnx_ir.Node]:
 
 def refuse_unread(model: Model) -> None:
     """Raises Declined with the blockers of all stand-ins that a model still holds."""
-    blockers = [node.meta[BLOCKER_KEY] for node in unread(model.graph.graph)]
+    blockers = [blocker for node in unread(model.graph.graph) for blocker in node.meta[BLOCKER_KEY]]
     if blockers:
         raise Declined(f"Reading {model.origin.path.name}: ONNX", list(dict.fromkeys(blockers)))

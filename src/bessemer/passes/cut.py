@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bessemer.ir.encoding import Encoding, encoding_of, set_encoding
 from bessemer.ir.errors import UsageError
 from bessemer.ir.layout import apply, inverse, is_identity
 from bessemer.ir.model import Model, tag
+from bessemer.ir.signature import TensorSpec
 from bessemer.ir.types import Perm, named_dtype
 from bessemer.passes.named import Names, inner_graphs, operands, tensor_of
 
@@ -22,13 +23,23 @@ if TYPE_CHECKING:
     from bessemer.passes.shapes import Dims
 
 
-def cut(model: Model, inputs: Sequence[str], outputs: Sequence[str], shapes: dict[str, Dims] | None = None) -> Model:
+Described = Callable[[str], TensorSpec | None]
+"""Type and shape of a tensor of the original by its name, as the original's runtime knows them; None where it does not."""
+
+
+def cut(
+    model: Model,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    shapes: Mapping[str, Dims] | None = None,
+    described: Described | None = None,
+) -> Model:
     """The part of `model` between the named values, as a new model; `model` itself stays as it is.
 
     inputs: all inputs of the part, empty for those of the whole that are still needed; outputs: empty for all of the
     whole. Names are those of values, of the original's tensors, of nodes or layers (their results). A border has the
     type and the axis order of the original's tensor: integers where the file holds integers. shapes: of new inputs
-    that shape inference cannot tell.
+    that shape inference cannot tell; described: whom to ask first.
     Raises UsageError for unknown names, for inputs that would still be needed, and for unknown types or shapes.
     """
     if model.past is not None and model.past.stage == "quantize":
@@ -36,7 +47,7 @@ def cut(model: Model, inputs: Sequence[str], outputs: Sequence[str], shapes: dic
             f"{model.origin.path.name} was quantized as a whole and cannot be cut any more",
             fix="Cut the original, and quantize the part",
         )
-    surgery = _Surgery(model, shapes or {})
+    surgery = _Surgery(model, shapes or {}, described or _nobody)
     surgery.place(inputs, outputs)
     whole = model.cut.opened if model.cut is not None else lambda: model
     part = Model(surgery.graph, model.origin, list(model.notes), model.past, Cut(surgery.taps, whole))
@@ -47,10 +58,10 @@ def cut(model: Model, inputs: Sequence[str], outputs: Sequence[str], shapes: dic
 class _Surgery:
     """One cut on a clone."""
 
-    def __init__(self, model: Model, shapes: dict[str, Dims]) -> None:
+    def __init__(self, model: Model, shapes: Mapping[str, Dims], described: Described) -> None:
         from onnx_ir.passes.common import InlinePass
 
-        self.model, self.shapes = model, shapes
+        self.shapes, self.described = shapes, described
         self.graph = model.graph.clone()
         if self.graph.functions:
             InlinePass()(self.graph)
@@ -111,6 +122,7 @@ class _Surgery:
 
         name = self.names.shown(value)
         said = self.shapes.get(name)
+        self._describe(value)
         if value.shape is None and said is not None:
             dims = [f"{name}_{axis}" if isinstance(dim, tuple) else dim for axis, dim in enumerate(said)]
             order = _order(value)
@@ -128,6 +140,21 @@ class _Surgery:
                 fix=f"Say it with --shape {name}=DIMS",
             )  # fmt: skip
 
+    def _describe(self, value: onnx_ir.Value) -> None:
+        """Ask the original's runtime for what inference does not know: operators of other domains, above all."""
+        import onnx_ir
+
+        known = value.dtype is not None and value.shape is not None
+        spec = None if known or _order(value) is not None else self.described(tensor_of(value))
+        if spec is None or spec.dtype in ("", "sequence", "optional"):
+            return
+        if value.dtype is None:
+            text = spec.dtype == "str"
+            kind = onnx_ir.DataType.STRING if text else onnx_ir.DataType.from_numpy(named_dtype(spec.dtype))
+            value.type = onnx_ir.TensorType(kind)
+        if value.shape is None and spec.shape:  # an empty one may be unknown as well
+            value.shape = onnx_ir.Shape(list(spec.shape))
+
     def _refuse_missing(self, starts: Sequence[onnx_ir.Value], ends: Sequence[onnx_ir.Value]) -> None:
         """All inputs that the outputs would still need, at once."""
         if not starts:
@@ -140,10 +167,11 @@ class _Surgery:
                 if value in reached:
                     missing.setdefault(str(value.name), []).append(self.names.shown(end))
         if missing:
+            whole = ",".join([*map(self.names.shown, starts), *missing])
             said = "; ".join(f"'{name}' for {', '.join(ends)}" for name, ends in missing.items())
             raise UsageError(
                 f"The cut would still need {'an input' if len(missing) == 1 else 'inputs'} that --inputs does not name",
-                why=said, fix="Name them with --inputs too, or choose the outputs with --outputs",
+                why=said, fix=f"Say --inputs {whole}, or choose the outputs with --outputs",
             )  # fmt: skip
 
     def _input(self, value: onnx_ir.Value) -> onnx_ir.Value:
@@ -276,6 +304,10 @@ class _Surgery:
                     for place in range(len(inner.inputs)):
                         inner.replace_input_with(place, None)
             self.main.remove(node, safe=True)
+
+
+def _nobody(_: str) -> TensorSpec | None:
+    return None
 
 
 def _reached(ends: Iterable[onnx_ir.Value], starts: set[onnx_ir.Value]) -> set[onnx_ir.Value]:

@@ -30,11 +30,15 @@ MOVES = ("Gather", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
 
 
 class Unsupported(Exception):
-    """Raised while an operator or a layer is read: the reason why it has no meaning in the hub."""
+    """Raised while an operator or a layer is read: the reason why it has no meaning in the hub.
 
-    def __init__(self, rule: str, reason: str, rewrite: str = "") -> None:
+    results: shape and ONNX type of each result, where they are known all the same: what reads them can then be read, and
+    a cut may begin there.
+    """
+
+    def __init__(self, rule: str, reason: str, rewrite: str = "", results: Sequence[tuple[Shape, Any]] = ()) -> None:
         super().__init__(reason)
-        self.rule, self.reason, self.rewrite = rule, reason, rewrite
+        self.rule, self.reason, self.rewrite, self.results = rule, reason, rewrite, tuple(results)
 
 
 class Drawing:
@@ -117,21 +121,27 @@ class Drawing:
         )
 
     def stand_in(
-        self, op: str, problem: Unsupported, inputs: Sequence[onnx_ir.Value], outputs: int = 1
+        self,
+        op: str,
+        problem: Unsupported,
+        inputs: Sequence[onnx_ir.Value],
+        outputs: int = 1,
+        because: Sequence[Blocker] = (),
     ) -> list[onnx_ir.Value]:
         """Remember why an operator cannot be read, and draw a node of the domain UNREAD in its place (`ir.unread`).
 
         Later operators are judged too, and what does not depend on it can be cut out: a source that met any raises
-        `Unread` with the whole graph.
+        `Unread` with the whole graph. because: blockers told already that `problem` only follows from; it is not told then.
         """
-        self.block(op, problem)
+        if not because:
+            self.block(op, problem)
         made = self.emit(op, inputs, outputs=outputs, domain=UNREAD)
         values: list[onnx_ir.Value] = [made] if outputs == 1 else made
         for value in values:
             value.type = None
         node = values[0].producer()
         if node is not None:
-            node.meta[BLOCKER_KEY] = self.blockers[-1]
+            node.meta[BLOCKER_KEY] = tuple(because) or (self.blockers[-1],)
         return values
 
     def graph(self, inputs: Sequence[onnx_ir.Value], outputs: Sequence[onnx_ir.Value], name: str) -> onnx_ir.Graph:

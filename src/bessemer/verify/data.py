@@ -18,7 +18,7 @@ from bessemer.ir.encoding import Encoding, encoding_of
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, integer_limits, named_dtype
-from bessemer.verify import feeds, tokens
+from bessemer.verify import feeds, sounds, tokens
 from bessemer.verify import labels as label_files
 from bessemer.verify.arrays import LABEL_NAMES, archive, is_idx, one_array
 from bessemer.verify.fitting import batch, cast, check, is_one_set, only_input
@@ -127,6 +127,8 @@ def _read(request: Request, signature: Signature, encodings: Mapping[str, Encodi
         return _of_function(request, signature, encodings)
     if tokens.holds_lists(path):
         return _of_lists(request, signature)
+    if files := sounds.files_of(path, signature):
+        return _of_files(files, request, signature.inputs[0])
     files = _image_files(path)
     if files:
         return _of_images(files, request, signature, encodings)
@@ -183,6 +185,20 @@ def _of_lists(request: Request, signature: Signature) -> _Samples:
 
     found = label_files.read(request.labels) if request.labels is not None else lists.labels
     return _Samples(len(lists), read, found, notes)
+
+
+def _of_files(files: Sequence[Path], request: Request, spec: TensorSpec) -> _Samples:
+    """Whole files, one per run, for a model that decodes them itself."""
+    _no_images(request, "the model decodes its files itself", "Leave it out")
+    root = request.path if request.path.is_dir() else request.path.parent
+    chosen = files[: request.limit] if request.limit else files
+    single = request.path.is_file() and request.labels is None
+    found = None if single else label_files.of_files(chosen, root, request.labels)
+
+    def read(start: int, stop: int) -> dict[str, Array]:
+        return {spec.name: sounds.as_input(chosen[start].read_bytes())}
+
+    return _Samples(len(chosen), read, found, alike=False)
 
 
 def _no_images(request: Request, why: str, fix: str) -> None:

@@ -18,6 +18,7 @@ from bessemer.ir.canonical import SIZES_KEY
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.ir.types import Array, named_dtype
+from bessemer.verify.sounds import as_input, samples_wanted, wav
 from bessemer.verify.tokens import consistent, role
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class InputSet:
 class Bounds:
     """Integer inputs: allowed values are low..high-1, or one of `choices` where the graph names some.
 
-    fixed: the only values that make sense; distinct: values do not repeat along this axis.
+    fixed: the only values that make sense; distinct: values do not repeat along this axis; sound: samples of the WAV file
+    whose bytes a text input takes.
     """
 
     low: int
@@ -71,6 +73,7 @@ class Bounds:
     choices: tuple[int, ...] = ()
     fixed: tuple[int, ...] = ()
     distinct: int | None = None
+    sound: int = 0
 
 
 def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
@@ -85,7 +88,10 @@ def vocabulary_bounds(graph: onnx_ir.Graph) -> dict[str, Bounds]:
     for value in graph.inputs:
         rows = rows_indexed_by(value)
         choices = _compared_with(value)
-        if rows and value.name:
+        sound = samples_wanted(value)
+        if sound and value.name:
+            found[value.name] = Bounds(0, 0, sound=sound)
+        elif rows and value.name:
             found[value.name] = Bounds(0, min(rows))
         elif choices and value.name:
             found[value.name] = Bounds(0, 2, choices)
@@ -262,6 +268,8 @@ def draw(
     spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator, bounds: Bounds | None
 ) -> Array:
     """One array of the given kind ('normal', 'unit', 'extreme')."""
+    if bounds is not None and bounds.sound:
+        return as_input(wav(bounds.sound, kind, rng), shape)
     if spec.dtype == "str":
         words = np.array(["bessemer", "a", "", "42", "Ünïcode"], dtype=object)
         return rng.choice(words, size=shape)

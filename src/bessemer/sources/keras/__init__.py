@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Blocker, Declined, UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin
+from bessemer.ir.unread import Unread
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ class KerasSource:
         container, network, weights = parse(path, options)
         notes: list[str] = []
         try:
-            graph = draw(network, weights, container.generation, path, notes)
+            graph, blockers = draw(network, weights, container.generation, path, notes)
         except Contradiction as error:
             raise _contradicts(path, error) from None
         model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
-        return Model(model, Origin("keras", path, details(container, network)), notes)
+        read = Model(model, Origin("keras", path, details(container, network)), notes)
+        if blockers:
+            raise Unread(f"Reading {path.name}: ONNX", blockers, read)
+        return read
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """The file in Keras (tf_keras for what Keras 1 and 2 wrote), or in the reference evaluator of its layers.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import Declined, UnreadableInput
+from bessemer.ir.errors import Blocker, Declined, UnreadableInput
 from bessemer.ir.types import Array, Shape
 from bessemer.runners.keras.layer import Layer
 from bessemer.sources.drawing import TENSOR_KEY, Canvas, Ordered, Unsupported
@@ -35,6 +35,8 @@ class Drawer:
 
     def __init__(self, canvas: Canvas, path: Path) -> None:
         self.canvas, self.path, self.known = canvas, path, readers()
+        self.partly = True
+        """Whether each blocker stands in the graph, so that a cut can leave it out: a lost mask does not."""
 
     def call(self, layer: Layer, inputs: list[Ordered]) -> Sequence[Ordered]:
         """The layer's outputs, named after it; stand-ins where it cannot be read."""
@@ -50,9 +52,7 @@ class Drawer:
                 raise self._broken(layer, problem)
             made = reader(self.canvas, layer, inputs)
         except Unsupported as reason:
-            if not blind or reason.rule in OWN:
-                self.canvas.block(layer.kind, reason)
-            return self._stands(layer, inputs)
+            return self._stands(layer, inputs, reason if not blind or reason.rule in OWN else None)
         except BROKEN as error:
             if blind:
                 return self._stands(layer, inputs)
@@ -78,6 +78,7 @@ class Drawer:
             return outgoing(layer, masks, count, self._joined, inputs[0].rank if inputs else 0)
         except Unsupported as reason:
             self.canvas.block(layer.kind, reason)
+            self.partly = False
             return [None] * count
 
     def _made(self, layer: Layer, x: Ordered) -> Ordered:
@@ -97,7 +98,13 @@ class Drawer:
         made = self.canvas.emit(operator, [self.canvas.at(one), self.canvas.at(other)], shape=one.shape)
         return self.canvas.result(made, one.shape)
 
-    def _stands(self, layer: Layer, inputs: list[Ordered]) -> Sequence[Ordered]:
+    def _stands(
+        self, layer: Layer, inputs: list[Ordered], problem: Unsupported | None = None
+    ) -> Sequence[Ordered]:
+        """Results of a layer that was not read; `problem`: why, where the reason lies in the layer itself."""
+        if problem is not None:
+            tensors = [item for item in inputs if not isinstance(item, Stand)]
+            self.canvas.unread(layer.kind, problem, tensors, [(layer.path, (), None)])
         shape: Shape = inputs[0].shape if inputs else ()
         dtype = inputs[0].dtype if inputs else None
         count = 4 if layer.config.get("return_state") else 1
@@ -127,18 +134,26 @@ def _name(tensor: Ordered, name: str) -> None:
         value.meta[TENSOR_KEY] = (name, order)
 
 
-def draw(network: Network, weights: dict[str, tuple[Array, ...]], generation: int, path: Path, notes: list[str]) -> Any:
-    """The `onnx_ir.Graph` of a network. Raises Declined with all blockers, UnreadableInput, Contradiction."""
+def draw(
+    network: Network, weights: dict[str, tuple[Array, ...]], generation: int, path: Path, notes: list[str]
+) -> tuple[Any, list[Blocker]]:
+    """The `onnx_ir.Graph` of a network, and the blockers whose stand-ins it holds (`ir.unread`).
+
+    Raises Declined with all blockers where a part could not be told from the rest, UnreadableInput, Contradiction.
+    """
     canvas = Canvas(notes)
     borders = inputs_of(network)
     fed = [_input(canvas, border) for border in borders]
-    walk: Walk[Ordered] = Walk(Drawer(canvas, path), weights, generation)
+    drawer = Drawer(canvas, path)
+    walk: Walk[Ordered] = Walk(drawer, weights, generation)
     outputs, _ = walk.run(network, fed)
-    if canvas.blockers:
-        raise Declined(f"Reading {path.name}: ONNX", canvas.blockers)
+    blockers = list(canvas.blockers)
+    if blockers and not drawer.partly:
+        raise Declined(f"Reading {path.name}: ONNX", blockers)
     names = output_names(network, taken=[border.name for border in borders])
     values = [_output(canvas, tensor, name) for tensor, name in zip(outputs, names, strict=True)]
-    return canvas.graph([canvas.at(tensor) for tensor in fed], values, network.name or path.stem)
+    graph = canvas.graph([canvas.at(tensor) for tensor in fed], values, network.name or path.stem)
+    return graph, blockers
 
 
 def _input(canvas: Canvas, border: Border) -> Ordered:
@@ -155,6 +170,9 @@ def _input(canvas: Canvas, border: Border) -> Ordered:
 def _output(canvas: Canvas, tensor: Ordered, name: str) -> onnx_ir.Value:
     """An output in its own order under its own name."""
     canvas.layer = name
+    if isinstance(tensor, Stand):
+        problem = Unsupported("output", f"nothing makes the output '{name}'")
+        return canvas.stand_in("output", problem, [], because=list(canvas.blockers))[0]
     held = canvas.at(tensor)
     value: onnx_ir.Value = canvas.emit("Identity", [held], shape=tensor.shape)
     for other in (v for node in canvas.nodes for v in node.outputs if v.name == name and v is not value):

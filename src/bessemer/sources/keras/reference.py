@@ -17,9 +17,15 @@ from bessemer.sources.keras.masks import makes_mask, outgoing
 from bessemer.sources.keras.network import Network
 from bessemer.sources.keras.walk import Walk
 
+UNKNOWN: Array = np.full((), np.nan)
+"""In place of what was not evaluated while other layers are tapped."""
+
 
 class Evaluator:
-    """Evaluates each layer that the walk comes by. kept: results by path, of the layers asked for."""
+    """Evaluates each layer that the walk comes by. kept: results by path, of the layers asked for.
+
+    Where some are asked for, layers without an evaluator are passed over, with all that depends on them.
+    """
 
     def __init__(self, wanted: frozenset[str]) -> None:
         self.wanted, self.kept, self.known = wanted, dict[str, Array](), evaluators()
@@ -27,6 +33,8 @@ class Evaluator:
     def call(self, layer: Layer, inputs: list[Array]) -> Sequence[Array]:
         """The layer's outputs. Raises Declined for a class without an evaluator."""
         evaluator = self.known.get(layer.kind)
+        if self.wanted and (evaluator is None or any(item is UNKNOWN for item in inputs)):
+            return [UNKNOWN] * (4 if layer.config.get("return_state") else 1)
         if evaluator is None:
             reason = f"the layer class {layer.kind} has no evaluator"
             raise Declined("The reference evaluator of Keras", [Blocker(layer.path, layer.kind, "no-evaluator", reason)])
@@ -74,7 +82,10 @@ class KerasReference:
             TensorSpec(name, dtype, tuple(None if isinstance(dim, str) else dim for dim in shape))
             for name, dtype, shape in self._borders
         )
-        first, second = (self._on_zeros(size) for size in (2, 3))
+        try:
+            first, second = (self._on_zeros(size) for size in (2, 3))
+        except Declined:  # a layer has no evaluator: what does not depend on it can be tapped all the same
+            return Signature(inputs, tuple(TensorSpec(name, "", ()) for name in self._names))
         outputs = tuple(
             TensorSpec(name, one.dtype.name, _common(one.shape, other.shape))
             for name, one, other in zip(self._names, first, second, strict=True)

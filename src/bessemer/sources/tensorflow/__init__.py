@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import Declined, UnreadableInput, UsageError
 from bessemer.ir.model import Model, Origin
+from bessemer.ir.unread import Unread
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
@@ -58,14 +59,18 @@ def build(program: Program, path: Path, options: OpenOptions) -> Model:
     shapes = stated_shapes(program, path, options)
     inputs = [read_input(canvas, border, shapes.get(border.name)) for border in program.inputs]
     results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    known = len(canvas.blockers)
     reading.refuse_state(canvas)
-    outputs = [] if canvas.blockers else read_outputs(canvas, program, results)
-    if canvas.blockers:
+    if len(canvas.blockers) > known:  # a state belongs to no node that a cut could leave out
         raise Declined(f"Reading {path.name}: ONNX", canvas.blockers)
+    outputs = read_outputs(canvas, program, results)
     borders = [tensor.orders[tensor.made] for tensor in inputs]
     graph = canvas.graph(borders, outputs, path.stem or "tensorflow")
     model = onnx_ir.Model(graph, ir_version=11, producer_name="bessemer")
-    return Model(model, Origin("tensorflow", path, dict(program.details)), notes)
+    read = Model(model, Origin("tensorflow", path, dict(program.details)), notes)
+    if canvas.blockers:
+        raise Unread(f"Reading {path.name}: ONNX", canvas.blockers, read)
+    return read
 
 
 def stated_shapes(program: Program, path: Path, options: OpenOptions) -> dict[str, tuple[int | str | None, ...]]:
@@ -108,15 +113,15 @@ def read_outputs(canvas: Canvas, program: Program, results: list[Value]) -> list
     from bessemer.sources.drawing import Ordered, Unsupported
 
     made: list[Any] = []
+    known = list(canvas.blockers)
     for border, result in zip(program.outputs, results, strict=True):
         canvas.layer = border.name
-        if not isinstance(result, Ordered):
-            canvas.block("output", Unsupported("output", f"the output '{border.name}' is no tensor"))
-            continue
         try:
+            if not isinstance(result, Ordered):
+                raise Unsupported("output", f"the output '{border.name}' is no tensor")
             made.append(_output(canvas, result, border.name, made))
         except Unsupported as problem:
-            canvas.block("output", problem)
+            made += canvas.stand_in("output", problem, [], because=known)
     return made
 
 

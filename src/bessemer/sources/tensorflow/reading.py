@@ -111,11 +111,18 @@ class Reading:
             results = self._results(canvas, node, inputs, name)
         except Unsupported as problem:
             canvas.layer = name
-            canvas.block(node.op, problem)
-            return [Nothing(name)]
+            return self._unread(canvas, node, inputs, problem)
         for number, value in enumerate(results):
             self._named(value, inputs, f"{name}:{number}" if number else name)
         return results
+
+    def _unread(self, canvas: Canvas, node: Node, inputs: Sequence[Value], problem: Unsupported) -> list[Value]:
+        """A stand-in where the node was: what does not depend on it can be cut out; its results, where they are known."""
+        name = canvas.layer
+        tensors = [value for value in inputs if isinstance(value, Ordered) and value.orders]
+        said = [(f"{name}:{place}" if place else name, *held) for place, held in enumerate(problem.results)]
+        made = canvas.unread(node.op, problem, tensors, said or [(name, (), None)])
+        return list(made) if problem.results else [Nothing(name)]
 
     def _results(self, canvas: Canvas, node: Node, inputs: list[Value], name: str) -> Sequence[Value]:
         structure = self._structures.get(node.op)

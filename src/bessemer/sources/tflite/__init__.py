@@ -152,11 +152,8 @@ def read_outputs(context: Context, names: dict[int, str]) -> list[Any]:
             outputs.append(read_output(context, index, names.get(index)))
         except Unsupported as problem:
             context.layer = context.name(index)
-            outputs += context.stand_in("output", problem, [])
-            if problem.rule == "complex":
-                known.append(context.blockers[-1])
-    if known:
-        context.blockers[:] = known
+            own = problem.rule == "complex"
+            outputs += context.stand_in("output", problem, [], because=() if own else known)
     return outputs
 
 

@@ -11,7 +11,7 @@ the tensor lies otherwise. Constants are transposed at compile time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +197,15 @@ class Context:
                 self.emit("QUANTIZE", [index], [target])
                 self.placed[value] = Placed(target, order)
         self._pending.clear()
+
+    def forget(self, gone: Mapping[int, int]) -> None:
+        """Values in tensors that are no longer computed stand in the given ones instead, or nowhere (-1)."""
+        for value, place in list(self.placed.items()):
+            index = gone.get(place.index, place.index)
+            if index < 0:
+                del self.placed[value]
+            else:
+                self.placed[value] = Placed(index, place.perm)
 
     # New tensors and operators
 

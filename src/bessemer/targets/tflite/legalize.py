@@ -33,9 +33,9 @@ def legalize(graph: ir.Model) -> None:
         tidy(graph)
 
 
-PREFERRED = frozenset({"Loop", "RNN", "GRU", "LSTM"})
+PREFERRED = frozenset({"Loop", "RNN", "GRU", "LSTM", "Conv"})
 """Operators whose rewrite goes first: WHILE takes only loops that cannot be written out, and recurrences that can be
-written out are no loops."""
+written out are no loops; convolutions over three axes have no groups."""
 
 
 def _wants_rewrite(node: ir.Node) -> bool:

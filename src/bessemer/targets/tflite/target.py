@@ -49,6 +49,7 @@ class TFLiteTarget:
         from bessemer.targets.tflite.context import Context
         from bessemer.targets.tflite.driver import lower_nodes
         from bessemer.targets.tflite.legalize import legalize
+        from bessemer.targets.tflite.reshapes import join_reshapes
 
         graph = model.graph.graph
         legalize(model.graph)
@@ -67,6 +68,7 @@ class TFLiteTarget:
             place_outputs(ctx, graph, blockers, prepared)
         if blockers:
             raise Declined("tflite", blockers)
+        ctx.forget(join_reshapes(ctx.sub))
         landmarks(ctx, graph, prepared)
         if options.precision.startswith("int"):
             prepared.closeness = CLOSENESS[options.precision]

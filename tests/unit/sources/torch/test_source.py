@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_one_error(file: Path, net: Any, tmp_path: Path) ->
 def test_two_sets_of_weights_are_chosen_between(file: Path, net: Any, tmp_path: Path) -> None:
     other = {name: item + 1 for name, item in net.state_dict().items()}
     path = saved({"model": net.state_dict(), "ema": other}, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match="'ema', 'model'.*--signature"):
+    with pytest.raises(UsageError, match=r"'ema', 'model'.*--signature"):
         opened(path, f"{file}:fed")
     model = opened(path, f"{file}:fed", signature="ema")
     assert np.array_equal(model.graph.graph.initializers["head.bias"].const_value.numpy(), other["head.bias"].numpy())
@@ -242,7 +242,7 @@ def test_an_old_program_says_why_it_cannot_be_read(tmp_path: Path) -> None:
         archive.writestr("version", "1.1")
         archive.writestr("serialized_exported_program.json", "{}")
         archive.writestr("serialized_state_dict.json", "{}")
-    with pytest.raises(UnreadableInput, match="cannot load.*Export it again"):
+    with pytest.raises(UnreadableInput, match=r"cannot load.*Export it again"):
         opened(tmp_path / "old.pt2")
 
 

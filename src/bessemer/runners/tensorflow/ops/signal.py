@@ -41,6 +41,35 @@ def fft(node: Node, inputs: Sequence[Array]) -> Array:
     return _narrow(transform(inputs[0], axes=list(range(-count, 0))), inputs[0])
 
 
+@evaluates("DecodeWav")
+def decode_wav(node: Node, inputs: Sequence[Array]) -> list[Array]:
+    """Samples [time, channels] of a file of 16-bit PCM, and its rate; cut or filled with zeros to what is desired."""
+    data = bytes(np.asarray(inputs[0]).reshape(-1)[0])
+    chunks = _chunks(data)
+    form, pcm = chunks.get(b"fmt ", b""), chunks.get(b"data", b"")
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE" or len(form) < 16 or form[14:16] != b"\x10\x00":
+        raise ValueError("it is no WAV file of 16-bit PCM")
+    channels, rate = int.from_bytes(form[2:4], "little"), int.from_bytes(form[4:8], "little")
+    found = np.frombuffer(pcm[: len(pcm) // (2 * channels) * 2 * channels], "<i2").reshape(-1, channels)
+    count, width = (int(node.attrs.get(f"desired_{name}", -1)) for name in ("samples", "channels"))
+    count, width = count if count > 0 else len(found), width if width > 0 else channels
+    made = np.zeros((count, width), np.float32)
+    kept = found[:count, [min(place, channels - 1) for place in range(width)]]
+    made[: len(kept)] = kept / np.float32(32768)
+    return [made, np.asarray(rate, np.int32)]
+
+
+def _chunks(data: bytes) -> dict[bytes, bytes]:
+    """Contents of a RIFF file's chunks by name; a cut-off one as far as it goes."""
+    found: dict[bytes, bytes] = {}
+    place = 12
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        found.setdefault(data[place : place + 4], data[place + 8 : place + 8 + size])
+        place += 8 + size + size % 2
+    return found
+
+
 @evaluates("AudioSpectrogram")
 def spectrogram(node: Node, inputs: Sequence[Array]) -> Array:
     """Samples [time, channels] to [channels, frames, bins]."""

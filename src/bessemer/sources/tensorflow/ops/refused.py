@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from bessemer.ir.types import Shape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.registry import op
@@ -93,11 +95,26 @@ REASONS = (
 )  # fmt: skip
 
 
+def decoded(node: Node) -> list[tuple[Shape, Any]]:
+    """Shape and type of what a decoder answers, from its attributes; none for the others."""
+    import onnx_ir
+
+    if node.op == "DecodeWav":
+        sizes = (int(node.attrs.get(f"desired_{name}", -1)) for name in ("samples", "channels"))
+        sound: Shape = tuple(size if size > 0 else None for size in sizes)
+        return [(sound, onnx_ir.DataType.FLOAT), ((), onnx_ir.DataType.INT32)]
+    if node.op in ("DecodeBmp", "DecodeJpeg", "DecodePng"):
+        channels = int(node.attrs.get("channels", 0)) or None
+        wide = "16" in str(node.attrs.get("dtype", ""))
+        return [((None, None, channels), onnx_ir.DataType.UINT16 if wide else onnx_ir.DataType.UINT8)]
+    return []
+
+
 @op(*(name for names, *_ in REASONS for name in names), *OTHERS)
 def refuse(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """Always raises Unsupported."""
     for names, rule, reason, rewrite in REASONS:
         if node.op in names:
-            raise Unsupported(rule, reason, rewrite)
+            raise Unsupported(rule, reason, rewrite, decoded(node))
     reason, rewrite = OTHERS[node.op]
     raise Unsupported("no-onnx-operator", reason, rewrite)

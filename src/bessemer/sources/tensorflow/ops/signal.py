@@ -103,9 +103,13 @@ def spectrogram(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordere
 @op("Mfcc")
 def mfcc(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """Cepstral coefficients of a spectrogram of squared magnitudes [channels, frames, bins]."""
-    spectrum, rate = inputs[0], real(inputs[1], "sample rate")
-    held = node.attrs
+    spectrum, held = inputs[0], node.attrs
     bands, count = int(held.get("filterbank_channel_count", 40)), int(held.get("dct_coefficient_count", 13))
+    try:
+        rate = real(inputs[1], "sample rate")
+    except Unsupported as problem:
+        problem.results = (((*spectrum.shape[:-1], count), spectrum.dtype),)
+        raise
     low, high = (float(held.get(f"{end}_frequency_limit", hertz)) for end, hertz in (("lower", 20), ("upper", 4000)))
     weights = mel_weights(bound(spectrum, -1), rate, bands, low, high).astype(np.float32)
     amplitudes = applied(canvas, "Sqrt", spectrum)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bessemer.ir.canonical import WIDENED_KEY
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import compute_as, store, value
-from bessemer.targets.tflite.ops.elementwise import binary_perm, operand, wider_shape
+from bessemer.targets.tflite.ops.elementwise import binary_perm, operand, spread, wider_shape
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -21,17 +21,11 @@ MOST = 4
 """Axes that the comparison kernels broadcast."""
 
 
-def _operands(ctx: Context, node: ir.Node, kind: str) -> tuple[list[int], tuple[int, ...]]:
-    values = [value(node, place) for place in range(len(node.inputs))]
-    rank = ctx.rank(node.outputs[0])
-    perm = binary_perm(ctx, values, rank)
-    return [compute_as(ctx, operand(ctx, v, perm), kind) for v in values], perm
-
-
-def _need_broadcast(ctx: Context, node: ir.Node, code: str, most: int = MOST) -> None:
-    shapes = [ctx.shape(v) for v in node.inputs if v is not None]
-    if any(shape != shapes[0] for shape in shapes) and ctx.rank(node.outputs[0]) > most:
-        raise Blocked("rank", f"LiteRT's {code} broadcasts at most {most} axes")
+def _operands(ctx: Context, node: ir.Node, kind: str, code: str) -> tuple[list[int], tuple[int, ...]]:
+    values, result = [value(node, place) for place in range(len(node.inputs))], node.outputs[0]
+    perm = binary_perm(ctx, values, ctx.rank(result))
+    index = [compute_as(ctx, operand(ctx, v, perm), kind) for v in values]
+    return spread(ctx, values, index, result, perm, MOST, code), perm
 
 
 @lower("Where")
@@ -41,11 +35,11 @@ def where(ctx: Context, node: ir.Node) -> None:
     computing = {"UINT16": "INT32", "UINT32": "INT64"}.get(kind, kind)
     if computing not in ("FLOAT32", "BOOL", "INT8", "UINT8", "INT16", "INT32", "INT64"):
         raise Blocked("type", f"LiteRT's SELECT_V2 has no {kind} kernel")
-    _need_broadcast(ctx, node, "SELECT_V2")
     values = [value(node, place) for place in range(3)]
     perm = binary_perm(ctx, values, ctx.rank(node.outputs[0]))
     index = [operand(ctx, v, perm) for v in values]
     index = [index[0], *(compute_as(ctx, item, computing) for item in index[1:])]
+    index = spread(ctx, values, index, node.outputs[0], perm, MOST, "SELECT_V2")
     out = ctx.out(node.outputs[0], perm)
     if computing == kind:
         ctx.emit("SELECT_V2", index, [out])
@@ -93,8 +87,7 @@ def mod(ctx: Context, node: ir.Node) -> None:
     computing = kind if kind in ("FLOAT32", "INT32", "INT64") else COMPARING.get(kind, "")
     if computing not in ("FLOAT32", "INT32", "INT64"):
         raise Blocked("type", f"LiteRT's FLOOR_MOD has no {kind} kernel")
-    _need_broadcast(ctx, node, "FLOOR_MOD")
-    (a, b), perm = _operands(ctx, node, computing)
+    (a, b), perm = _operands(ctx, node, computing, "FLOOR_MOD")
     out = ctx.out(y, perm)
     shape = ctx.sub.tensors[out].shape
     if node.attributes.get_int("fmod", 0):

@@ -102,10 +102,6 @@ def _kernel(ctx: Context, node: ir.Node, geometry: Window) -> tuple[str, int, di
 
 
 def _conv3d(ctx: Context, node: ir.Node, geometry: Window) -> None:
-    if node.attributes.get_int("group", 1) != 1:
-        raise Blocked(
-            "grouped-conv3d", "LiteRT's CONV_3D has no groups", "split the channels before the convolution"
-        )
     index, padding = take_window(ctx, spatial_input(ctx, value(node, 0)), geometry)
     filters = ctx.tensor(value(node, 1), DHWIO)
     bias = bias_tensor(ctx, optional(node, 2), value(node, 0), None)

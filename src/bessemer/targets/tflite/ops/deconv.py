@@ -15,7 +15,7 @@ from bessemer.targets.tflite.builder import Tensor
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import final_value, fused, need_type, optional, static_shape, value
 from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, held_type, integer_product
-from bessemer.targets.tflite.ops.window import pad_spatial, spatial_input
+from bessemer.targets.tflite.ops.window import SAME, VALID, pad_spatial, spatial_input
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -46,6 +46,16 @@ class Geometry:
         )
         self.before = (*((0,) if lift else ()), *self._before(attributes, count))
 
+    @property
+    def padding(self) -> int | None:
+        """VALID or SAME where the kernel's own pads are these; None where the full extent must be cut."""
+        if self.outs == self.full and not any(self.before):
+            return VALID
+        axes = list(zip(self.sizes, self.outs, self.strides, self.full, self.before, strict=True))
+        covered = all(size == -(-out // stride) for size, out, stride, _, _ in axes)
+        same = all(before == max(full - out, 0) // 2 for _, out, _, full, before in axes)
+        return SAME if covered and same and all(out <= full for _, out, _, full, _ in axes) else None
+
     def _before(self, attributes: ir._graph_containers.Attributes, count: int) -> list[int]:
         auto = attributes.get_string("auto_pad", "NOTSET")
         shape_given = bool(attributes.get_ints("output_shape", []))
@@ -73,19 +83,23 @@ def _integer(ctx: Context, node: ir.Node) -> bool:
 
 @lower("ConvTranspose", integer=_integer)
 def conv_transpose(ctx: Context, node: ir.Node) -> None:
-    """TRANSPOSE_CONV over the full extent, then a slice (and zeros for output padding)."""
+    """TRANSPOSE_CONV or CONV_3D_TRANSPOSE: over the full extent, then a slice (and zeros for output padding), unless
+    the pads are those that the kernel computes itself."""
     source, weight, result = value(node, 0), value(node, 1), node.outputs[0]
     if ctx.integer:
         _in_integers(ctx, node)
         return
     need_type(ctx, source, "FLOAT32")
     rank = ctx.rank(source)
-    if rank not in (3, 4):
-        raise Blocked("rank", f"LiteRT's TRANSPOSE_CONV works on one or two axes, not {rank - 2}")
+    if rank not in (3, 4, 5):
+        raise Blocked("rank", f"LiteRT's transposed convolutions work on one to three axes, not {rank - 2}")
     geometry = Geometry(ctx, node)
     groups, shape = node.attributes.get_int("group", 1), static_shape(ctx, weight)
     index = spatial_input(ctx, source)
     kernels = kernel_tensors(ctx, weight, geometry, groups)
+    if groups == 1 and geometry.padding is not None:
+        _whole(ctx, node, index, kernels[0], geometry)
+        return
     parts = [
         _group(ctx, piece, kernel, geometry)
         for piece, kernel in zip(_pieces(ctx, index, groups), kernels, strict=True)
@@ -93,7 +107,7 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     whole = parts[0]
     if groups > 1:
         dims = (ctx.sub.tensors[whole].shape[0], *geometry.full, shape[1] * groups)
-        whole = ctx.emit("CONCATENATION", parts, [ctx.temp("FLOAT32", dims, "groups")], axis=3)
+        whole = ctx.emit("CONCATENATION", parts, [ctx.temp("FLOAT32", dims, "groups")], axis=len(dims) - 1)
     whole = cut(ctx, whole, geometry.before, geometry.outs)
     bias = optional(node, 2)
     if bias is not None:
@@ -102,10 +116,33 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     _placed(ctx, result, whole)
 
 
+def _whole(ctx: Context, node: ir.Node, index: int, kernel: int, geometry: Geometry) -> None:
+    """One operator with bias and activation fused."""
+    bias, count = optional(node, 2), static_shape(ctx, value(node, 1))[1]
+    result, activation = fused(ctx, node)
+    dims = (ctx.sub.tensors[index].shape[0], *geometry.outs, count)
+    direct = ctx.rank(result) > 3
+    out = ctx.out(result, channels_first(len(dims))) if direct else ctx.temp("FLOAT32", dims, "deconv")
+    inputs = [output_shape(ctx, index, dims[1:]), kernel, index, *([] if bias is None else [ctx.tensor(bias)])]
+    code, options = _operator(geometry)
+    ctx.emit(code, inputs, [out], padding=geometry.padding, fused_activation_function=activation, **options)
+    if not direct:
+        _placed(ctx, result, out)
+
+
+def _operator(geometry: Geometry) -> tuple[str, dict[str, int]]:
+    """The operator and its strides; dilations are zeros in the kernel."""
+    names = ("d", "h", "w")[-len(geometry.strides) :]
+    options = {f"stride_{name}": stride for name, stride in zip(names, geometry.strides, strict=True)}
+    if len(names) == 2:
+        return "TRANSPOSE_CONV", options
+    return "CONV_3D_TRANSPOSE", options | {f"dilation_{name}_factor": 1 for name in names}
+
+
 def _placed(ctx: Context, result: ir.Value, index: int) -> None:
     """Let the result stand in a channels-last tensor, 1-D data without its height of one."""
-    if ctx.rank(result) == 4:
-        ctx.alias(result, index, channels_first(4))
+    if ctx.rank(result) > 3:
+        ctx.alias(result, index, channels_first(ctx.rank(result)))
     else:
         n, _, w, c = ctx.sub.tensors[index].shape
         ctx.alias(result, ctx.reshape(index, (n, w, c)), channels_first(3))
@@ -146,19 +183,20 @@ def dilated(array: Array, geometry: Geometry) -> Array:
         return array
     reach = tuple((k - 1) * d + 1 for k, d in zip(geometry.kernel, geometry.dilations, strict=True))
     wide = np.zeros((*array.shape[:2], *reach), array.dtype)
-    wide[:, :, :: geometry.dilations[0], :: geometry.dilations[1]] = array
+    wide[(slice(None), slice(None), *(slice(None, None, step) for step in geometry.dilations))] = array
     return wide
 
 
 def kernel_tensors(ctx: Context, weight: ir.Value, geometry: Geometry, groups: int) -> list[int]:
-    """One kernel tensor (O/g, H, W, I/g) per group, dilated by zeros."""
+    """One kernel tensor per group, (O/g, H, W, I/g) or (D, H, W, O/g, I/g), dilated by zeros."""
     array = ctx.const(weight)
     if array is None:
         return [_computed_kernel(ctx, weight, geometry, groups)]
     array = array.astype(np.float32).reshape((*array.shape[:2], *geometry.kernel))
     array = dilated(array, geometry)
     parts: list[Array] = np.split(array, groups, axis=0)
-    return [ctx.constant(np.ascontiguousarray(part.transpose(1, 2, 3, 0)), "kernel") for part in parts]
+    order = (1, 2, 3, 0) if array.ndim == 4 else (2, 3, 4, 1, 0)
+    return [ctx.constant(np.ascontiguousarray(part.transpose(order)), "kernel") for part in parts]
 
 
 def _computed_kernel(ctx: Context, weight: ir.Value, geometry: Geometry, groups: int) -> int:
@@ -166,8 +204,8 @@ def _computed_kernel(ctx: Context, weight: ir.Value, geometry: Geometry, groups:
         raise Blocked(
             "dynamic-kernel", "a computed kernel with groups or dilations", "make the kernel a constant"
         )
-    if ctx.rank(weight) == 4:
-        return ctx.tensor(weight, (3, 0, 1, 2))
+    if ctx.rank(weight) > 3:
+        return ctx.tensor(weight, (3, 0, 1, 2) if ctx.rank(weight) == 4 else (4, 3, 0, 1, 2))
     tensor = ctx.tensor(weight, (2, 0, 1))
     outs, width, ins = ctx.sub.tensors[tensor].shape
     return ctx.reshape(tensor, (outs, 1, width, ins))
@@ -179,18 +217,17 @@ def _pieces(ctx: Context, index: int, groups: int) -> list[int]:
     tensor = ctx.sub.tensors[index]
     shape = (*tensor.shape[:-1], (tensor.shape[-1] or 0) // groups)
     outs = [ctx.temp("FLOAT32", shape, "group") for _ in range(groups)]
-    ctx.emit("SPLIT", [ctx.constant(np.int32(3), "axis"), index], outs, num_splits=groups)
+    ctx.emit("SPLIT", [ctx.constant(np.int32(len(shape) - 1), "axis"), index], outs, num_splits=groups)
     return outs
 
 
 def _group(ctx: Context, index: int, filters: int, geometry: Geometry) -> int:
-    channels, batch = ctx.sub.tensors[filters].shape[0] or 0, ctx.sub.tensors[index].shape[0]
+    channels = ctx.sub.tensors[filters].shape[0 if len(geometry.full) == 2 else 3] or 0
+    batch, (code, options) = ctx.sub.tensors[index].shape[0], _operator(geometry)
     dims = (batch, *geometry.full, channels)
     out = ctx.temp("FLOAT32", dims, "deconv")
     inputs = [output_shape(ctx, index, (*geometry.full, channels)), filters, index]
-    return ctx.emit(
-        "TRANSPOSE_CONV", inputs, [out], padding=1, stride_h=geometry.strides[0], stride_w=geometry.strides[1]
-    )
+    return ctx.emit(code, inputs, [out], padding=VALID, **options)
 
 
 def output_shape(ctx: Context, index: int, rest: Sequence[int]) -> int:
@@ -198,14 +235,15 @@ def output_shape(ctx: Context, index: int, rest: Sequence[int]) -> int:
     batch = ctx.sub.tensors[index].shape[0]
     if batch is not None:
         return ctx.constant(np.array([batch, *rest], np.int32), "shape")
-    whole = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (4,), "shape")], out_type=2)
+    count = len(rest) + 1
+    whole = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (count,), "shape")], out_type=2)
     begin, size = (
         ctx.constant(np.array([0], np.int32), "begin"),
         ctx.constant(np.array([1], np.int32), "size"),
     )
     first = ctx.emit("SLICE", [whole, begin, size], [ctx.temp("INT32", (1,), "batch")])
     tail = ctx.constant(np.array(rest, np.int32), "sizes")
-    return ctx.emit("CONCATENATION", [first, tail], [ctx.temp("INT32", (4,), "shape")], axis=0)
+    return ctx.emit("CONCATENATION", [first, tail], [ctx.temp("INT32", (count,), "shape")], axis=0)
 
 
 def cut(ctx: Context, index: int, before: Sequence[int], sizes: Sequence[int]) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bessemer.ir.layout import identity, inverse, is_identity
 from bessemer.ir.types import Perm
+from bessemer.targets.tflite.builder import Dims
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
-from bessemer.targets.tflite.ops.common import compute_as, final_value, fused, store
+from bessemer.targets.tflite.ops.common import compute_as, final_value, fused, perm_shape, store
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -63,6 +65,31 @@ def operand(ctx: Context, v: ir.Value, perm: Perm) -> int:
     return ctx.move(ctx.reshape(ctx.tensor(v), lifted), inverse(perm))
 
 
+def spread(
+    ctx: Context, values: Sequence[ir.Value], index: Sequence[int], result: ir.Value, perm: Perm, most: int, code: str
+) -> list[int]:
+    """Operands of a kernel that broadcasts at most so many axes: beyond that they are broadcast before it.
+
+    index: the tensors of `values` in the axis order `perm`.
+    """
+    shape = perm_shape(ctx, result, perm)
+    if len(shape) <= most or all(ctx.same_dims(values[0], v) for v in values):
+        return list(index)
+    if None in shape or len(shape) > 8:
+        raise Blocked("rank", f"LiteRT's {code} broadcasts at most {most} axes, not {len(shape)}")
+    return [_broadcast(ctx, item, shape) for item in index]
+
+
+def _broadcast(ctx: Context, index: int, shape: Dims) -> int:
+    tensor = ctx.sub.tensors[index]
+    if tensor.shape == shape:
+        return index
+    if tensor.type.startswith("UINT"):
+        raise Blocked("type", f"LiteRT's BROADCAST_TO has no {tensor.type} kernel")
+    wanted = ctx.constant(np.array(shape, np.int32), "shape")
+    return ctx.emit("BROADCAST_TO", [index, wanted], [ctx.temp(tensor.type, shape, "spread", tensor.encoding)])
+
+
 def computing_type(code: str, kind: str) -> str:
     """The type in which `code` can compute values of `kind`. Raises Blocked when there is none."""
     if kind in KERNELS[code]:
@@ -96,13 +123,12 @@ def arithmetic(ctx: Context, node: ir.Node) -> None:
     """One operator per pair of operands; the last one writes the result with a fused activation."""
     code, values = CODES[node.op_type], [v for v in node.inputs if v is not None]
     rank = ctx.rank(node.outputs[0])
-    if rank > RANK[code]:
-        raise Blocked("rank", f"LiteRT's {code} broadcasts at most {RANK[code]} axes, not {rank}")
     kind = "" if ctx.integer else computing_type(code, ctx.type(node.outputs[0]))
     perm = binary_perm(ctx, values, rank)
     index = [operand(ctx, v, perm) for v in values]
     if kind:
         index = [compute_as(ctx, i, kind) for i in index]
+    index = spread(ctx, values, index, node.outputs[0], perm, RANK[code], code)
     if node.op_type == "Mean":
         index = _averaged(ctx, index)
         code = "MUL"

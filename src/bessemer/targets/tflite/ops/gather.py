@@ -92,11 +92,16 @@ def gather_nd(ctx: Context, node: ir.Node) -> None:
     """Slices by index tuples."""
     x, indices = value(node, 0), value(node, 1)
     _need_movable(ctx, x, "GATHER_ND")
-    if node.attributes.get_int("batch_dims", 0):
-        raise Blocked("attribute", "GATHER_ND has no batch_dims")
-    depth = ctx.shape(indices)[-1]
+    depth, batch = ctx.shape(indices)[-1], node.attributes.get_int("batch_dims", 0) or 0
     if depth is None:
         raise Blocked("dynamic-shape", "the length of the index tuples must be known")
+    if batch and depth != 1:
+        raise Blocked("attribute", "GATHER_ND has no batch_dims, GATHER no tuples of indices")
+    if batch:
+        places = counted(ctx, indices, x, batch)
+        flat = ctx.emit("SQUEEZE", [places], [ctx.temp("INT32", ctx.shape(indices)[:-1], "places")], squeeze_dims=[-1])
+        ctx.emit("GATHER", [ctx.tensor(x), flat], [ctx.out(node.outputs[0])], axis=batch, batch_dims=batch)
+        return
     places = counted(ctx, indices, x, slice(0, depth))
     ctx.emit("GATHER_ND", [ctx.tensor(x), places], [ctx.out(node.outputs[0])])
 

@@ -10,7 +10,7 @@ from bessemer.ir.types import Perm
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import store, value
-from bessemer.targets.tflite.ops.elementwise import binary_perm, operand
+from bessemer.targets.tflite.ops.elementwise import binary_perm, operand, spread
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ COMPARED = {
 
 
 def operands(ctx: Context, node: ir.Node) -> tuple[list[int], Perm]:
-    """Both inputs in one axis order."""
+    """Both inputs in one axis order; the kernels broadcast at most four axes."""
     values = [value(node, 0), value(node, 1)]
     rank = ctx.rank(node.outputs[0])
     perm = binary_perm(ctx, values, rank)
-    return [operand(ctx, v, perm) for v in values], perm
+    index = [operand(ctx, v, perm) for v in values]
+    return spread(ctx, values, index, node.outputs[0], perm, 4, node.op_type), perm
 
 
 @lower("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
@@ -45,18 +46,9 @@ def compare(ctx: Context, node: ir.Node) -> None:
         wide = COMPARED[kind]
     else:
         raise Blocked("type", f"LiteRT compares no {kind}")
-    _need_four(ctx, node)
     index, perm = operands(ctx, node)
     index = [ctx.cast(i, wide) for i in index]
     ctx.emit(COMPARES[node.op_type], index, [ctx.out(node.outputs[0], perm)])
-
-
-def _need_four(ctx: Context, node: ir.Node) -> None:
-    """Broadcasting kernels stop at four axes; equal shapes are free."""
-    first, second = value(node, 0), value(node, 1)
-    rank = ctx.rank(node.outputs[0])
-    if rank > 4 and not ctx.same_dims(first, second):
-        raise Blocked("rank", f"LiteRT's {node.op_type} broadcasts at most 4 axes, not {rank}")
 
 
 LOGIC = {"And": "LOGICAL_AND", "Or": "LOGICAL_OR", "Xor": "NOT_EQUAL"}
@@ -65,7 +57,6 @@ LOGIC = {"And": "LOGICAL_AND", "Or": "LOGICAL_OR", "Xor": "NOT_EQUAL"}
 @lower("And", "Or", "Xor")
 def logic(ctx: Context, node: ir.Node) -> None:
     """LOGICAL_AND, LOGICAL_OR; exclusive or is inequality."""
-    _need_four(ctx, node)
     index, perm = operands(ctx, node)
     ctx.emit(LOGIC[node.op_type], index, [ctx.out(node.outputs[0], perm)])
 
@@ -85,7 +76,6 @@ def _bits(ctx: Context, node: ir.Node) -> str:
     kind = ctx.type(value(node, 0))
     if kind not in XORED:
         raise Blocked("type", f"LiteRT has no bitwise kernel for {kind}")
-    _need_four(ctx, node)
     return kind
 
 
