@@ -534,6 +534,9 @@ def recurrent_case(rng: Rng, generation: int) -> Case:
         arguments["unroll"] = False
         if chance(rng, 0.3) and generation == 3:
             arguments["zero_output_for_mask"] = True
+    elif generation == 2 and chance(rng, 0.2):
+        arguments["time_major"], arguments["unroll"] = True, False
+        case.inputs, case.unbound = [x.swapaxes(0, 1).copy()], (1,)
     return case
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from bessemer.ir.types import IntArray
 from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.conv import conv, conv_transpose, depthwise_conv, separable_conv
+from bessemer.sources.channels_last.dims import bounded
 from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.channels_last.matmul import matmul
 from bessemer.sources.channels_last.select import gather
@@ -124,8 +125,9 @@ def locally_connected(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -
 
 def _places(sizes: Sequence[int], window: Window) -> IntArray:
     """(windows, pixels of one): which pixels of a flattened picture each window holds."""
-    inside = np.indices(window.kernel).reshape(len(sizes), -1)
     counts = [dim for dim in window.output(sizes) if isinstance(dim, int)]
+    bounded(*counts, *window.kernel)
+    inside = np.indices(window.kernel).reshape(len(sizes), -1)
     corners = np.indices(counts).reshape(len(sizes), -1) * np.array(window.strides)[:, None]
     found: IntArray = np.ravel_multi_index(tuple(corners[:, :, None] + inside[:, None]), sizes).astype(np.int64)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.sources.channels_last import shaping
+from bessemer.sources.channels_last.dims import bounded
 from bessemer.sources.channels_last.elementwise import applied, cast
 from bessemer.sources.channels_last.padding import pad
 from bessemer.sources.channels_last.resize import resize
@@ -191,6 +192,7 @@ def repeat(canvas: Canvas, arguments: Arguments) -> Ordered:
     size = None if axis is None else x.shape[axis % x.rank]
     if not isinstance(times, int) or not isinstance(size, int):
         raise Unsupported("argument", "repeats that differ, or along no axis or an unbound one")
+    bounded(size, times)
     places = canvas.constant(np.repeat(np.arange(size, dtype=np.int64), times), "places")
     return gather(canvas, x, places, axis % x.rank)
 
