@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
-from bessemer.sources.channels_last.dims import Dim
+from bessemer.sources.channels_last.dims import Dim, bounded
 from bessemer.sources.channels_last.windows import channel_axis, order_of, placed, spatial
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
@@ -90,6 +90,7 @@ def matrix(size: int, result: int, method: str, antialias: bool) -> Array:
     antialias: a shrinking kernel is widened by the scale. Weights beyond the border are left out, the rest sum to one
     (TensorFlow's ScaleAndTranslate and its ResizeBicubic).
     """
+    bounded(size, result)
     scale = np.float32(size) / np.float32(result)
     wide = max(float(scale), 1.0) if antialias else 1.0
     centres = (np.arange(result, dtype=np.float32)[:, None] + np.float32(0.5)) * scale - np.float32(0.5)
