@@ -83,6 +83,36 @@ def test_a_wrong_reading_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(tally.wrong) == 3
 
 
+def test_wav_files_are_decoded_as_tensorflow_does() -> None:
+    """Mono and stereo, cut, filled up, channels dropped and repeated; what follows the samples in the file is left."""
+    import struct
+
+    import numpy as np
+
+    from bessemer.runners.tensorflow.registry import evaluators
+    from bessemer.verify.sounds import wav
+
+    tensorflow = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(1)
+    mono = wav(50, "normal", rng)
+    pcm = rng.integers(-32768, 32768, (40, 2)).astype("<i2").tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 2, 8000, 32000, 4, 16)
+    chunks = form + struct.pack("<4sI", b"data", len(pcm)) + pcm + struct.pack("<4sI", b"more", 2) + b"xy"
+    stereo = struct.pack("<4sI4s", b"RIFF", 4 + len(chunks), b"WAVE") + chunks
+    for data in (mono, stereo):
+        for attrs in ({}, {"desired_samples": 30}, {"desired_samples": 60, "desired_channels": 1}, {"desired_channels": 3}):
+            expected = tensorflow.audio.decode_wav(data, **attrs)
+            operand = np.empty((), object)
+            operand[()] = data
+            sound, rate = evaluators()["DecodeWav"](Node("w", "DecodeWav", ("x",), attrs), [operand])
+            np.testing.assert_array_equal(sound, expected.audio.numpy(), str(attrs))
+            assert int(rate) == int(expected.sample_rate)
+    broken = np.empty((), object)
+    broken[()] = b"RIFF nothing"
+    with pytest.raises(ValueError, match="no WAV"):
+        evaluators()["DecodeWav"](Node("w", "DecodeWav", ("x",), {}), [broken])
+
+
 @pytest.mark.parametrize("mode", ["lstm", "gru", "rnn_tanh", "rnn_relu"])
 @pytest.mark.parametrize("both", [False, True])
 def test_cudnn_layers_are_those_of_torch(mode: str, both: bool) -> None:
