@@ -410,6 +410,23 @@ def checkpoint_partitioned(name: str) -> None:
 
 
 @case
+def checkpoint_of_version_one(name: str) -> None:
+    """Values in the table itself, compressed, a variable in parts."""
+    x = numbers(3, 6)
+    with tf.Graph().as_default(), v1.Session() as session:
+        held = v1.placeholder(tf.float32, [None, 6], name="x")
+        with v1.variable_scope("s", partitioner=v1.fixed_size_partitioner(2)):
+            w = v1.get_variable("w", [6, 400], initializer=v1.random_normal_initializer(seed=3), use_resource=False)
+        b = v1.get_variable("b", initializer=np.repeat(numbers(4), 100), use_resource=False)
+        tf.nn.relu(held @ tf.convert_to_tensor(w) + b, name="y")
+        session.run(v1.global_variables_initializer())
+        saver = v1.train.Saver(write_version=v1.train.SaverDef.V1)
+        (FOLDER / name).mkdir()
+        path = Path(saver.save(session, str(FOLDER / name / "model.ckpt")) + ".meta")
+        keep(name, path, {"x": x}, {"y": session.run("y:0", {"x:0": x})})
+
+
+@case
 def saved_model_of_version_one(name: str) -> None:
     path, x = FOLDER / name, numbers(3, 6)
     with tf.Graph().as_default(), v1.Session() as session:

@@ -41,7 +41,7 @@ SAME = (
     "loop_collects", "loop_of_known_length", "loop_unrolled", "loop_until_large", "lstm", "lstm_backwards",
     "lstm_bidirectional", "lstm_cell", "lstm_gate_by_gate", "lstm_sequences", "lstm_unbound_time", "map_fn",
     "nested_calls", "saved_model_of_version_one", "sharded_variables", "simple_rnn", "stacked_cells", "switch_case",
-    "two_signatures", "unbound_batch_reshape", "without_signatures", "lstm_masked",
+    "checkpoint_of_version_one", "two_signatures", "unbound_batch_reshape", "without_signatures", "lstm_masked",
 )  # fmt: skip
 
 
