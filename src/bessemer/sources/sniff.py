@@ -100,6 +100,10 @@ def _foreign(clue: Clue) -> str:
     head = clue.head
     if clue.path.is_dir():
         return _directory(clue.path)
+    if clue.path.suffix == ".pbtxt":
+        return "a TensorFlow graph as text (only the binary .pb is read)"
+    if clue.path.suffix == ".index" or ".data-" in clue.path.name:
+        return "a part of a TensorFlow checkpoint (give the .meta graph beside it)"
     if not head:
         return "an empty file"
     for magic, name in _MAGIC:
