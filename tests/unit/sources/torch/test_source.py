@@ -383,3 +383,22 @@ def test_torch_files_are_recognised(tmp_path: Path, net: Any, program: Path) -> 
     assert identify(program).name == "torch"
     with pytest.raises(UsageError, match="no reference evaluator"):
         identify(program).load().runner(program, OpenOptions(original="reference"))
+
+
+def test_an_exported_program_is_cut_at_its_nodes(tmp_path: Path) -> None:
+    """The original shows its nodes' results; a script shows none, and the cut is declined, not made up."""
+    layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 5))
+    network = torch.nn.Sequential(*layers).eval()
+    example = torch.randn(1, 3, 8, 8)
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(network, (example,)), path)
+    (row,) = bm.convert(path, "onnx", tmp_path / "front", outputs="relu").targets
+    assert row.verified, row.summary
+    (row,) = bm.convert(path, "onnx", tmp_path / "back", inputs="relu").targets
+    assert row.verified, row.summary
+    scripted = tmp_path / "net.pt"
+    torch.jit.trace(network, example).save(scripted)
+    shapes = {"input": (1, 3, 8, 8)}
+    name = next(value.name for node in bm.load(scripted, shapes=shapes).graph.graph for value in node.outputs)
+    (row,) = bm.convert(scripted, "onnx", tmp_path / "no", outputs=name, shapes=shapes).targets
+    assert (row.status, row.blockers[0].rule) == ("declined", "no-tap")
