@@ -22,7 +22,7 @@ h5py = pytest.importorskip("h5py")
 
 def layer(kind: str, name: str, *reads: str, **config: Any) -> dict[str, Any]:
     nodes = [[[item, 0, 0, {}] for item in reads]] if reads else []
-    return {"class_name": kind, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes}
+    return {"class_name": kind, "name": name, "config": {"name": name, "trainable": True, **config}, "inbound_nodes": nodes}
 
 
 def model(*layers: dict[str, Any], output: Any = None, name: str = "m") -> dict[str, Any]:

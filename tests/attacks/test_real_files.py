@@ -23,6 +23,7 @@ FILES = (
     "onnx_graphs/burn_onnx_tests/conv2d/conv2d.onnx",
     "mcu_models/tflite_micro/hello_world_int8.tflite",
     "mcu_models/tflite_micro/micro_speech_quantized.tflite",
+    "mcu_models/mlperf_tiny/kws_model.h5",
 )
 HARMLESS = ("pytorch_model.bin", "new_pytorch_model.bin")
 """Weights without a computation: they are read, and what uses them has to be said."""

@@ -68,3 +68,11 @@ def test_a_weights_file_says_the_way_out(bessemer: Run, tmp_path: Path) -> None:
     assert done.returncode == 5
     assert "holds the weights of a Keras model" in done.stderr
     assert "model.save" in done.stderr
+
+
+@pytest.mark.parametrize("twin", ["vww_96_float.tflite", "pretrainedResnet.tflite"])
+def test_the_published_twin_answers_the_same(bessemer: Run, real_asset: Asset, twin: str) -> None:
+    """What is known of the accuracy of the one (85.3 % of visual wake words) holds for the other."""
+    source = real_asset("mcu_models/mlperf_tiny/" + twin.replace("_float", "").replace(".tflite", ".h5"))
+    done = bessemer("compare", source, real_asset(f"mcu_models/mlperf_tiny/{twin}"), "--original", "reference")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -113,6 +113,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         title="TensorFlow",
         suffixes=(".pb", ".meta"),
         module="bessemer.sources.tensorflow",
+        channels_last=True,
         sniff=_looks_like_tensorflow,
         summary="SavedModels of TensorFlow 1 and 2, frozen graphs and checkpoints, read without TensorFlow.",
         reads=(
@@ -134,6 +135,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         title="Keras",
         suffixes=(".h5", ".hdf5", ".keras"),
         module="bessemer.sources.keras",
+        channels_last=True,
         sniff=_looks_like_keras,
         summary="Whole Keras models: .h5 of Keras 1, 2, tf.keras and 3, and .keras; neither Keras nor TensorFlow is needed.",
         reads=(
@@ -146,7 +148,7 @@ SOURCES: tuple[SourceEntry, ...] = (
             "Python code in a file (Lambda, classes of your own) is never run: such layers are declined, all at once",
             "a file of weights alone holds no model",
         ),
-        runtime="tf_keras (.h5) or Keras 3 (.keras)",
+        runtime="tf_keras (.h5) or Keras 3 (.keras), or in a numpy evaluator of its layers where neither is installed",
         extra="tensorflow",
         warm=(
             "bessemer.executors",
@@ -203,6 +205,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="transformers",
         extra="hf",
         warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
+        stand_in="bessemer.sources.huggingface.directory:stand_in",
+        page="bessemer.sources.huggingface.tasks:page",
     ),
     SourceEntry(
         name="torch",

@@ -39,6 +39,16 @@ def identify(path: Path) -> SourceEntry:
     )
 
 
+def warm_modules(path: Path) -> tuple[str, ...]:
+    """What running the original will import. Raises as `identify` does."""
+    from importlib import import_module
+
+    entry = identify(path)
+    module, _, name = entry.stand_in.partition(":")
+    file = getattr(import_module(module), name)(path) if module else None
+    return entry.warm if file is None else warm_modules(file)
+
+
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():

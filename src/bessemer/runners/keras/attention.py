@@ -24,6 +24,9 @@ def multi_head(layer: Layer, inputs: Sequence[Array]) -> list[Array]:
     query, value = given["query"], given["value"]
     key, weights = given.get("key", value), list(layer.weights)
 
+    if query.ndim > 3:
+        return _wide(layer, query, key, value)
+
     def projected(x: Array, equation: str = "btd,dhe->bthe") -> Array:
         made = np.einsum(equation, x, weights.pop(0))
         made = made + weights.pop(0) if layer.config.get("use_bias", True) else made
@@ -43,6 +46,31 @@ def multi_head(layer: Layer, inputs: Sequence[Array]) -> list[Array]:
     mixed = np.einsum("bhts,bshe->bthe", spread, v) * gate
     made = projected(mixed.astype(np.float32), "bthe,he...->bt...")
     return [made, spread] if shown else [made]
+
+
+def _wide(layer: Layer, query: Array, key: Array, value: Array) -> list[Array]:
+    """Attention over several axes: one softmax over all of them, by Keras's own equations."""
+    weights, bias = list(layer.weights), bool(layer.config.get("use_bias", True))
+
+    def projected(x: Array, axes: int) -> Array:
+        made = np.tensordot(x, weights.pop(0), axes)
+        held: Array = made + weights.pop(0) if bias else made
+        return held
+
+    rank = query.ndim
+    said = layer.config.get("attention_axes")
+    axes = list(range(1, rank - 1)) if said is None else [said] if isinstance(said, int) else list(said)
+    q, k, v = projected(query, 1), projected(key, 1), projected(value, 1)
+    letters = "abcdefghij"[:rank]  # batch and others, then heads
+    seen = "".join(letters[at].upper() if at in axes else letters[at] for at in range(rank))
+    beside = [at for at in range(rank) if at not in axes]
+    product = "".join(letters[at] for at in beside) + "".join(letters[at] for at in axes) + "".join(
+        letters[at].upper() for at in axes)  # fmt: skip
+    scores = np.einsum(f"{letters}z,{seen}z->{product}", q / np.sqrt(q.shape[-1]), k)
+    spread = softmax(scores, list(range(-len(axes), 0))).astype(np.float32)
+    mixed = np.einsum(f"{product},{seen}z->{letters}z", spread, v).astype(np.float32)
+    made = projected(mixed, 2)
+    return [made, spread] if layer.call.get("return_attention_scores") else [made]
 
 
 def whole_mask(layer: Layer, rows: int, columns: int, keyed: bool) -> Array | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bessemer.runners.keras.registry import Result
 
 
-@evaluates("Dense")
+@evaluates("Dense", "TimeDistributedDense")
 def dense(layer: Layer, inputs: Sequence[Array]) -> Array:
     """x @ kernel + bias."""
     made = inputs[0] @ layer.weights[0]
@@ -51,10 +51,17 @@ def embedding(layer: Layer, inputs: Sequence[Array]) -> Array:
     "RandomHeight", "RandomWidth", "RandomShear", "RandomHue", "RandomSaturation", "RandomErasing", "RandomGrayscale",
     "RandomInvert", "RandomPosterization", "RandomSharpness", "RandomColorJitter", "RandomColorDegeneration",
     "RandomGaussianBlur", "RandomPerspective", "RandomElasticTransform", "MixUp", "CutMix", "AugMix", "RandAugment",
+    "StochasticDepth", "FixedDropout",
 )  # fmt: skip
 def passed(layer: Layer, inputs: Sequence[Array]) -> Sequence[Array]:
     """Nothing in inference."""
     return list(inputs)
+
+
+@evaluates("LayerScale")
+def layer_scale(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """One factor per channel."""
+    return inputs[0] * layer.weights[0]
 
 
 @evaluates("Masking")

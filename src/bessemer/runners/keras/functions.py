@@ -76,10 +76,6 @@ def _one(function: Callable[[Any], Any]) -> Callable[[Call], Any]:
     return lambda call: function(call.x)
 
 
-def _like(function: Callable[..., Any]) -> Callable[[Call], Any]:
-    return lambda call: function(call.x, dtype=call(1, "dtype", default=None))
-
-
 def _over(function: Callable[..., Any]) -> Callable[[Call], Any]:
     return lambda call: function(call.x, axis=call.axis, keepdims=bool(call(2, "keepdims", "keep_dims", default=False)))
 

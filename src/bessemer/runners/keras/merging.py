@@ -24,8 +24,26 @@ MODES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "m
 
 @evaluates(*FUNCTIONS)
 def merge(layer: Layer, inputs: Sequence[Array]) -> Array:
-    """Element by element."""
-    return merged(layer.kind, inputs)
+    """Element by element; Keras 3 leaves masked steps out of products and extremes."""
+    masks = layer.call.get("mask")
+    if layer.generation < 3 or not isinstance(masks, list) or layer.kind not in ("Multiply", "Maximum", "Minimum"):
+        return merged(layer.kind, inputs)
+    found = [None if mask is None else mask[..., None] for mask in masks]
+    if layer.kind == "Multiply":
+        made = merged("Multiply", [x if m is None else np.where(m, x, 1) for m, x in zip(found, inputs, strict=True)])
+        counts = [mask for mask in found if mask is not None]
+        return made if len(counts) < len(found) else np.where(np.any(counts, axis=0), made, 0)
+    return _extreme(FUNCTIONS[layer.kind], inputs, found)
+
+
+def _extreme(function: Any, inputs: Sequence[Array], masks: Sequence[Array | None]) -> Array:
+    made, held = inputs[0], masks[0]
+    for x, mask in zip(inputs[1:], masks[1:], strict=True):
+        other = x if mask is None else np.where(mask, x, made)
+        made = made if held is None else np.where(held, made, other)
+        held = None if held is None or mask is None else held | mask
+        made = function(made, other)
+    return made
 
 
 def merged(kind: str, inputs: Sequence[Array]) -> Array:
@@ -58,6 +76,13 @@ def dotted(layer: Layer, inputs: Sequence[Array], axes: Any, normalize: bool) ->
     rows = [np.tensordot(a, b, (places[0] - 1, places[1] - 1)) for a, b in zip(*inputs, strict=True)]
     made = np.stack(rows)
     return made[:, None] if made.ndim == 1 else made
+
+
+@evaluates("CustomScaleLayer", "Custom>CustomScaleLayer")
+def scaled_sum(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """a + scale * b."""
+    made: Array = inputs[0] + inputs[1] * np.float32(layer.config["scale"])
+    return made
 
 
 @evaluates("Merge")

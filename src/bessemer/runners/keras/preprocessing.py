@@ -85,7 +85,7 @@ def category_encoding(layer: Layer, inputs: Sequence[Array]) -> Array:
     """Over `num_tokens`."""
     weights = inputs[1] if len(inputs) > 1 else layer.call.get("count_weights")
     mode = str(layer.config.get("output_mode", "multi_hot"))
-    return encoded(inputs[0], mode, int(layer.config["num_tokens"]), weights)
+    return encoded(inputs[0], mode, int(layer.config.get("num_tokens") or layer.config["max_tokens"]), weights)
 
 
 def encoded(ids: Array, mode: str, depth: int, weights: Array | None = None) -> Array:

@@ -93,7 +93,10 @@ class Window:
         return tuple((size - 1) * gap + 1 for size, gap in zip(self.kernel, self.dilations, strict=True))
 
     def pairs(self, sizes: Sequence[Dim]) -> Pairs | None:
-        """Padding per axis; None where it depends on a size that is unbound."""
+        """Padding per axis; None where it depends on a size that is unbound.
+
+        Raises Unsupported where it does and windows step over pixels: runtimes take that padding for a negative one.
+        """
         if not isinstance(self.padding, str):
             return self.padding
         if self.padding == "valid":
@@ -101,7 +104,14 @@ class Window:
         if self.padding == "causal":
             return tuple((reach - 1, 0) for reach in self.reach)
         found = [self._same(axis, size) for axis, size in enumerate(sizes)]
-        return None if None in found else tuple(pair for pair in found if pair is not None)
+        if None not in found:
+            return tuple(pair for pair in found if pair is not None)
+        if any(stride > reach for stride, reach in zip(self.strides, self.reach, strict=True)):
+            raise Unsupported(
+                "dynamic-shape", f"padding over unbound axes of windows of {self.reach} that step {self.strides}",
+                "bind their sizes",
+            )  # fmt: skip
+        return None
 
     def _same(self, axis: int, size: Dim) -> tuple[int, int] | None:
         window, stride, dilation = self.kernel[axis], self.strides[axis], self.dilations[axis]
@@ -109,11 +119,6 @@ class Window:
             return same_pads(size, window, stride, dilation)
         if self.reach[axis] <= 2:  # no padding before, and one more behind than needed makes no further window
             return 0, self.reach[axis] - 1
-        if stride > self.reach[axis]:
-            raise Unsupported(
-                "dynamic-shape", f"padding of windows of {self.reach[axis]} that step {stride} over an unbound axis",
-                "bind its size",
-            )  # fmt: skip
         return same_pads(1, window, 1, dilation) if stride == 1 else None
 
     def attributes(self, sizes: Sequence[Dim]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def open_container(path: Path) -> Container:
     try:
         return _from_zip(path) if zipped else _from_hdf5(path)
     except WireError as error:
-        raise UnreadableInput(f"{path} is broken or hostile", why=str(error)) from None
+        kind = "Keras archive" if zipped else "HDF5 file"
+        raise UnreadableInput(f"{path} is a broken or hostile {kind}", why=str(error)) from None
 
 
 def _from_zip(path: Path) -> Container:

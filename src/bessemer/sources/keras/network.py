@@ -242,6 +242,8 @@ def _old_structure(item: Any) -> Any:
     if isinstance(item, dict):
         if set(item) == {"start", "stop", "step"}:
             return slice(*(_old_structure(item[key]) for key in ("start", "stop", "step")))
+        if item.get("class_name") in ("__ellipsis__", "__tuple__"):
+            return _structure(item)
         return {name: _old_structure(part) for name, part in item.items()}
     if not isinstance(item, list):
         return item

@@ -50,7 +50,7 @@ def build(program: Program, path: Path, options: OpenOptions) -> Model:
     """The canonical graph of a program."""
     import onnx_ir
 
-    from bessemer.sources.drawing import Canvas
+    from bessemer.sources.drawing import Canvas, Unsupported
     from bessemer.sources.tensorflow.reading import Reading
 
     notes: list[str] = []
@@ -58,7 +58,11 @@ def build(program: Program, path: Path, options: OpenOptions) -> Model:
     reading = Reading(program, notes)
     shapes = stated_shapes(program, path, options)
     inputs = [read_input(canvas, border, shapes.get(border.name)) for border in program.inputs]
-    results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    try:
+        results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    except Unsupported as problem:
+        canvas.block("graph", problem)
+        raise Declined(f"Reading {path.name}: ONNX", canvas.blockers) from None
     known = len(canvas.blockers)
     reading.refuse_state(canvas)
     if len(canvas.blockers) > known:  # a state belongs to no node that a cut could leave out

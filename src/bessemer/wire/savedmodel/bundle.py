@@ -52,7 +52,7 @@ class Bundle(Mapping[str, Any]):
                 self._count = _header(value)
 
     def __iter__(self) -> Iterator[str]:
-        return (text(key) for key in self._entries if not key.startswith(b"\0"))
+        return (key.decode("utf-8", "surrogateescape") for key in self._entries if not key.startswith(b"\0"))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -617,6 +617,18 @@ def multi_head_case(rng: Rng, generation: int) -> Case:
     return Case(kind, arguments, inputs, "args", call, generation=generation, unbound=pick(rng, (0,), (0, 1)))
 
 
+def wide_attention_case(rng: Rng, generation: int) -> Case:
+    """Over some axes of pictures or films."""
+    shape = [int(rng.integers(1, 3)), *(int(rng.integers(2, 4)) for _ in range(int(rng.integers(2, 4)))), 4]
+    axes = sorted({int(rng.integers(1, len(shape) - 1)) for _ in range(2)})
+    arguments = {
+        "num_heads": int(rng.integers(1, 3)), "key_dim": int(rng.integers(2, 5)), "use_bias": chance(rng, 0.7),
+        "attention_axes": pick(rng, None, axes), "value_dim": pick(rng, None, 3),
+    }  # fmt: skip
+    call = {"return_attention_scores": True} if chance(rng, 0.3) else {}
+    return Case("MultiHeadAttention", arguments, [data(rng, *shape)] * 2, "args", call, generation=generation)
+
+
 def attention_case(rng: Rng, generation: int) -> Case:
     """Attention and AdditiveAttention."""
     batch, depth = int(rng.integers(1, 3)), int(rng.integers(2, 6))
@@ -649,7 +661,7 @@ FAMILIES: dict[str, tuple[Callable[[Rng, int], Case], tuple[int, ...], int]] = {
     "identity": (identity_case, (3, 2), 1), "recurrent": (recurrent_case, (3, 2), 5), "stacked": (stacked_case, (3, 2), 2),
     "bidirectional": (bidirectional_case, (3, 2), 3), "time_distributed": (time_distributed_case, (3, 2), 2),
     "conv_lstm": (conv_lstm_case, (3, 2), 2), "multi_head": (multi_head_case, (3, 2), 3),
-    "attention": (attention_case, (3, 2), 2),
+    "attention": (attention_case, (3, 2), 2), "wide_attention": (wide_attention_case, (3, 2), 1),
 }  # fmt: skip
 """By family: how a case is made, for which generations, and how often."""
 

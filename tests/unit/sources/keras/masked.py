@@ -35,6 +35,9 @@ MODELS: dict[str, Make] = {
     "average": lambda k, x: k.layers.GlobalAveragePooling1D()(x),
     "added": lambda k, x: k.layers.LSTM(2)(k.layers.Add()([x, k.layers.ReLU()(x)])),
     "beside": lambda k, x: k.layers.LSTM(2)(k.layers.Concatenate()([x, k.layers.ReLU()(x)])),
+    "larger": lambda k, x: k.layers.Maximum()([k.layers.LSTM(3, return_sequences=True)(x), k.layers.Conv1D(3, 1)(x)]),
+    "product": lambda k, x: k.layers.Multiply()([k.layers.LSTM(3, return_sequences=True)(x), x]),
+    "smaller": lambda k, x: k.layers.LSTM(2)(k.layers.Minimum()([x, k.layers.ReLU()(x), k.layers.Masking(0.1)(x)])),
     "added masks": lambda k, x: k.layers.LSTM(2)(k.layers.Add()([x, k.layers.Masking(0.0)(k.layers.ReLU()(x))])),
     "masks beside": lambda k, x: k.layers.LSTM(2)(k.layers.Concatenate()([x, k.layers.Masking(0.0)(k.layers.ReLU()(x))])),
     "states": lambda k, x: k.layers.Concatenate()(k.layers.LSTM(4, return_state=True)(x)),
@@ -47,7 +50,9 @@ MODELS: dict[str, Make] = {
 
 
 def masked_model(keras: Any) -> Any:
-    """Tokens, 0 for padding, to an output for each of the above."""
+    """Tokens, 0 for padding, to an output for each of the above; each has its own embedding, for Keras's attention takes
+    the mask away from the tensor that it reads, wherever else that is read.
+    """
     tokens = keras.Input((5,), dtype="int32")
-    embedded = keras.layers.Embedding(9, 3, mask_zero=True)(tokens)
-    return keras.Model(tokens, [make(keras, embedded) for make in MODELS.values()])
+    made = [make(keras, keras.layers.Embedding(9, 3, mask_zero=True)(tokens)) for make in MODELS.values()]
+    return keras.Model(tokens, made)

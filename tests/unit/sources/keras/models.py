@@ -43,10 +43,19 @@ class Builder:
             return self.pick(*flat(self.pick(*again)(x)))
         if self.rng.random() < 0.2:
             return self.merged(x)
+        if self.rng.random() < 0.12:
+            return self.computed(x)
         layer = self.inner(x) if self.depth < 2 and self.rng.random() < 0.2 else self.plain(x)
         self.shared.append((tuple(x.shape), layer))
         made = layer(x)
         return self.pick(*flat(made))
+
+    def computed(self, x: Any) -> Any:
+        """Arithmetic and slices written down as such: functions between the layers."""
+        forms = [lambda: x * 2.0 + 1.0, lambda: 1.0 - x, lambda: x[:, :2], lambda: x[:, -1:], lambda: -x / 3.0]
+        if self.keras.__name__ == "keras":  # the other cannot save it in its newer container
+            forms.append(lambda: x[..., -1:])
+        return self.pick(*forms)()
 
     def plain(self, x: Any) -> Any:
         """A layer for a tensor of this rank."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,26 @@ def test_keras_1_merges(mode: dict[str, Any], expected: Any) -> None:
     assert layer_cases.close(layer_cases.evaluated(Merge(), case), [expected(*inputs)]) == ""
 
 
+@pytest.mark.parametrize("kind", ["LayerScale", "StochasticDepth", "CustomScaleLayer"])
+def test_layers_of_keras_applications(frameworks: dict[int, Any], kind: str) -> None:
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    rng = np.random.default_rng(0)
+    x = [layer_cases.data(rng, 2, 3, 3, 4) for _ in range(2 if kind == "CustomScaleLayer" else 1)]
+    makers: dict[str, Any] = {
+        "LayerScale": lambda: LayerScale(0.5, 4), "StochasticDepth": lambda: StochasticDepth(0.5),
+        "CustomScaleLayer": lambda: CustomScaleLayer(0.2),
+    }  # fmt: skip
+    case, layer = Case(kind, {}, x, "list" if len(x) > 1 else "one"), makers[kind]()
+    layer_cases.called(layer, case)
+    layer.set_weights([rng.normal(size=tuple(weight.shape)) for weight in layer.weights])
+    wanted = [np.asarray(layer_cases.called(layer, case))]
+    model, fed = layer_cases.drawn(layer, case)
+    assert layer_cases.close(layer_cases.in_onnxruntime(model, fed), wanted) == ""
+    assert layer_cases.close(layer_cases.evaluated(layer, case), wanted) == ""
+
+
 @pytest.mark.parametrize(
     ("kind", "config", "rule"),
     [
@@ -161,3 +182,36 @@ def test_other_floats_are_noted() -> None:
         made = readers()["Dense"](canvas, Layer(name, "Dense", config, weights), [x])
         assert getattr(made, "dtype", None) == onnx_ir.DataType.FLOAT
     assert canvas.notes == ["Layers of the policy mixed_float16 are computed in float32 (first: 'one')."]
+
+
+@pytest.mark.parametrize(("target", "count"), [("tflite", 45), ("ort", 12)])
+def test_a_sample_on_the_whole_road(frameworks: dict[int, Any], target: str, count: int, tmp_path: Path) -> None:
+    made = cases(17, count)
+    verdicts = {case.key: layer_cases.in_target(target, frameworks, case, at, tmp_path) for at, case in enumerate(made)}
+    assert not {key: what for key, what in verdicts.items() if what and not what.startswith("declined")}
+    assert sum(not what for what in verdicts.values()) >= 0.9 * count
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16", "mixed_bfloat16"])
+def test_half_policies_are_compared_in_float32(frameworks: dict[int, Any], policy: str, tmp_path: Path) -> None:
+    from bessemer.opening import normalise, open_model
+    from bessemer.request import ConvertOptions
+    from bessemer.runners.graph import GraphRunner
+    from bessemer.sources.base import OpenOptions
+    from bessemer.sources.keras import SOURCE
+
+    keras, path = frameworks[3], tmp_path / "half.keras"
+    kinds = [("Dense", {"units": 4, "activation": "tanh"}), ("LSTM", {"units": 3}), ("Dense", {"units": 2})]
+    layers = [getattr(keras.layers, kind)(**held, dtype=policy) for kind, held in kinds]
+    model = keras.Sequential([keras.Input((5, 3)), *layers])
+    model.save(path)
+    x = layer_cases.data(np.random.default_rng(0), 2, 5, 3)
+    original = SOURCE.runner(path, OpenOptions())
+    assert "reference evaluator" in original.runtime
+    drawn = open_model(path, OpenOptions())
+    fed = {drawn.signature.inputs[0].name: x}
+    assert any(note.startswith(f"Layers of the policy {policy} ") for note in drawn.notes)
+    normalise(drawn, ConvertOptions(level=0))
+    (wide,), (graph,) = original.run(fed).values(), GraphRunner(drawn.graph).run(fed).values()
+    assert layer_cases.close([graph], [wide]) == ""
+    assert np.abs(wide - np.asarray(model(x)).astype(np.float32)).max() < 0.03

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from masked import MODELS, masked_model
 from models import feeds, flat, random_model
 
+from bessemer.ir.errors import MissingExtra
 from bessemer.opening import normalise, open_model
 from bessemer.request import ConvertOptions
 from bessemer.runners.graph import GraphRunner
@@ -99,3 +100,35 @@ def test_masks(keras: Any, tmp_path: Path) -> None:
     path = tmp_path / ("masks.keras" if keras.__name__ == "keras" else "masks.h5")
     model.save(path)
     check(path, [tokens], theirs, f"{keras.__name__} masks")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_original_in_keras_and_its_taps(keras: Any, tmp_path: Path) -> None:
+    """The runner answers as the evaluator does, inside the model too: second calls and second outputs included."""
+    layers = keras.layers
+    x = keras.Input((6, 4), name="x")
+    shared = layers.Dense(4, activation="tanh", name="shared")
+    both = layers.Add(name="both")([shared(x), shared(layers.ReLU(name="relu")(x))])
+    states = layers.LSTM(3, return_state=True, name="lstm")(both)
+    model = keras.Model(x, {"b": states[0], "a": layers.Flatten(name="flat")(both)})
+    path = tmp_path / ("m.keras" if keras.__name__ == "keras" else "m.h5")
+    model.save(path)
+    fed = {"x": feeds(model, 3)[0]}
+    theirs, ours = (SOURCE.runner(path, OpenOptions(original=kind)) for kind in ("runtime", "reference"))
+    assert keras.__version__ in theirs.runtime and "reference" in ours.runtime
+    assert str(theirs.signature) == str(ours.signature)
+    names = ["shared", "shared#1", "relu", "both", "lstm:0", "lstm:2", "flat", "nothing"]
+    for one, other in ((theirs.run(fed), ours.run(fed)), (theirs.tap(fed, names), ours.tap(fed, names))):
+        assert set(one) == set(other)
+        for name, array in one.items():
+            np.testing.assert_allclose(array, other[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    assert set(ours.tap(fed, names)) == set(names) - {"nothing"}
+
+
+def test_without_keras_the_evaluator_answers(keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.keras"
+    keras.Sequential([keras.Input((3,)), keras.layers.ReLU()]).save(path)
+    monkeypatch.setattr("bessemer.runners.keras.runtime.package_of", lambda generation: None)
+    assert "reference" in SOURCE.runner(path, OpenOptions()).runtime
+    with pytest.raises(MissingExtra, match="keras"):
+        SOURCE.runner(path, OpenOptions(original="runtime"))

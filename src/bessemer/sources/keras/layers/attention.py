@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bessemer.ir.layout import inverse
 from bessemer.ir.types import Array, Shape
+from bessemer.sources.channels_last.dims import product
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.matmul import matmul, swapped
 from bessemer.sources.channels_last.reduce import reduced
@@ -28,8 +30,6 @@ HEADS = (0, 2, 1, 3)
 def multi_head(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> list[Ordered]:
     """Query, value and perhaps key; projections (depth, heads, size) of each, and one (heads, size, depth) back."""
     query, value, key = (floats(canvas, tensor) for tensor in tensors(layer, inputs))
-    if query.rank != 3 or value.rank != 3 or layer.config.get("attention_axes") not in (None, [1], (1,), 1):
-        raise Unsupported("attention-axes", "attention over more than one axis")
     weights, bias = list(layer.weights), bool(layer.config.get("use_bias", True))
 
     def taken() -> tuple[Array, Array | None]:
@@ -38,6 +38,8 @@ def multi_head(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> list[
     q, k = projected(canvas, query, *taken()), projected(canvas, key, *taken())
     gate = applied(canvas, "Sigmoid", projected(canvas, query, *taken())) if layer.config.get("use_gate") else None
     v = projected(canvas, value, *taken())
+    if query.rank != 3:
+        return _wide(canvas, layer, (q, k, v), taken())
     mask = attention_mask(canvas, layer, query, value, len(inputs) > 2 or layer.call.get("key") is not None)
     scores = _scores(canvas, layer, q, k, mask)
     spread = matmul(canvas, scores, _repeated(canvas, canvas.renamed(v, HEADS), q))
@@ -55,25 +57,67 @@ def tensors(layer: Layer, inputs: Sequence[Ordered]) -> tuple[Ordered, Ordered, 
     return given["query"], given["value"], given.get("key", given["value"])
 
 
+def _wide(
+    canvas: Canvas, layer: Layer, parts: tuple[Ordered, Ordered, Ordered], out: tuple[Array, Array | None]
+) -> list[Ordered]:
+    """Attention over some of several axes: the others go with the batch, those become one time."""
+    if any(layer.call.get(name) is not None for name in ("mask", "attention_mask", "value_mask", "key_mask")):
+        raise Unsupported("attention-axes", "a mask on attention over other axes than one")
+    if layer.call.get("use_causal_mask") or layer.config.get("use_gate") or layer.config.get("sliding_window"):
+        raise Unsupported("attention-axes", "a causal mask, a window or a gate on attention over other axes than one")
+    rank = parts[0].rank
+    axes = attended(layer, rank - 1)
+    beside = [axis for axis in range(rank - 2) if axis not in axes]
+    order = (*beside, rank - 2, *axes, rank - 1)
+    q, k, v = (_flattened(canvas, canvas.renamed(part, order), len(beside) + 1) for part in parts)
+    size = q.shape[-1]
+    assert isinstance(size, int)
+    scaled = applied(canvas, "Mul", q, number(canvas, 1 / math.sqrt(size), q))
+    scores = softmax(canvas, matmul(canvas, scaled, swapped(canvas, k)))
+    ordered = canvas.renamed(parts[0], order)
+    sizes = ordered.shape[len(beside) + 1 : -1]
+    spread = reshape(canvas, matmul(canvas, scores, v), (*scores.shape[: len(beside) + 1], *sizes, v.shape[-1]))
+    mixed = canvas.renamed(spread, inverse(order))
+    made = _joined(canvas, mixed, parts[0].shape[: rank - 2], *out)
+    if not layer.call.get("return_attention_scores"):
+        return [made]
+    keys = canvas.renamed(parts[1], order).shape[len(beside) + 1 : -1]
+    return [made, reshape(canvas, scores, (*scores.shape[: len(beside) + 1], *sizes, *keys))]
+
+
+def attended(layer: Layer, rank: int) -> list[int]:
+    """The axes of a tensor of `rank` that attention is over; all between batch and features unless said."""
+    held = layer.config.get("attention_axes")
+    axes = list(range(1, rank - 1)) if held is None else [held] if isinstance(held, int) else list(held)
+    if any(not 0 < axis < rank - 1 for axis in axes):
+        raise Unsupported("attention-axes", f"attention over the axes {axes} of {rank}")
+    return axes
+
+
+def _flattened(canvas: Canvas, part: Ordered, front: int) -> Ordered:
+    """(*front, *time, size) as (*front, times, size)."""
+    return reshape(canvas, part, (*part.shape[:front], product(part.shape[front:-1]), part.shape[-1]))
+
+
 def projected(canvas: Canvas, x: Ordered, kernel: Array, bias: Array | None) -> Ordered:
     """(batch, time, depth) by (depth, heads, size): (batch, time, heads, size)."""
     depth, heads, size = kernel.shape
-    product = canvas.emit("MatMul", [canvas.at(x), canvas.literal(kernel.reshape(depth, -1), "kernel")])
+    rows = canvas.emit("MatMul", [canvas.at(x), canvas.literal(kernel.reshape(depth, -1), "kernel")])
     if bias is not None:
-        product = canvas.emit("Add", [product, canvas.literal(bias.reshape(-1), "bias")])
-    made = canvas.result(product, (*x.shape[:2], heads * size))
-    return reshape(canvas, made, (*x.shape[:2], heads, size))
+        rows = canvas.emit("Add", [rows, canvas.literal(bias.reshape(-1), "bias")])
+    made = canvas.result(rows, (*x.shape[:-1], heads * size))
+    return reshape(canvas, made, (*x.shape[:-1], heads, size))
 
 
 def _joined(canvas: Canvas, mixed: Ordered, front: Shape, kernel: Array, bias: Array | None) -> Ordered:
     """(batch, time, heads, size) by (heads, size, *out). front: batch and time."""
     depth = kernel.shape[0] * kernel.shape[1]
     flat = reshape(canvas, mixed, (*front, depth))
-    product = canvas.emit("MatMul", [canvas.at(flat), canvas.literal(kernel.reshape(depth, -1), "kernel")])
+    rows = canvas.emit("MatMul", [canvas.at(flat), canvas.literal(kernel.reshape(depth, -1), "kernel")])
     if bias is not None:
-        product = canvas.emit("Add", [product, canvas.literal(bias.reshape(-1), "bias")])
+        rows = canvas.emit("Add", [rows, canvas.literal(bias.reshape(-1), "bias")])
     out = kernel.shape[2:]
-    made = canvas.result(product, (*front, int(np.prod(out))))
+    made = canvas.result(rows, (*front, int(np.prod(out))))
     return made if len(out) == 1 else reshape(canvas, made, (*front, *out))
 
 

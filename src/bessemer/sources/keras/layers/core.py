@@ -53,7 +53,7 @@ def bias_of(layer: Layer, place: int = 1) -> Array | None:
     return layer.weights[place] if layer.config.get("use_bias", True) else None
 
 
-@layer("Dense")
+@layer("Dense", "TimeDistributedDense")
 def dense_layer(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Kernel (depth, units); the last axis is multiplied."""
     made = dense(canvas, inputs[0], kernel_of(layer), bias_of(layer))
@@ -147,10 +147,17 @@ def whole(canvas: Canvas, tensor: Ordered) -> Ordered:
     "RandomHeight", "RandomWidth", "RandomShear", "RandomHue", "RandomSaturation", "RandomErasing", "RandomGrayscale",
     "RandomInvert", "RandomPosterization", "RandomSharpness", "RandomColorJitter", "RandomColorDegeneration",
     "RandomGaussianBlur", "RandomPerspective", "RandomElasticTransform", "MixUp", "CutMix", "AugMix", "RandAugment",
+    "StochasticDepth", "FixedDropout",
 )  # fmt: skip
 def passed(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Sequence[Ordered]:
     """Layers that do something in training only."""
     return list(inputs)
+
+
+@layer("LayerScale")
+def layer_scale(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
+    """ConvNeXt's (`keras.applications.convnext`): one factor per channel."""
+    return applied(canvas, "Mul", floats(canvas, inputs[0]), canvas.constant(layer.weights[0], "gamma"))
 
 
 @layer("Masking")

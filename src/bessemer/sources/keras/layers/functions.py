@@ -120,23 +120,9 @@ for _operator, _names in {
     _binary(_operator, *_names)
 for _operator, _names in {
     "Equal": ("equal",), "Greater": ("greater",), "GreaterOrEqual": ("greater_equal",), "Less": ("less",),
-    "LessOrEqual": ("less_equal",),
+    "LessOrEqual": ("less_equal",), "And": ("logical_and",), "Or": ("logical_or",),
 }.items():  # fmt: skip
     _binary(_operator, *_names, boolean=True)
-
-
-def _both(operator: str, name: str) -> None:
-    def draw(canvas: Canvas, arguments: Arguments) -> Ordered:
-        import onnx_ir
-
-        left, right = (cast(canvas, item, onnx_ir.DataType.BOOL) for item in arguments.pair())
-        return compared(canvas, operator, left, right)
-
-    function(name)(draw)
-
-
-_both("And", "logical_and")
-_both("Or", "logical_or")
 
 UNARY = {
     "negative": "Neg", "neg": "Neg", "abs": "Abs", "absolute": "Abs", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
@@ -198,17 +184,14 @@ def clipped(canvas: Canvas, arguments: Arguments) -> Ordered:
 @function("cast", "saturate_cast")
 def casted(canvas: Canvas, arguments: Arguments) -> Ordered:
     """To a type by name."""
-    return cast(canvas, arguments.tensor(0), _type(arguments.get(1, "dtype")))
-
-
-def _type(held: Any) -> Any:
-    """The ONNX type of one that Keras names; small floats are computed in float32."""
     import onnx_ir
 
     from bessemer.ir.types import named_dtype
 
-    name = str(held).removeprefix("<dtype: '").removesuffix("'>")
-    return onnx_ir.DataType.from_numpy(named_dtype("float32" if name in ("float16", "bfloat16") else name))
+    kind = str(arguments.get(1, "dtype"))
+    name = kind.removeprefix("<dtype: '").removesuffix("'>")
+    wanted = onnx_ir.DataType.from_numpy(named_dtype("float32" if name in ("float16", "bfloat16") else name))
+    return cast(canvas, arguments.tensor(0), wanted)
 
 
 @function("where", "where_v2", "select")
@@ -242,18 +225,6 @@ def _keep(arguments: Arguments) -> bool:
 
 for _name, _operator in REDUCTIONS.items():
     _reduction(_operator, _name, f"reduce_{_name}")
-
-
-def _quantified(every: bool, *names: str) -> None:
-    def draw(canvas: Canvas, arguments: Arguments) -> Ordered:
-        x = arguments.tensor(0)
-        return logical(canvas, x, every, _axes(arguments, x), keepdims=_keep(arguments))
-
-    function(*names)(draw)
-
-
-_quantified(True, "all", "reduce_all")
-_quantified(False, "any", "reduce_any")
 
 
 @function("var", "reduce_variance")
@@ -503,6 +474,13 @@ def filled_like(canvas: Canvas, arguments: Arguments) -> Ordered:
     held = np.asarray(int(bool(arguments.named.get("ones"))))
     one = canvas.constant(held.astype(x.dtype.numpy() if kind is None else named_dtype(str(kind))), "filling")
     return shaping.broadcast_to(canvas, one, x.shape, shaping.shape_vector(canvas, x))
+
+
+@function("any", "all", "reduce_any", "reduce_all")
+def logical_reduction(canvas: Canvas, arguments: Arguments) -> Ordered:
+    """Whether one of several booleans, or every one, is true."""
+    x = arguments.tensor(0)
+    return logical(canvas, x, bool(arguments.named.get("every")), _axes(arguments, x), keepdims=_keep(arguments))
 
 
 @function("shape")

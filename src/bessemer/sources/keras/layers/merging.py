@@ -8,7 +8,7 @@ import numpy as np
 
 from bessemer.ir.types import int64s
 from bessemer.sources.channels_last.dims import broadcast
-from bessemer.sources.channels_last.elementwise import applied, number
+from bessemer.sources.channels_last.elementwise import applied, chosen, compared, number
 from bessemer.sources.channels_last.matmul import matmul
 from bessemer.sources.channels_last.normalization import unit_norm
 from bessemer.sources.channels_last.shaping import concat, expand_dims, reshape, squeeze
@@ -26,8 +26,35 @@ MODES = {"sum": "Add", "mul": "Multiply", "ave": "Average", "max": "Maximum", "m
 
 @layer(*OPERATORS)
 def merge(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
-    """Element by element; tensors of lower rank get axes behind the batch."""
+    """Element by element; tensors of lower rank get axes behind the batch. Keras 3 leaves masked steps out."""
+    masks = layer.call.get("mask")
+    if layer.generation == 3 and isinstance(masks, list) and layer.kind in ("Multiply", "Maximum", "Minimum"):
+        found = [None if mask is None else expand_dims(canvas, mask, [2]) for mask in masks]
+        return (_product if layer.kind == "Multiply" else _extreme)(canvas, layer.kind, inputs, found)
     return merged(canvas, layer.kind, inputs)
+
+
+def _extreme(canvas: Canvas, kind: str, inputs: Sequence[Ordered], masks: Sequence[Ordered | None]) -> Ordered:
+    """A masked step of one tensor counts as what the tensors before it have there, and the other way round."""
+    made, held = inputs[0], masks[0]
+    for tensor, mask in zip(inputs[1:], masks[1:], strict=True):
+        other = tensor if mask is None else chosen(canvas, mask, tensor, made)
+        made = made if held is None else chosen(canvas, held, made, other)
+        held = None if held is None or mask is None else compared(canvas, "Or", held, mask)
+        made = applied(canvas, OPERATORS[kind], made, other)
+    return made
+
+
+def _product(canvas: Canvas, kind: str, inputs: Sequence[Ordered], masks: Sequence[Ordered | None]) -> Ordered:
+    """Masked steps count as 1; those masked everywhere give 0."""
+    one, nothing = (number(canvas, item, inputs[0]) for item in (1.0, 0.0))
+    made = merged(canvas, kind, [
+        tensor if mask is None else chosen(canvas, mask, tensor, one) for tensor, mask in zip(inputs, masks, strict=True)
+    ])  # fmt: skip
+    first, *rest = masks
+    for mask in rest:
+        first = None if first is None or mask is None else compared(canvas, "Or", first, mask)
+    return made if first is None else chosen(canvas, first, made, nothing)
 
 
 def merged(canvas: Canvas, kind: str, inputs: Sequence[Ordered]) -> Ordered:
@@ -99,6 +126,14 @@ def _products(canvas: Canvas, rows: Ordered, columns: Ordered) -> Ordered:
 def _count(dims: Sequence[int | str | None]) -> int | None:
     sizes = [dim for dim in dims if isinstance(dim, int)]
     return int(np.prod(sizes, dtype=np.int64)) if len(sizes) == len(dims) else None
+
+
+@layer("CustomScaleLayer", "Custom>CustomScaleLayer")
+def scaled_sum(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
+    """Inception-ResNet's (`keras.applications.inception_resnet_v2`): a + scale * b."""
+    left, right = inputs
+    scaled = applied(canvas, "Mul", right, number(canvas, float(layer.config["scale"]), right))
+    return applied(canvas, "Add", left, scaled)
 
 
 @layer("Merge")

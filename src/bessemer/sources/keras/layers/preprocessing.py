@@ -136,7 +136,7 @@ def category_encoding(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -
     """one_hot, multi_hot or count over `num_tokens`; counts may be weighted."""
     weights = inputs[1] if len(inputs) > 1 else layer.call.get("count_weights")
     mode = str(layer.config.get("output_mode", "multi_hot"))
-    return encoded(canvas, inputs[0], mode, int(layer.config["num_tokens"]), weights)
+    return encoded(canvas, inputs[0], mode, int(layer.config.get("num_tokens") or layer.config["max_tokens"]), weights)
 
 
 def encoded(canvas: Canvas, ids: Ordered, mode: str, depth: int, weights: Ordered | None = None) -> Ordered:
