@@ -47,8 +47,11 @@ def resize(
         if len(bound) == 2 * count and (cubic == -0.5 or method != "bicubic"):
             return _multiplied(canvas, source, bound[:count], bound[count:], method, smooth, first)
     _known(method, place)
+    bound = [dim for dim in results if isinstance(dim, int)]
+    alone = len(bound) == count and not all(isinstance(dim, int) for dim in source.shape)
+    wanted = canvas.literal(int64s(bound), "sizes") if alone else _sizes(canvas, source, sizes, results, first)
     made = canvas.emit(
-        "Resize", [canvas.at(source, order), None, None, _sizes(canvas, source, sizes, results, first)],
+        "Resize", [canvas.at(source, order), None, None, wanted], axes=list(range(2, source.rank)) if alone else None,
         mode=MODES[method], coordinate_transformation_mode=place, antialias=1 if smooth else None,
         nearest_mode=_rounding(place) if nearest else None,
         cubic_coeff_a=cubic if method == "bicubic" else None,
