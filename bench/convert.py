@@ -1,5 +1,5 @@
-"""TFLite and Keras .h5 -> ONNX against tf2onnx, ONNX -> TFLite against onnx2tf, Keras .h5 -> TFLite against TensorFlow's
-converter: whole processes, in alternation, ours verified.
+"""TFLite, Keras .h5 and SavedModels -> ONNX against tf2onnx, ONNX -> TFLite against onnx2tf, Keras .h5 and SavedModels ->
+TFLite against TensorFlow's converter: whole processes, in alternation, ours verified.
 
 python bench/convert.py --tf2onnx VENV --onnx2tf VENV --tensorflow VENV MODEL...
 Each VENV is a virtual environment with that peer installed (see bench/README.md). Prints a Markdown table.
@@ -30,21 +30,33 @@ pathlib.Path(sys.argv[2]).write_bytes(tf.lite.TFLiteConverter.from_keras_model(m
 """
 
 
+SAVED_CONVERTER = """import pathlib, sys, tensorflow as tf
+pathlib.Path(sys.argv[2]).write_bytes(tf.lite.TFLiteConverter.from_saved_model(sys.argv[1]).convert())
+"""
+
+
+def trained(model: Path) -> bool:
+    """Whether it is a file of the framework that trains: Keras, or a SavedModel's folder."""
+    return model.suffix in KERAS or model.is_dir()
+
+
 def ours(model: Path, target: str, out: Path) -> list[str]:
-    """A Keras model is verified against the evaluator of its layers: TensorFlow takes no part."""
-    original = ["--original", "reference"] if model.suffix in KERAS else []
+    """What TensorFlow wrote is verified against the evaluator of its format: TensorFlow takes no part."""
+    original = ["--original", "reference"] if trained(model) else []
     return [sys.executable, "-m", "bessemer", "convert", str(model), "--to", target, "--out", str(out), *original]
 
 
 def tf2onnx(model: Path, venv: Path, out: Path) -> list[str]:
+    kind = "--saved-model" if model.is_dir() else "--keras" if model.suffix in KERAS else "--tflite"
     return [
-        str(venv / "bin/python"), "-m", "tf2onnx.convert", "--keras" if model.suffix in KERAS else "--tflite", str(model),
+        str(venv / "bin/python"), "-m", "tf2onnx.convert", kind, str(model),
         "--output", str(out / "m.onnx"), "--opset", "17",
     ]  # fmt: skip
 
 
 def tensorflow(model: Path, venv: Path, out: Path) -> list[str]:
-    return [str(venv / "bin/python"), "-c", TFLITE_CONVERTER, str(model), str(out / "m.tflite")]
+    script = SAVED_CONVERTER if model.is_dir() else TFLITE_CONVERTER
+    return [str(venv / "bin/python"), "-c", script, str(model), str(out / "m.tflite")]
 
 
 def onnx2tf(model: Path, venv: Path, out: Path) -> list[str]:
@@ -87,7 +99,7 @@ Peer = Callable[[Path, Path, Path], list[str]]
 
 def races(model: Path, arguments: argparse.Namespace) -> list[tuple[str, Peer, Path]]:
     """(our target, peer, its venv) of every race that a model can run."""
-    if model.suffix in KERAS:
+    if trained(model):
         known = [("onnx", tf2onnx, arguments.tf2onnx), ("tflite", tensorflow, arguments.tensorflow)]
     elif model.suffix == ".tflite":
         known = [("onnx", tf2onnx, arguments.tf2onnx)]

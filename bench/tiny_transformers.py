@@ -40,8 +40,8 @@ RESNET_BACKBONE = {"model_type": "resnet", **RESNET, "out_features": ["stage1", 
 
 @dataclass(frozen=True)
 class Tiny:
-    """kind: class of transformers; config: class of its settings; settings: how small; tasks: what it is converted for
-    beyond the one that is inferred ('')."""
+    """kind: class of transformers; config: class of its settings; settings: how small; tasks: what it is converted for,
+    '' being the one that is inferred."""
 
     kind: str
     config: str
@@ -154,6 +154,22 @@ def make(name: str, folder: Path, **saving: Any) -> Path:
             if parameter.ndim > 1:
                 gain = 1.2 if parameter.ndim < 4 else 1.7
                 parameter.normal_(0, gain / max(parameter[0].numel(), 1) ** 0.5)
+    _settle(model)
     place = folder / name
     model.save_pretrained(place, **saving)
     return place
+
+
+def _settle(model: Any) -> None:
+    """Batch normalisations get the statistics of noise: deep ones would answer nothing with those of none."""
+    import torch
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if not norms or model.main_input_name != "pixel_values":
+        return
+    for module in norms:
+        module.momentum = 1.0
+        module.train()
+    with torch.no_grad():
+        model(pixel_values=torch.randn(2, 3, 64, 64))
+    model.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 from bessemer.conformance import gaps
@@ -27,8 +28,18 @@ def source_page(entry: SourceEntry) -> str:
     extra = f" (`pip install 'bessemer[{entry.extra}]'`)" if entry.extra else ""
     runtime = f"Verification runs it in {entry.runtime}{extra}."
     suffixes = ", ".join(f"`{suffix}`" for suffix in entry.suffixes)
-    lines = [f"# {entry.title}", "", SAID, "", entry.summary, "", f"Files: {suffixes}, recognised by content. {runtime}"]
-    return "\n".join([*lines, *bullets("Reads", entry.reads), *bullets("Limits", entry.limits), ""])
+    files = f"Files: {suffixes}, recognised by content." if suffixes else "A directory, recognised by what lies in it."
+    lines = [f"# {entry.title}", "", SAID, "", entry.summary, "", f"{files} {runtime}"]
+    return "\n".join([*lines, *bullets("Reads", entry.reads), *bullets("Limits", entry.limits), *further(entry), ""])
+
+
+def further(entry: SourceEntry) -> list[str]:
+    """What the format itself adds to its page."""
+    if not entry.page:
+        return []
+    module, name = entry.page.split(":")
+    lines: list[str] = getattr(import_module(module), name)()
+    return lines
 
 
 def target_page(entry: TargetEntry) -> str:

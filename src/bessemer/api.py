@@ -86,8 +86,9 @@ def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
     from bessemer.script.target_spec import parse
     from bessemer.targets.base import Artifact
     from bessemer.targets.registry import find, validate
-    from bessemer.workspace import Workspace
+    from bessemer.workspace import Workspace, bring, check_companions
 
+    check_companions(model.companions, Path(out))
     spec = parse(target)
     implementation = find(spec.name).load()
     options = validate(spec.name, implementation, spec.options)
@@ -95,7 +96,7 @@ def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
     prepared = implementation.prepare(canonical, options)
     with Workspace(Path(out)) as work:
         made = implementation.write(prepared, work.path, artifact_stem(model.origin.path, prepared.precision))
-        placed = work.publish(list(made.files), work.path)
+        placed = work.publish([*made.files, *bring(model.companions, work.path, made.files)], work.path)
     return Artifact(made.target, Path(out) / made.path.relative_to(work.path), tuple(placed))
 
 

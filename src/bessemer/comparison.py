@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.errors import BessemerError, UsageError
 from bessemer.ir.signature import TensorSpec
+from bessemer.ir.types import Shape
 from bessemer.runners.isolated import IsolatedRunner
 from bessemer.targets.base import Border
 from bessemer.verify import evidence as ev
@@ -79,13 +80,14 @@ def _axis_order(left: TensorSpec, right: TensorSpec) -> tuple[int, ...] | None:
     from bessemer.ir.layout import channels_first, channels_last
 
     rank = len(left.shape)
-    if rank != len(right.shape) or rank < 3 or left.shape == right.shape:
+    if rank != len(right.shape) or rank < 3 or _alike(left.shape, right.shape):
         return None
     for perm in (channels_last(rank), channels_first(rank)):
-        moved = tuple(left.shape[axis] for axis in perm)
-        if all(
-            x == y or not (isinstance(x, int) and isinstance(y, int))
-            for x, y in zip(moved, right.shape, strict=True)
-        ):
+        if _alike(tuple(left.shape[axis] for axis in perm), right.shape):
             return perm
     return None
+
+
+def _alike(mine: Shape, theirs: Shape) -> bool:
+    """Whether two shapes can be one: unbound sizes, whatever they are called, agree with any."""
+    return all(x == y or not (isinstance(x, int) and isinstance(y, int)) for x, y in zip(mine, theirs, strict=True))

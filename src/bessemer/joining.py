@@ -6,9 +6,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.layout import apply, channels_first, channels_last, identity
@@ -16,6 +16,11 @@ from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.join import records as r
 from bessemer.workspace import fingerprint
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+    from bessemer.ir.model import Model
 
 ORDERS = ("same", "nchw", "nhwc")
 """What `order=` takes beside numbers: nothing moves, channels last to first, channels first to last."""
@@ -34,6 +39,8 @@ class Member:
     """Whether its format keeps channels last."""
     unranked: frozenset[str] = frozenset()
     """Borders whose number of axes nobody knows."""
+    scales: Mapping[str, r.Scale] = field(default_factory=dict)
+    """What the integers of borders stand for."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Wish:
     to: End
     source: End
     order: str = ""
-    cast: bool = False
+    how: Literal["", "cast", "real"] = ""
 
 
 def plan(members: Sequence[Member], maps: Sequence[str], *, share: bool, home: Path, signature: str | None = None) -> r.Plan:
@@ -110,8 +117,34 @@ def members_of(models: Sequence[str], options: OpenOptions) -> list[Member]:
         borders = (*model.graph.graph.inputs, *model.graph.graph.outputs)
         unranked = frozenset(str(value.name) for value in borders if value.shape is None)
         label = _fresh(label, {item.label for item in found})
-        found.append(Member(label, path, entry.name, model.signature, model.origin.format in last, unranked))
+        channels_last = model.origin.format in last
+        found.append(Member(label, path, entry.name, model.signature, channels_last, unranked, _scales(model)))
     return found
+
+
+def _scales(model: Model) -> dict[str, r.Scale]:
+    """What the integers of borders stand for, where one scale stands beside them."""
+    found: dict[str, r.Scale] = {}
+    for value in model.graph.graph.outputs:
+        node = value.producer()
+        if node is not None and node.op_type == "QuantizeLinear":
+            found |= _scale(value, node)
+    for value in model.graph.graph.inputs:
+        for node, place in value.uses():
+            if node.op_type == "DequantizeLinear" and place == 0:
+                found |= _scale(value, node)
+    return found
+
+
+def _scale(value: onnx_ir.Value, node: onnx_ir.Node) -> dict[str, r.Scale]:
+    held = [None if item is None or item.const_value is None else item.const_value.numpy() for item in node.inputs[1:3]]
+    if len(held) != 2 or any(item is None or item.size != 1 for item in held) or value.dtype is None:
+        return {}
+    kind = value.dtype.name.lower()
+    if kind not in ("int8", "uint8", "int16", "uint16"):
+        return {}
+    scale, zero = (item.reshape(-1)[0] for item in held if item is not None)
+    return {str(value.name): r.Scale.model_validate({"scale": float(scale), "zero_point": int(zero), "dtype": kind})}
 
 
 def _labelled(text: str) -> tuple[str, Path]:
@@ -139,14 +172,14 @@ def _pairs(members: Sequence[Member]) -> Iterator[tuple[Sequence[Member], Member
 
 
 def _wish(text: str, members: Sequence[Member]) -> Wish:
-    body, order, cast = _options(text)
+    body, order, how = _options(text)
     for match in re.finditer("=", body):
         to, source = body[: match.start()].strip(), body[match.end() :].strip()
         left = _end(to, members, ("input",))
         right = _end(source, members, ("output", "input"))
         if left is not None and right is not None:
             _check_order(left, right, members, text)
-            return Wish(left, right, order, cast)
+            return Wish(left, right, order, how)
     raise UsageError(
         f"--map {text} names no input and no output of these models",
         why="it is spelled B:input=A:output, the label being a file's name without its suffix, or A, B, C by position",
@@ -154,18 +187,19 @@ def _wish(text: str, members: Sequence[Member]) -> Wish:
     )
 
 
-def _options(text: str) -> tuple[str, str, bool]:
-    """The mapping itself, its order and whether the type may change."""
-    body, order, cast = text, "", False
+def _options(text: str) -> tuple[str, str, Literal["", "cast", "real"]]:
+    """The mapping itself, its order, and how a type may change."""
+    body, order = text, ""
+    how: Literal["", "cast", "real"] = ""
     while True:
         head, mark, tail = body.rpartition(",")
         said = tail.strip()
-        if mark and said == "cast":
-            cast = True
+        if mark and said in ("cast", "real"):
+            how = "cast" if said == "cast" else "real"
         elif mark and said.startswith("order="):
             order = said.removeprefix("order=")
         else:
-            return body, order, cast
+            return body, order, how
         body = head
 
 
@@ -258,19 +292,45 @@ def _alike(mine: int | str | None, theirs: int | str | None) -> bool:
 def _wire(wish: Wish) -> r.Wire:
     """One wire with its axis order and type settled. Raises UsageError where they cannot be."""
     source, to = wish.source, wish.to
-    cast = ""
-    if source.spec.dtype != to.spec.dtype:
-        if not wish.cast:
-            raise UsageError(
-                f"{to} cannot take {source}", why=f"their types differ: {source.spec.dtype} and {to.spec.dtype}",
-                fix=f"Convert the values with --map {_spelled(wish)},cast",
-            )  # fmt: skip
-        cast = to.spec.dtype
-        if {source.spec.dtype, cast} - set(r.CASTS):
-            raise UsageError(f"{to} cannot take {source}", why=f"{source.spec.dtype} values are no {cast} in any way")
+    changes = _converted(wish)
     order = _chosen(wish)
-    ends = {"output": source.place} if source.kind == "output" else {"shared": source.place}
-    return r.Wire(to=to.place, order=None if order == identity(len(order)) else order, cast=cast, **ends)
+    changes["output" if source.kind == "output" else "shared"] = source.place
+    return r.Wire(to=to.place, order=None if order == identity(len(order)) else order, **changes)
+
+
+def _converted(wish: Wish) -> dict[str, Any]:
+    """How values get from one type to the other. Raises UsageError where nobody said, or nothing is to be said."""
+    source, to = wish.source, wish.to
+    same = source.spec.dtype == to.spec.dtype
+    mine, theirs = source.member.scales.get(source.spec.name), to.member.scales.get(to.spec.name)
+    if same and (mine is None or theirs is None or mine == theirs):
+        if wish.how:
+            what = f"--map {_spelled(wish)},{wish.how}: {source} is of the right type as it is"
+            raise UsageError(what, fix="Leave it out")
+        return {}
+    real = _as_reals(wish, mine, theirs)
+    if wish.how == "real" and not real:
+        raise UsageError(f"{to} cannot take what {source} means", why="neither is an integer border with one scale")
+    if wish.how == "real":
+        return real
+    if wish.how == "cast" and {source.spec.dtype, to.spec.dtype} <= set(r.CASTS):
+        return {} if same else {"cast": to.spec.dtype}
+    types = f"their types differ: {source.spec.dtype} and {to.spec.dtype}"
+    why = "their integers stand for different reals" if same else types
+    ways = f",real for what the integers stand for, or --map {_spelled(wish)},cast for themselves" if real else ",cast"
+    raise UsageError(f"{to} cannot take {source}", why=why, fix=f"Convert the values with --map {_spelled(wish)}{ways}")
+
+
+def _as_reals(wish: Wish, mine: r.Scale | None, theirs: r.Scale | None) -> dict[str, Any]:
+    """Fields of the wire that carry reals; none where a side holds neither reals nor integers with a scale."""
+    source, to = wish.source.spec.dtype, wish.to.spec.dtype
+    if not (mine is not None or source.startswith("float")) or not (theirs is not None or to.startswith("float")):
+        return {}
+    found: dict[str, Any] = {"dequantize": mine, "quantize": theirs}
+    if mine is None and theirs is None:
+        return {}
+    arrives = theirs.dtype if theirs is not None else "float32"
+    return found if arrives == to else {**found, "cast": to}
 
 
 def _chosen(wish: Wish) -> tuple[int, ...]:
@@ -388,7 +448,8 @@ def described(made: r.Plan) -> list[str]:
     lines = []
     for wire in made.wires:
         order = "" if wire.order is None else f", axes {':'.join(map(str, wire.order))}"
-        cast = f", cast to {wire.cast}" if wire.cast else ""
+        cast = ", as the reals that the integers mean" if wire.dequantize else ", as integers" if wire.quantize else ""
+        cast += f", cast to {wire.cast}" if wire.cast else ""
         kind = "" if wire.output is not None else "input "
         source = wire.source
         lines.append(f"{wire.to.model}:{wire.to.tensor} = {kind}{source.model}:{source.tensor}{order}{cast}")

@@ -8,6 +8,7 @@ Keys of `config` (all optional; every other key is an error):
     optimization_level  0 to 3: how far the passes go
     shapes              {input: [1, 3, 224, 224]}; a str names an axis, a pair (low, high) is a range
     signature           which signature of a file that holds several
+    inputs, outputs     lists of names that the model is cut at
     data, labels        what to verify on, as after --data and --labels
     preprocess          text as after --preprocess
     samples, seed       how many samples of `data`; seed of generated inputs
@@ -37,6 +38,8 @@ RENAMED = {"opset_version": "opset"}
 WHOLE = (
     "shapes",
     "signature",
+    "inputs",
+    "outputs",
     "data",
     "labels",
     "label_offset",
@@ -141,6 +144,7 @@ def _split(target: str, config: Mapping[str, Any]) -> tuple[TargetRequest, Conve
     if "optimization_level" in whole:
         whole["level"] = whole.pop("optimization_level")
     whole |= {key: Path(whole[key]) for key in ("data", "labels") if key in whole}
+    whole |= {key: tuple(whole[key]) for key in ("inputs", "outputs") if key in whole}
     whole |= {"shapes": {name: tuple(dims) for name, dims in whole.get("shapes", {}).items()}}
     return TargetRequest(target, options), ConvertOptions(**whole)
 

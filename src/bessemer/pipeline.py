@@ -92,7 +92,7 @@ def convert(
     MissingExtra; what a target declines or fails is a row, not an exception.
     """
     from bessemer.runners.isolated import IsolatedRunner
-    from bessemer.sources.sniff import identify
+    from bessemer.sources.sniff import warm_modules
     from bessemer.targets.registry import find
 
     if not targets:
@@ -103,7 +103,7 @@ def convert(
     for request in targets:
         find(request.name)
     with (  # both children import their runtime while this process imports what it needs itself
-        IsolatedRunner(warm=identify(path).warm) as original,  # the file itself only after it was checked
+        IsolatedRunner(warm=warm_modules(path)) as original,  # the file itself only after it was checked
         spare_runner(targets[0].name) as spare,
         Workspace(out) as work,
     ):

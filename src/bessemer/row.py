@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from bessemer.verify.divergence import first_divergence
 from bessemer.verify.drawn import drawn_outputs
 from bessemer.verify.judge import Judgement, Reference, judge, run_original
 from bessemer.verify.landmarks import landmarks, quantization_steps
-from bessemer.workspace import Workspace
+from bessemer.workspace import Workspace, bring
 
 if TYPE_CHECKING:
     from bessemer.request import ConvertOptions, TargetRequest
@@ -54,11 +53,7 @@ class Row:
 
     def bring(self, companions: Sequence[Path]) -> None:
         """Copy what goes along with the artifact (tokenizers, settings) beside it; they are placed together."""
-        own = {path.name for path in self.artifact.files} if self.artifact is not None else set()
-        for path in companions:
-            if path.name in own:
-                raise UsageError(f"The artifact and a file that goes along are both called {path.name}")
-            self.companions.append(Path(shutil.copyfile(path, self.folder / path.name)))
+        self.companions = bring(companions, self.folder, self.artifact.files if self.artifact is not None else ())
 
     def timed(self, stage: str, action: Callable[[], T]) -> T:
         """Run `action` and keep its duration under `stage`."""

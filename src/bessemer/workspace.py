@@ -69,6 +69,15 @@ def check_companions(companions: Sequence[Path], out: Path) -> None:
         )
 
 
+def bring(companions: Sequence[Path], folder: Path, beside: Sequence[Path]) -> list[Path]:
+    """Copy them into the folder of the artifact's files `beside`; returns the copies. Raises UsageError for equal names."""
+    taken = {path.name for path in beside}
+    for path in companions:
+        if path.name in taken:
+            raise UsageError(f"The artifact and a file that goes along are both called {path.name}")
+    return [Path(shutil.copyfile(path, folder / path.name)) for path in companions]
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     digest = hashlib.sha256()

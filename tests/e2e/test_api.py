@@ -118,3 +118,19 @@ def test_the_manager_compares_accuracy(convnet: Path) -> None:
     np.savez(data, image=rng.standard_normal((8, 3, 16, 16), np.float32), labels=rng.integers(0, 5, 8))
     done = ConversionManager().convert(convnet, convnet.parent / "made", "tflite", {"data": str(data)})
     assert done.evidence.targets[0].accuracy is not None
+
+
+def test_the_manager_cuts(convnet: Path) -> None:
+    config = {"inputs": ["b"], "outputs": ["d"]}
+    made = ConversionManager().convert(convnet, convnet.parent / "part.onnx", "onnx", config)
+    assert made.evidence.source.cut is not None
+    assert made.evidence.source.cut.inside == ["b"]
+    assert [spec.name for spec in bm.load(made.path).signature.inputs] == ["b"]
+
+
+def test_cut_and_verify_by_verbs(convnet: Path) -> None:
+    part = bm.cut(bm.load(convnet), outputs="d")
+    artifact = bm.compile(part, "tflite", out=convnet.parent / "made")
+    assert bm.verify(artifact, convnet, outputs="d").verified
+    with pytest.raises(UsageError, match="differ in their borders"):
+        bm.verify(artifact, convnet, outputs=["d", "e"])

@@ -254,3 +254,33 @@ def test_nothing_is_suggested_where_no_part_is_left(bessemer: Run, unrunnable: P
     done = bessemer("check", unrunnable, "--to", "tflite", "--json")
     (row,) = json.loads(done.stdout)["targets"]
     assert row["suggestions"] == []
+
+
+def test_a_frozen_graph_that_decodes_its_sound(bessemer: Run, real_asset: Asset, tmp_path: Path) -> None:
+    """DecodeWav has no form in ONNX; the suggestion begins behind its front end, and real recordings pass through both."""
+    path = real_asset("audio/kws_arm_tf1_pb/DS_CNN_S.pb")
+    done = bessemer("check", path, "--to", "tflite", "--json")
+    assert done.returncode == 3
+    (row,) = [TargetEvidence.model_validate(row) for row in json.loads(done.stdout)["targets"]]
+    assert {blocker.op for blocker in row.blockers} == {"DecodeWav", "Mfcc"}
+    (item,) = row.suggestions
+    assert (item.inputs, item.outputs) == (["Mfcc"], ["labels_softmax"])
+    said = {"inputs": item.inputs, "outputs": item.outputs, "original": "reference"}
+    (made,) = bm.convert(path, "tflite", tmp_path / "out", **said).targets
+    assert made.verified, made.summary
+    words = real_asset("data/speech_commands_v0.01_sample")
+    (made,) = bm.convert(path, "tflite", tmp_path / "out", data=words, samples=8, **said).targets
+    assert made.verified, made.summary
+    assert len(made.input_sets) == 8
+
+
+def test_a_saved_model_and_a_keras_file(real_asset: Asset, tmp_path: Path) -> None:
+    """Formats whose originals Bessemer evaluates itself are tapped there."""
+    cases = {
+        "mcu_models/mlperf_tiny/kws_ref_model": "functional_1/conv2d_2/Conv2D",
+        "mcu_models/mlperf_tiny/pretrainedResnet.h5": "activation_3",
+    }
+    for name, value in cases.items():
+        (row,) = bm.convert(real_asset(name), "tflite", tmp_path, outputs=value, original="reference").targets
+        assert row.verified, row.summary
+        assert "reference evaluator" in row.reference

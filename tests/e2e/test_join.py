@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.unit.sources.tflite.single import Builder
+from tests.unit.sources.tflite.single import Builder, scaled
 
 import bessemer as bm
 from bessemer.ir.errors import UnreadableInput, UsageError
@@ -225,3 +225,40 @@ def test_a_float_front_end_and_a_real_classifier(real_asset: Callable[[str], Pat
     evidence = bm.join([front, model], tmp_path / "whole.tflite")
     assert evidence.targets[0].verified, evidence.targets[0].summary
     assert evidence.source.inputs[0].dtype == "uint8"
+
+
+def test_integers_are_joined_as_the_reals_that_they_mean(tmp_path: Path) -> None:
+    """An int8 TFLite front, a float ONNX middle and the int8 file again: dequantized on one wire, quantized on the next."""
+    build = Builder()
+    x = build.input(np.zeros((2, 4)), "int8", quantization=scaled(0.1, 3))
+    out = build.tensor((2, 4), "int8", quantization=scaled(0.1, 3))
+    build.op("RELU", [x], [out])
+    ends = build.save([out], tmp_path / "ends.tflite")
+    middle = save(tmp_path / "middle.onnx", "middle (float[2, 4] h) => (float[2, 4] y) { y = Sqrt (h) }")
+    with pytest.raises(UsageError, match=r"int8 and float32.*,real for what the integers stand for"):
+        bm.join([ends, middle], tmp_path / "out.onnx", maps=["B:h=A:t0_1"])
+    maps = ["B:h=A:t0_1,real", "C:t0_0=B:y,real"]
+    (row,) = bm.join([ends, middle, ends], tmp_path / "out.onnx", maps=maps, bound="steps(1)").targets
+    assert row.verified, row.summary
+    fed = np.array([[-100, 3, 13, 43], [3, 103, 4, 0]], np.int8)
+    reals = np.sqrt(np.maximum(fed.astype(np.float32) - 3, 0) * np.float32(0.1))
+    (got,) = run_onnx(tmp_path / "out.onnx", {"t0_0": fed}).values()
+    assert np.abs(got.astype(int) - (np.rint(reals / 0.1) + 3)).max() <= 1
+    with pytest.raises(UsageError, match="of the right type as it is"):
+        bm.join([middle, middle], tmp_path / "no.onnx", maps=["B:h=A:y,real"])
+
+
+def test_integers_of_another_scale_are_not_passed_on_as_they_are(tmp_path: Path) -> None:
+    paths = []
+    for name, scale in (("fine", 0.05), ("coarse", 0.2)):
+        build = Builder()
+        x = build.input(np.zeros((1, 4)), "int8", quantization=scaled(scale))
+        out = build.tensor((1, 4), "int8", quantization=scaled(scale))
+        build.op("RELU", [x], [out])
+        paths.append(build.save([out], tmp_path / f"{name}.tflite"))
+    with pytest.raises(UsageError, match="integers stand for different reals"):
+        bm.join(paths, tmp_path / "out.tflite")
+    (row,) = bm.join(paths, tmp_path / "out.tflite", maps=["B:t0_0=A:t0_1,real"], bound="exact or steps(1)").targets
+    assert row.verified, row.summary
+    (row,) = bm.join(paths, tmp_path / "raw.onnx", maps=["B:t0_0=A:t0_1,cast"]).targets
+    assert row.verified, row.summary

@@ -24,6 +24,8 @@ TOOLS = (
     "ml-dtypes",
     "flatbuffers",
     "protobuf",
+    "torch",
+    "transformers",
 )
 
 

@@ -164,10 +164,19 @@ def _first_difference(case: Any, answer: dict[str, Any], expected: Any, borders:
         border = borders.get(value.name, Border(value.name, ""))
         got = answer[border.name]
         got = from_artifact(got, border) if isinstance(got, np.ndarray) else got
-        reason = _difference(_array(want), got, case.rtol, case.atol, drawn)
+        reason = _difference(_array(want), got, case.rtol, max(case.atol, _cancelled(case, want)), drawn)
         if reason:
             return f"output '{value.name}': {reason}"
     return ""
+
+
+def _cancelled(case: Any, want: Any) -> float:
+    """One step at the scale of a spectrum: where its waves cancel, the standard's float32 numbers are what rounding left
+    (test_dft_inverse expects 2e-7 where the sum is 0)."""
+    array = _array(want)
+    if not case.name.startswith(("test_dft", "test_stft")) or array.dtype != np.float32:
+        return 0.0
+    return float(np.finfo(np.float32).eps) * float(np.abs(array).max(initial=0.0))
 
 
 def _difference(want: Any, got: Any, rtol: float, atol: float, drawn: bool) -> str:

@@ -114,10 +114,25 @@ class InferShapes:
         with _constants_in_reach(graph):
             inference = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)
             modified = inference(graph).modified
-            while sum(_loop_states(node) for node in graph.graph.all_nodes() if node.op_type == "Loop"):
+            while sum(_learnt(node) for node in graph.graph.all_nodes()):
                 modified = inference(graph).modified or modified
         _forget_item_types(untyped)
         return PassResult(int(modified))
+
+
+KEEPING = frozenset({"GroupNormalization", "MeanVarianceNormalization", "RMSNormalization"})
+"""Operators whose result has the shape of their first operand, of which ONNX's inference tells nothing where their
+function bodies compute shapes."""
+
+
+def _learnt(node: Any) -> int:
+    """How many results of `node` have a shape now that inference did not find."""
+    if node.op_type == "Loop":
+        return _loop_states(node)
+    kept = node.op_type in KEEPING and node.outputs[0].shape is None and node.inputs[0].shape is not None
+    if kept:
+        node.outputs[0].shape = node.inputs[0].shape.copy()
+    return int(kept)
 
 
 def _loop_states(node: Any) -> int:

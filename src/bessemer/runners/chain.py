@@ -20,18 +20,28 @@ End = tuple[str, str]
 class Link:
     """What feeds an input: an output of an earlier member (`made`), or what another input is fed.
 
-    order: input = transpose(source, order); cast: numpy name of the type, empty for the source's own.
+    order: input = transpose(source, order); dequantize, quantize: (scale, zero point, numpy name) of the source's or the
+    input's integers; cast: numpy name of the type, empty for what arrives.
     """
 
     to: End
     source: End
     made: bool
     order: tuple[int, ...] | None = None
+    dequantize: tuple[float, int, str] | None = None
+    quantize: tuple[float, int, str] | None = None
     cast: str = ""
 
     def carried(self, array: Array) -> Array:
         """The array as it arrives."""
         moved = array if self.order is None else np.ascontiguousarray(array.transpose(self.order))
+        if self.dequantize is not None:
+            scale, zero, _ = self.dequantize
+            moved = (moved.astype(np.int32) - zero).astype(np.float32) * np.float32(scale)
+        if self.quantize is not None:
+            scale, zero, kind = self.quantize
+            limits = np.iinfo(kind)
+            moved = np.clip(np.rint(moved / np.float32(scale)) + zero, limits.min, limits.max).astype(kind)
         return moved.astype(named_dtype(self.cast)) if self.cast else moved
 
 

@@ -113,10 +113,12 @@ SOURCES: tuple[SourceEntry, ...] = (
         title="TensorFlow",
         suffixes=(".pb", ".meta"),
         module="bessemer.sources.tensorflow",
+        channels_last=True,
         sniff=_looks_like_tensorflow,
         summary="SavedModels of TensorFlow 1 and 2, frozen graphs and checkpoints, read without TensorFlow.",
         reads=(
-            "SavedModel folders (signatures by name), frozen .pb graphs, .meta graphs beside a .ckpt",
+            "SavedModel folders (signatures by name, or the object's own functions), .meta graphs beside a .ckpt",
+            "frozen .pb graphs, between their ends or any values that --inputs and --outputs name",
             "variables from tensor bundles, sharded and partitioned, and from checkpoints of the first version",
             "functions inlined; If, Case and While of both versions of control flow; lists of tensors",
             "LSTM, GRU and plain recurrent layers recognised in loops by what they compute",
@@ -134,6 +136,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         title="Keras",
         suffixes=(".h5", ".hdf5", ".keras"),
         module="bessemer.sources.keras",
+        channels_last=True,
         sniff=_looks_like_keras,
         summary="Whole Keras models: .h5 of Keras 1, 2, tf.keras and 3, and .keras; neither Keras nor TensorFlow is needed.",
         reads=(
@@ -203,6 +206,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="transformers",
         extra="hf",
         warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
+        stand_in="bessemer.sources.huggingface.directory:stand_in",
+        page="bessemer.sources.huggingface.tasks:page",
     ),
     SourceEntry(
         name="torch",

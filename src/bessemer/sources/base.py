@@ -117,6 +117,10 @@ class SourceEntry:
     what a cut is verified on where the runtime refuses the whole file."""
     checker: str = ""
     """'module:function' of the format's own checker (a path to why it refuses the file, or '')."""
+    stand_in: str = ""
+    """'module:function' from a directory to the file of another format that stands for it; to None where none does."""
+    page: str = ""
+    """'module:function' that writes further lines of the format's docs page."""
 
     def load(self) -> Source:
         """The implementation."""

@@ -180,8 +180,11 @@ class Ordered:
     def __repr__(self) -> str:
         return f"Ordered({self.name!r}, {self.shape}, {self.dtype}, made={self.made})"
 
-    def draw(self, canvas: Canvas) -> None:
-        """Called when a value is asked for and there is none: a tensor that is drawn late draws itself into `orders`."""
+    def draw(self, canvas: Canvas, wanted: Perm) -> None:
+        """Called when a value is asked for (in the axis order `wanted`) and there is none in any.
+
+        A tensor that is drawn late draws itself into `orders`, in an order of its own choice, which it notes in `made`.
+        """
         raise Unsupported("no-value", f"tensor '{self.name}' is read before anything makes it")
 
     @property
@@ -254,7 +257,7 @@ class Canvas(Drawing):
         if tensor.known is not None:
             return self.constant(tensor.known.transpose(perm), tensor.name)
         if not tensor.orders:
-            tensor.draw(self)
+            tensor.draw(self, tensor.made)
         moved = Ordered(tensor.name, apply(perm, tensor.shape), tensor.dtype)
         moved.orders = {compose(inverse(perm), order): value for order, value in tensor.orders.items()}
         moved.made = compose(inverse(perm), tensor.made)
@@ -264,7 +267,7 @@ class Canvas(Drawing):
         """The tensor as a value in axis order `perm` (None: its own)."""
         wanted = identity(tensor.rank) if perm is None else perm
         if tensor.known is None and not tensor.orders:
-            tensor.draw(self)
+            tensor.draw(self, wanted)
         if wanted in tensor.orders:
             return tensor.orders[wanted]
         if tensor.known is not None:

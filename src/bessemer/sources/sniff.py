@@ -39,6 +39,16 @@ def identify(path: Path) -> SourceEntry:
     )
 
 
+def warm_modules(path: Path) -> tuple[str, ...]:
+    """What running the original will import. Raises as `identify` does."""
+    from importlib import import_module
+
+    entry = identify(path)
+    module, _, name = entry.stand_in.partition(":")
+    file = getattr(import_module(module), name)(path) if module else None
+    return entry.warm if file is None else warm_modules(file)
+
+
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():
@@ -90,6 +100,10 @@ def _foreign(clue: Clue) -> str:
     head = clue.head
     if clue.path.is_dir():
         return _directory(clue.path)
+    if clue.path.suffix == ".pbtxt":
+        return "a TensorFlow graph as text (only the binary .pb is read)"
+    if clue.path.suffix == ".index" or ".data-" in clue.path.name:
+        return "a part of a TensorFlow checkpoint (give the .meta graph beside it)"
     if not head:
         return "an empty file"
     for magic, name in _MAGIC:

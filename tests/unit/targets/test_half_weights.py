@@ -118,6 +118,15 @@ def test_only_what_loses_nothing(number: float, fits: bool) -> None:
     assert not fits_exactly(onnx_ir.tensor(array[:10]))
 
 
+@pytest.mark.parametrize(("number", "fits"), [(0.5, True), (3e38, False), (2.0**120, True), (0.1, False), (np.inf, True)])
+def test_bfloat16_has_another_reach(number: float, fits: bool) -> None:
+    import onnx_ir
+
+    array = np.ones(100, np.float32)
+    array[50] = number
+    assert fits_exactly(onnx_ir.tensor(array), "BFLOAT16") is fits
+
+
 def test_a_float_model_is_left_alone(tmp_path: Path) -> None:
     """Even where its weights would fit."""
     build = Builder()

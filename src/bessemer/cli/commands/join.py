@@ -28,7 +28,8 @@ Map = Annotated[
         "--map",
         metavar="B:INPUT=A:OUTPUT",
         help="What feeds an input, repeatable: an output of an earlier model, or an input that both share. Followed by "
-        ",order=nchw|nhwc|same|0:3:1:2 where axes move, and ,cast where types differ. Labels are file names or A, B, C.",
+        ",order=nchw|nhwc|same|0:3:1:2 where axes move, by ,cast where types differ, or by ,real for what integers stand "
+        "for. Labels are file names or A, B, C.",
     ),
 ]
 Share = Annotated[bool, typer.Option("--share", help="Side by side: inputs of one name become one input.")]

@@ -78,7 +78,7 @@ def dotted(layer: Layer, inputs: Sequence[Array], axes: Any, normalize: bool) ->
     return made[:, None] if made.ndim == 1 else made
 
 
-@evaluates("CustomScaleLayer")
+@evaluates("CustomScaleLayer", "Custom>CustomScaleLayer")
 def scaled_sum(layer: Layer, inputs: Sequence[Array]) -> Array:
     """a + scale * b."""
     made: Array = inputs[0] + inputs[1] * np.float32(layer.config["scale"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, wraps
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -18,18 +19,29 @@ FAMILIES = (
     "activation", "attention", "convolution", "core", "functions", "merging", "normalization", "pooling",
     "preprocessing", "recurrent", "reshaping",
 )  # fmt: skip
+HALVES = ("float16", "bfloat16")
 _EVALUATORS: dict[str, Evaluator] = {}
 
 
 def evaluates(*names: str) -> Callable[[Evaluator], Evaluator]:
-    """Register the evaluator of layers, by class name in any generation of Keras."""
+    """Register the evaluator of layers, by class name in any generation of Keras. It sees halves as float32."""
 
     def register(evaluator: Evaluator) -> Evaluator:
+        @wraps(evaluator)
+        def wide(layer: Layer, inputs: Sequence[Array]) -> Result:
+            if any(array.dtype.name in HALVES for array in layer.weights):
+                layer = replace(layer, weights=tuple(map(_wide, layer.weights)))
+            return evaluator(layer, [_wide(array) for array in inputs])
+
         for name in names:
-            _EVALUATORS[name] = evaluator
+            _EVALUATORS[name] = wide
         return evaluator
 
     return register
+
+
+def _wide(array: Array) -> Array:
+    return array.astype("float32") if array.dtype.name in HALVES else array
 
 
 @cache

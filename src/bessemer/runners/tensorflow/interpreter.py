@@ -7,6 +7,7 @@ does not choose is dead (Abadi et al. 2016, "TensorFlow: a system for large-scal
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.types import Array
-from bessemer.runners.tensorflow.program import DEEPEST, VARIABLES, Body, Program, split_ref
+from bessemer.runners.tensorflow.program import DEEPEST, VARIABLES, Body, Program, sorted_nodes, split_ref
 from bessemer.wire.savedmodel.node import Node
 
 Context = tuple[tuple[str, int], ...]
@@ -84,6 +85,8 @@ class Interpreter:
             raise UsageError(f"Functions call each other more than {DEEPEST} deep")
         self._depth += 1
         try:
+            if not body.framed:
+                return self._straight(body, arguments, body.returns if wanted is None else wanted)
             activation = Activation(body)
             for ref, value in zip(body.arguments, arguments, strict=True):
                 activation.made[ref, ()] = [value]
@@ -97,6 +100,26 @@ class Interpreter:
         if found is None:
             raise UsageError(f"The program calls the function '{name}', which it does not have")
         return found
+
+    def _straight(self, body: Body, arguments: Sequence[Any], wanted: Sequence[str]) -> list[Any]:
+        """A body without control flow of the first version: node by node, values forgotten after their last reader."""
+        order = body.order() if wanted is body.returns else sorted_nodes(body, wanted)
+        held: dict[str, Any] = dict(zip(body.arguments, arguments, strict=True))
+        readers = Counter(ref for node in order for ref in node.inputs)
+        readers.update(wanted)
+        for node in order:
+            made = self._results(node, [_kept(held, ref) for ref in node.inputs])
+            if self._watched:
+                self._watch(node, made)
+            for number, value in enumerate(made):
+                ref = f"{node.name}:{number}" if number else node.name
+                if readers[ref]:
+                    held.setdefault(ref, value)
+            for ref in node.inputs:
+                readers[ref] -= 1
+                if not readers[ref]:
+                    held.pop(ref, None)
+        return [_kept(held, ref) for ref in wanted]
 
     def _value(self, activation: Activation, ref: str, context: Context) -> Any:
         stack = [_key(activation, ref, context)]
@@ -148,11 +171,16 @@ class Interpreter:
             return AGAIN
         if any(value is DEAD for value in values) or (node.op in ("Enter", "RefEnter") and not values):
             return DEAD
+        return self._results(node, values)
+
+    def _results(self, node: Node, values: list[Any]) -> Sequence[Any]:
+        """Results of a node that runs."""
         if node.op in VARIABLES:
             return [self._variable(node)]
         special = SPECIAL.get(node.op)
         if special is not None:
-            return special(self, node, values)
+            results: Sequence[Any] = special(self, node, values)
+            return results
         if node.op in self.program.functions:
             return self.inline(node, self.function(node.op), values)
         return self.evaluate(node, values)
@@ -194,6 +222,12 @@ class Interpreter:
         old = [key for key in activation.made if key[1] and key[1][-1][0] == frame and key[1][-1][1] < before]
         for key in old:
             del activation.made[key]
+
+
+def _kept(held: dict[str, Any], ref: str) -> Any:
+    if ref not in held:
+        raise UsageError(f"'{ref}' is read, and nothing makes it")
+    return held[ref]
 
 
 def inside(name: str) -> str:
@@ -300,8 +334,8 @@ def _case(run: Interpreter, node: Node, values: list[Any]) -> Any:
 @special("While", "StatelessWhile")
 def _while(run: Interpreter, node: Node, values: list[Any]) -> Any:
     test, body = run.function(node.attrs["cond"]), run.function(node.attrs["body"])
-    while _truth(run.call(test, values)[0]):
-        values = run.call(body, values)
+    while _truth(run.inline(node, test, values)[0]):
+        values = run.inline(node, body, values)
     return values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bessemer.wire.savedmodel.records import Function
 
 VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 ASSIGNS = ("AssignVariableOp", "Assign")
+FRAMED = frozenset({"Enter", "Merge", "Switch", "RefEnter", "RefMerge", "RefSwitch"})
 DEEPEST = 64
 """Calls inside calls."""
 
@@ -35,7 +37,16 @@ class Body:
 
     def order(self) -> list[Node]:
         """Nodes that the results need, operands first. Raises WireError for refs to nothing and for circles."""
+        return self._order
+
+    @cached_property
+    def _order(self) -> list[Node]:
         return sorted_nodes(self, self.returns)
+
+    @cached_property
+    def framed(self) -> bool:
+        """Whether it has control flow of the first version."""
+        return any(node.op in FRAMED for node in self.nodes.values())
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ def depthwise_conv(
     perm, shape = (rank - 2, rank - 1, *range(rank - 2)), (count, 1, *kernel)
     weights = (
         canvas.literal(filters.known.transpose(perm).reshape(shape), filters.name)
-        if filters.known is not None
+        if filters.known is not None and multiplier > 1
+        else canvas.at(filters, perm)
+        if multiplier == 1
         else canvas.reshaped(canvas.at(filters, perm), shape)
     )
     return _drawn(canvas, source, weights, bias, count, window, depth, first, name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.types import int64s
+from bessemer.ir.types import Perm, int64s
 from bessemer.sources.channels_last.elementwise import pointwise
 from bessemer.sources.channels_last.matmul import matmul
 from bessemer.sources.channels_last.shaping import sliced
@@ -28,7 +28,7 @@ class Complex(Ordered):
         self.real, self.imag = real, imag
         super().__init__(real.name, real.shape, dtype or onnx_ir.DataType.COMPLEX64)
 
-    def draw(self, canvas: Canvas) -> None:
+    def draw(self, canvas: Canvas, wanted: Perm) -> None:
         """Raises Unsupported: no value can be complex."""
         raise Unsupported(
             "complex", f"'{self.name}' is complex, a type ONNX operators do not take",

@@ -55,6 +55,11 @@ class HuggingFaceSource:
             from bessemer.sources.sniff import identify
 
             return identify(foreign[0]).load().runner(foreign[0], options)
+        if options.original == "reference":
+            raise UsageError(
+                "There is no reference evaluator of transformers' models", why="transformers itself is the original",
+                fix="Leave --original away, or say --original runtime",
+            )  # fmt: skip
         from bessemer.sources.huggingface.running import TransformersRunner
 
         _, plan, built = _planned(path, options)
@@ -124,7 +129,7 @@ def _notes(built: Built, task: Task, options: OpenOptions) -> list[str]:
     asked = "asked for" if options.task else "from config.json"
     found = [f"Task: {task.name} ({asked}), by {type(built.model).__name__}; attention is computed as written (eager)"]
     said = built.model.config.architectures or [type(built.model).__name__]
-    if type(built.model).__name__ not in said:
+    if type(built.model).__name__ not in said and task.name != "feature-extraction":
         found.append(f"config.json names {said[0]}, which the weights were trained for; that they suit the task is unproven")
     if built.unused:
         found.append(f"{len(built.unused)} stored tensors have no place in it: {', '.join(built.unused[:4])}")

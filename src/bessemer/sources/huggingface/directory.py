@@ -104,6 +104,14 @@ def foreign_model(directory: Path) -> tuple[Path, str] | None:
     return None
 
 
+def stand_in(directory: Path) -> Path | None:
+    """The file of another format that is used where there are no weights for transformers. Raises as `foreign_model`."""
+    if (directory / CONFIG).is_file() and weights_of(directory) is not None:
+        return None
+    found = foreign_model(directory)
+    return None if found is None else found[0]
+
+
 def companions_of(directory: Path) -> tuple[Path, ...]:
     """Files that go along with every artifact, in order of their names. Raises UnreadableInput for links that leave."""
     found = []

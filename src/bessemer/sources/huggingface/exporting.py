@@ -10,18 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.canonical import COMPUTED_KEY, SIZES_KEY
+from bessemer.ir.canonical import COMPUTED_KEY, LAYER_KEY, SIZES_KEY
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.model import Model, Origin
 from bessemer.passes.half import note_half
 from bessemer.sources.huggingface.mapped import Mapped
 from bessemer.sources.huggingface.tasks.base import BATCH, Plan, Port, sized
-from bessemer.sources.huggingface.tracing import Bounds, said, trace
+from bessemer.sources.huggingface.tracing import Bounds, bounded, trace
 
 if TYPE_CHECKING:
     import onnx_ir
 
 HALVES = {"torch.float16": "FLOAT16", "torch.bfloat16": "BFLOAT16"}
+WRAPPED = "wrapped"
+"""What the wrapper calls the model."""
 SPATIAL = {"height": 224, "width": 224}
 """Sides of an image where a model takes one size and says none."""
 
@@ -79,10 +81,32 @@ def _exported(plan: Plan, ports: Sequence[Port], origin: Origin) -> Model:
     found = to_model(
         program, origin=origin, input_names=[port.name for port in ports], output_names=answers, axis_names=names
     )
-    found.notes += [note] if (note := said(bounds)) else []
+    _unwrap(found.graph)
+    found.notes += [note] if (note := bounded(bounds)) else []
     for value, port in zip(found.graph.graph.inputs, ports, strict=True):
         value.meta[SIZES_KEY] = _tried(port, bounds, plan.sizes)
     return found
+
+
+def _unwrap(graph: onnx_ir.Model) -> None:
+    """Weights and layers are called as the checkpoint calls them, without the wrapper around the model."""
+    for value in list(graph.graph.initializers.values()):
+        own = (value.name or "").removeprefix(f"{WRAPPED}.")
+        if own != value.name and own not in graph.graph.initializers:
+            graph.graph.initializers.pop(value.name or "")
+            value.name = own
+            graph.graph.initializers.add(value)
+    parts = (graph.graph, *(function.graph for function in graph.functions.values()))
+    for node in (node for part in parts for node in part.all_nodes()):
+        layers = node.metadata_props.get(LAYER_KEY, "")
+        if layers:
+            own = ";".join(layer.removeprefix(f"{WRAPPED}.") for layer in layers.split(";") if layer != WRAPPED)
+            node.metadata_props[LAYER_KEY] = own or _called(node)
+
+
+def _called(node: onnx_ir.Node) -> str:
+    """What a node of no layer is called after."""
+    return node.name or node.op_type
 
 
 def _tried(port: Port, bounds: Bounds, sizes: Mapping[str, int]) -> dict[int, tuple[int, int]]:
@@ -100,7 +124,7 @@ def flat(plan: Plan, ports: Sequence[Port], answers: list[str]) -> Any:
     class Flat(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self) -> None:
             super().__init__()
-            self.model = plan.model
+            self.wrapped = plan.model
 
         def forward(self, *tensors: Any) -> tuple[Any, ...]:
             answer = plan.call({port.name: tensor for port, tensor in zip(ports, tensors, strict=True)})

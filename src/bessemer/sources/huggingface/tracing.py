@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bessemer.ir.errors import Blocker, Declined
+from bessemer.sources.huggingface.guards import hold
 from bessemer.sources.huggingface.tasks.base import Port
 from bessemer.sources.torch.quiet import quiet
 
-TRIES = 3
+TRIES = 4
+DEFER = "prefer_deferred_runtime_asserts_over_guards"
+"""torch's option to go on with conditions that it cannot prove."""
 RANGE = re.compile(r"^\s*(\w+) = Dim\('\w+'(?:, min=(\d+))?(?:, max=(\d+))?\)\s*$", re.MULTILINE)
 OTHER = re.compile(r"^\s*(\w+) = (?!Dim\()(.+)$", re.MULTILINE)
 Bounds = dict[str, tuple[int | None, int | None]]
@@ -30,17 +33,22 @@ def trace(module: Any, ports: Sequence[Port], args: tuple[Any, ...]) -> tuple[An
 
     bounds = {name: pair for name, pair in SMALLEST.items() if any(name in port.axes for port in ports)}
     reason = ""
+    given: dict[str, Any] = {"strict": False}
     for _ in range(TRIES):
         try:
             with quiet(), torch.no_grad():
-                program = torch.export.export(module, args, dynamic_shapes=(_free(ports, bounds),), strict=False)
+                program = torch.export.export(module, args, dynamic_shapes=(_free(ports, bounds),), **given)
             return program, bounds
         except Exception as error:  # noqa: BLE001  # torch raises anything, from the module's own code, too
-            found, reason = _suggested(str(error)), _reason(str(error), error)
-        if not found or found.items() <= bounds.items():
+            said, reason = str(error), _reason(str(error), error)
+        found = _suggested(said)
+        if found and not found.items() <= bounds.items():
+            bounds |= found
+        elif DEFER not in given and not OTHER.search(said.partition("Suggested fixes:")[2]) and hold(said, ports, bounds):
+            given[DEFER] = True
+        else:
             break
-        bounds |= found
-    name = type(module.model).__name__
+    name = type(module.wrapped).__name__
     rewrite = "sizes said with --shape"
     raise Declined("torch.export", [Blocker("", name, "torch-export", reason, rewrite=rewrite)]) from None
 
@@ -84,7 +92,7 @@ def _reason(message: str, error: Exception) -> str:
     return f"torch.export cannot capture it: {type(error).__name__}: {' '.join(lines[:2])}"[:400]
 
 
-def said(bounds: Bounds) -> str:
+def bounded(bounds: Bounds) -> str:
     """Sizes that are bounded, as a sentence; empty where none is."""
     parts = [f"{name} from {low}" for name, (low, _) in sorted(bounds.items()) if low and low > 2]
     parts += [f"{name} up to {high}" for name, (_, high) in sorted(bounds.items()) if high]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
-from bessemer.sources.join.records import Member, read
+from bessemer.sources.join.records import Member, Scale, read
 from bessemer.workspace import fingerprint
 
 if TYPE_CHECKING:
@@ -45,13 +45,17 @@ class JoinSource:
         links = [
             Link(
                 (wire.to.model, wire.to.tensor), (wire.source.model, wire.source.tensor), wire.output is not None,
-                wire.order, wire.cast,
+                wire.order, _meaning(wire.dequantize), _meaning(wire.quantize), wire.cast,
             )
             for wire in plan.wires
         ]  # fmt: skip
         inputs = {border.name: (border.place.model, border.place.tensor) for border in plan.inputs}
         outputs = {border.name: (border.place.model, border.place.tensor) for border in plan.outputs}
         return ChainRunner(runners, links, inputs, outputs)
+
+
+def _meaning(held: Scale | None) -> tuple[float, int, str] | None:
+    return None if held is None else (held.scale, held.zero_point, held.dtype)
 
 
 def _options(member: Member, options: OpenOptions) -> OpenOptions:

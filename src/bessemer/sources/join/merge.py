@@ -10,7 +10,7 @@ from bessemer.ir.canonical import OPSET, TENSOR_KEY
 from bessemer.ir.errors import Blocker, Declined, UnreadableInput
 from bessemer.ir.layout import apply, identity
 from bessemer.ir.model import Model, tag
-from bessemer.sources.join.records import Plan, Wire
+from bessemer.sources.join.records import Plan, Scale, Wire
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -41,8 +41,9 @@ def merge(plan: Plan, models: Mapping[str, Model], path: Path) -> tuple[onnx_ir.
     for wire, source, target in zip(plan.wires, sources, targets, strict=True):
         source = moved.get(source, source)  # a model may hand an input on
         sizes.equal(source, target, wire)
-        arriving, made = _carried(wire, source)
+        arriving, made, constants = _carried(wire, source)
         nodes += made
+        initializers += constants
         onnx_ir.convenience.replace_all_uses_with(target, arriving)
         moved[target] = arriving
     graph = onnx_ir.Graph(
@@ -146,34 +147,57 @@ def _taken(models: Iterable[Model]) -> tuple[list[onnx_ir.Node], list[onnx_ir.Va
     return nodes, initializers
 
 
-def _carried(wire: Wire, source: onnx_ir.Value) -> tuple[onnx_ir.Value, list[onnx_ir.Node]]:
-    """The source as the input wants it, and the nodes that make it so."""
+def _carried(
+    wire: Wire, source: onnx_ir.Value
+) -> tuple[onnx_ir.Value, list[onnx_ir.Node], list[onnx_ir.Value]]:
+    """The source as the input wants it, and the nodes and constants that make it so."""
     import numpy as np
     import onnx_ir
 
     from bessemer.ir.types import named_dtype
 
     made: list[onnx_ir.Node] = []
-    for op, attributes in _steps(wire):
-        value = onnx_ir.Value(name=f"{wire.to.model}/{wire.to.tensor}/{op}", type=source.type)
+    constants: list[onnx_ir.Value] = []
+    for op, attributes, held in _steps(wire):
+        name = f"{wire.to.model}/{wire.to.tensor}/{op}"
+        value = onnx_ir.Value(name=name, type=source.type)
+        operands = [source]
+        if held is not None:
+            zero = np.array(held.zero_point, held.dtype)
+            operands += [_constant(f"{name}/scale", np.float32(held.scale)), _constant(f"{name}/zero_point", zero)]
+            kind = "float32" if op == "DequantizeLinear" else held.dtype
+            value.type = onnx_ir.TensorType(onnx_ir.DataType.from_numpy(np.dtype(kind)))
         if op == "Cast":
-            kind = onnx_ir.DataType.from_numpy(np.dtype(named_dtype(wire.cast)))
-            value.type, attributes = onnx_ir.TensorType(kind), {"to": int(kind)}
+            target = onnx_ir.DataType.from_numpy(np.dtype(named_dtype(wire.cast)))
+            value.type, attributes = onnx_ir.TensorType(target), {"to": int(target)}
         if source.shape is not None:
             dims = source.shape.dims
-            value.shape = onnx_ir.Shape(dims if op == "Cast" or wire.order is None else apply(wire.order, dims))
-        node = onnx_ir.node(op, [source], attributes=attributes, outputs=[value])
+            value.shape = onnx_ir.Shape(apply(wire.order, dims) if op == "Transpose" and wire.order else dims)
+        node = onnx_ir.node(op, operands, attributes=attributes, outputs=[value])
         node.name = value.name
         made.append(tag(node, f"{wire.to.model}:{wire.to.tensor}"))
+        constants += operands[1:]
         source = value
-    return source, made
+    return source, made, constants
 
 
-def _steps(wire: Wire) -> list[tuple[str, dict[str, Any]]]:
-    steps: list[tuple[str, dict[str, Any]]] = []
+def _constant(name: str, number: Any) -> onnx_ir.Value:
+    import onnx_ir
+
+    tensor = onnx_ir.tensor(number, name=name)
+    return onnx_ir.Value(name=name, shape=onnx_ir.Shape([]), type=onnx_ir.TensorType(tensor.dtype), const_value=tensor)
+
+
+def _steps(wire: Wire) -> list[tuple[str, dict[str, Any], Scale | None]]:
+    """Operators on the way, with their attributes and what integers mean there."""
+    steps: list[tuple[str, dict[str, Any], Scale | None]] = []
     if wire.order is not None:
-        steps.append(("Transpose", {"perm": list(wire.order)}))
-    return [*steps, ("Cast", {})] if wire.cast else steps
+        steps.append(("Transpose", {"perm": list(wire.order)}, None))
+    if wire.dequantize is not None:
+        steps.append(("DequantizeLinear", {}, wire.dequantize))
+    if wire.quantize is not None:
+        steps.append(("QuantizeLinear", {}, wire.quantize))
+    return [*steps, ("Cast", {}, None)] if wire.cast else steps
 
 
 def _imports(models: Iterable[Model]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -44,16 +45,27 @@ class Place(Record):
     tensor: str
 
 
+class Scale(Record):
+    """What integers mean: scale * (integer - zero_point)."""
+
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    zero_point: int
+    dtype: Literal["int8", "uint8", "int16", "uint16"]
+
+
 class Wire(Record):
     """Where an input of a member comes from: an output of an earlier one, or an input that both share.
 
-    order: input = transpose(source, order); cast: the input's type where it differs from the source's.
+    order: input = transpose(source, order); dequantize, quantize: integers of the source, or of the input, stand for the
+    reals at the other end; cast: the input's type where it differs from what then arrives.
     """
 
     to: Place
     output: Place | None = None
     shared: Place | None = None
     order: tuple[int, ...] | None = None
+    dequantize: Scale | None = None
+    quantize: Scale | None = None
     cast: str = ""
 
     @property

@@ -44,19 +44,35 @@ class KerasSource:
         return read
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
-        """The file in Keras (tf_keras for what Keras 1 and 2 wrote), or in the reference evaluator of its layers."""
+        """The file in Keras (tf_keras for what Keras 1 and 2 wrote), or in the reference evaluator of its layers.
+
+        `auto` takes the evaluator for layers that compute in float16 or bfloat16, too: Keras's own rounding is coarser
+        than what an artifact, which computes in float32, is held to.
+        """
         from bessemer.runners.keras.runtime import KerasRunner, package_of
         from bessemer.sources.keras.border import inputs_of, output_names
         from bessemer.sources.keras.reference import KerasReference
 
         container, network, weights = parse(path, options)
         generation = container.generation
-        if options.original == "reference" or (options.original == "auto" and package_of(generation) is None):
+        coarse = options.original == "auto" and (package_of(generation) is None or computes_in_half(network))
+        if options.original == "reference" or coarse:
             return KerasReference(network, weights, generation)
         borders = inputs_of(network)
         names = [border.name for border in borders]
         shape = [None if isinstance(dim, str) else dim for dim in borders[0].shape]
         return KerasRunner(path, generation, names, output_names(network, taken=names), shape)
+
+
+def computes_in_half(network: Network) -> bool:
+    """Whether a layer's policy is float16 or bfloat16, mixed or not."""
+    from bessemer.sources.keras.registry import policy_of
+
+    return any(
+        computes_in_half(spec.inner) if spec.inner is not None
+        else spec.kind != "InputLayer" and "float16" in policy_of(spec.config)
+        for spec in network.layers.values()
+    )  # fmt: skip
 
 
 def parse(path: Path, options: OpenOptions) -> tuple[Container, Network, dict[str, tuple[Array, ...]]]:

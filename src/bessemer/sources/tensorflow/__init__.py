@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.runners.base import Runner
+    from bessemer.runners.tensorflow.loading import Ends
     from bessemer.runners.tensorflow.program import Border, Program
     from bessemer.sources.drawing import Canvas, Ordered
     from bessemer.sources.tensorflow.values import Value
@@ -24,10 +25,10 @@ class TensorFlowSource:
 
     def open(self, path: Path, options: OpenOptions) -> Model:
         """Parse `path`. Raises UnreadableInput, UsageError, and Declined with every operator that has no reading."""
-        from bessemer.runners.tensorflow.loading import Ends, load
+        from bessemer.runners.tensorflow.loading import load
         from bessemer.wire.errors import WireError
 
-        program = load(path, options.signature, Ends(options.inputs, options.outputs))
+        program = load(path, options.signature, ends_of(options))
         try:
             return build(program, path, options)
         except WireError as error:
@@ -41,16 +42,24 @@ class TensorFlowSource:
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """TensorFlow where it is installed, else the reference evaluator; `options.original` decides."""
         from bessemer.runners.tensorflow import runner
-        from bessemer.runners.tensorflow.loading import Ends
 
-        return runner.of(path, options.signature, options.original, Ends(options.inputs, options.outputs))
+        return runner.of(path, options.signature, options.original, ends_of(options))
+
+
+def ends_of(options: OpenOptions) -> Ends:
+    """Where a graph without signatures begins and ends. A beginning of unstated shape is left to the cut behind reading,
+    which knows the shape from what stands before it."""
+    from bessemer.runners.tensorflow.loading import Ends
+
+    stated = all(name in options.shapes for name in options.inputs)
+    return Ends(options.inputs if stated else (), options.outputs)
 
 
 def build(program: Program, path: Path, options: OpenOptions) -> Model:
     """The canonical graph of a program."""
     import onnx_ir
 
-    from bessemer.sources.drawing import Canvas
+    from bessemer.sources.drawing import Canvas, Unsupported
     from bessemer.sources.tensorflow.reading import Reading
 
     notes: list[str] = []
@@ -58,7 +67,11 @@ def build(program: Program, path: Path, options: OpenOptions) -> Model:
     reading = Reading(program, notes)
     shapes = stated_shapes(program, path, options)
     inputs = [read_input(canvas, border, shapes.get(border.name)) for border in program.inputs]
-    results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    try:
+        results = reading.run(canvas, reading.structured(program.body), inputs, "")
+    except Unsupported as problem:
+        canvas.block("graph", problem)
+        raise Declined(f"Reading {path.name}: ONNX", canvas.blockers) from None
     known = len(canvas.blockers)
     reading.refuse_state(canvas)
     if len(canvas.blockers) > known:  # a state belongs to no node that a cut could leave out

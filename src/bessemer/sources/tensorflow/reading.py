@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bessemer.ir.errors import BessemerError
 from bessemer.runners.tensorflow.interpreter import Interpreter
 from bessemer.runners.tensorflow.program import DEEPEST, VARIABLES, Bodies, Body, Program, assigned, split_ref
 from bessemer.sources.channels_last.signal import Complex
@@ -30,6 +31,10 @@ MOST_FOLDED = 1 << 24
 GROWING = {"Fill": 0, "BroadcastTo": 1, "Range": 1, "LinSpace": 2, "OneHot": 1, "Tile": 1}
 """Operators whose results may be larger than their operands, and which operand says how large."""
 PASSING = frozenset({"Identity", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics", "ReadVariableOp"})
+CONTRADICTIONS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What a reader stumbles over where a broken file contradicts itself."""
+DRAWN = frozenset({"FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel"})
+"""Operators on constants that stay: what a weight was trained to be in integers is its encoding."""
 CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 STRUCTURES = ("branches", "lists", "loops")
 
@@ -39,6 +44,7 @@ class Reading:
 
     def __init__(self, program: Program, notes: list[str]) -> None:
         from bessemer.runners.tensorflow.registry import evaluators
+        from bessemer.sources.tensorflow.ops.refused import refuse
         from bessemer.sources.tensorflow.registry import readers
 
         self.program, self.notes = program, notes
@@ -46,6 +52,7 @@ class Reading:
         self.readers: Mapping[str, Reader] = readers()
         self.evaluators: Mapping[str, Evaluator] = evaluators()
         self.functions = Bodies({})
+        self._refuse = refuse
         self.filled: dict[int, tuple[Ordered, Any]] = {}
         self._structures = structures()
         self._variables: dict[str, Handle] = {}
@@ -112,6 +119,12 @@ class Reading:
         except Unsupported as problem:
             canvas.layer = name
             return self._unread(canvas, node, inputs, problem)
+        except (WireError, BessemerError):
+            raise
+        except CONTRADICTIONS as error:  # attributes and operands of a broken file fit in no way that a reader foresees
+            canvas.layer = name
+            why = f"its attributes and operands do not fit each other ({type(error).__name__}: {error})"
+            return self._unread(canvas, node, inputs, Unsupported("contradiction", why[:300]))
         for number, value in enumerate(results):
             self._named(value, inputs, f"{name}:{number}" if number else name)
         return results
@@ -119,7 +132,7 @@ class Reading:
     def _unread(self, canvas: Canvas, node: Node, inputs: Sequence[Value], problem: Unsupported) -> list[Value]:
         """A stand-in where the node was: what does not depend on it can be cut out; its results, where they are known."""
         name = canvas.layer
-        tensors = [value for value in inputs if isinstance(value, Ordered) and value.orders]
+        tensors = [held for held in inputs if isinstance(held, Ordered) and not isinstance(held, Complex) and held.orders]
         said = [(f"{name}:{place}" if place else name, *held) for place, held in enumerate(problem.results)]
         made = canvas.unread(node.op, problem, tensors, said or [(name, (), None)])
         return list(made) if problem.results else [Nothing(name)]
@@ -135,6 +148,8 @@ class Reading:
         if structure is None and node.op not in self.readers and node.op not in self.evaluators and node.op != "Const":
             raise Unsupported("no-reader", f"the operator {node.op} has no reading in ONNX here")
         if any(isinstance(value, Nothing) for value in inputs):
+            if self.readers.get(node.op) is self._refuse:
+                self._refuse(canvas, node, [])
             return [Nothing(name)]
         if structure is not None:
             return structure(self, canvas, node, inputs, name)
@@ -155,15 +170,12 @@ class Reading:
         """Results of a node whose operands are all constant; none where it is not to be computed now."""
         if node.op == "Const":
             return [constant(canvas, np.asarray(node.attrs["value"]), node.name)]
-        if not inputs or node.op in PASSING or node.op not in self.evaluators or _grows(node, inputs):
+        if not inputs or node.op in PASSING or node.op in DRAWN or node.op not in self.evaluators or _grows(node, inputs):
             return []
         known = [tensor.known for tensor in inputs]
         if any(array is None for array in known):
             return []
-        try:
-            made = self.evaluators[node.op](node, [array for array in known if array is not None])
-        except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
-            raise Unsupported("constant", f"its operands are constant and fit no result: {error}") from None
+        made = self.evaluators[node.op](node, [array for array in known if array is not None])
         results = list(made) if isinstance(made, list | tuple) else [made]
         return [constant(canvas, np.asarray(array), node.name) for array in results]
 

@@ -6,7 +6,9 @@ Files of weights are read without unpickling (`bessemer.wire.torchzip`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +126,15 @@ def _program_runner(path: Path) -> Runner:
     import torch
     import torch.utils._pytree as pytree
 
-    from bessemer.sources.torch.export import border_specs, inputs_of, outputs_of, tensors_out
+    from bessemer.sources.torch.export import (
+        border_specs,
+        exporters_program,
+        inputs_of,
+        outputs_of,
+        tensors_out,
+    )
     from bessemer.sources.torch.program import load_program
-    from bessemer.sources.torch.run import TorchOriginal
+    from bessemer.sources.torch.run import TorchOriginal, tapped
 
     loaded = load_program(path)
     program = loaded.program
@@ -138,13 +146,20 @@ def _program_runner(path: Path) -> Runner:
     own = dict(zip(names, inputs_of(program), strict=True))
     numbers = {name for name in names if not isinstance(values[own[name]], torch.Tensor)}
 
-    def call(given: dict[str, Any]) -> dict[str, Any]:
+    def leaves(given: dict[str, Any]) -> list[Any]:
         fed = iter(given[name].item() if name in numbers else given[name] for name in names)
-        leaves = [next(fed) if constant is _FED else constant for constant in flat]
-        args, kwargs = pytree.tree_unflatten(leaves, program.call_spec.in_spec)
+        return [next(fed) if constant is _FED else constant for constant in flat]
+
+    def call(given: dict[str, Any]) -> dict[str, Any]:
+        args, kwargs = pytree.tree_unflatten(leaves(given), program.call_spec.in_spec)
         return dict(zip(outputs, tensors_out(program, module(*args, **kwargs)), strict=True))
 
-    return TorchOriginal(module, call, signature, "exported program")
+    plain = cache(lambda: exporters_program(program))
+
+    def taps(given: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+        return tapped(plain(), leaves(given), wanted)
+
+    return TorchOriginal(module, call, signature, "exported program", taps)
 
 
 _FED = object()
@@ -157,9 +172,11 @@ def _constants(program: Any) -> list[Any]:
 
 
 def _module_runner(built: _Module) -> Runner:
+    import torch.utils._pytree as pytree
+
     from bessemer.sources.torch.examples import declared_axes, free_shape
-    from bessemer.sources.torch.export import named_outputs
-    from bessemer.sources.torch.run import TorchOriginal, spec_of
+    from bessemer.sources.torch.export import export_module, exporters_program, named_outputs
+    from bessemer.sources.torch.run import TorchOriginal, spec_of, tapped
 
     module, examples = built.module, built.examples
     leaves = examples.leaves(module.forward)
@@ -169,10 +186,17 @@ def _module_runner(built: _Module) -> Runner:
         args, kwargs = examples.fed(module.forward, given)
         return named_outputs(module(*args, **kwargs), list(leaves))
 
+    @cache
+    def plain() -> Any:
+        return exporters_program(export_module(module, examples.args, examples.kwargs, examples.dynamic))
+
+    def taps(given: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
+        return tapped(plain(), pytree.tree_leaves(examples.fed(module.forward, given)), wanted)
+
     inputs = tuple(spec_of(name, leaf, free_shape(name, leaf, axes)) for name, leaf in leaves.items())
     answered = TorchOriginal(module, call, Signature(inputs, ())).run({name: _array(leaf) for name, leaf in leaves.items()})
     outputs = tuple(TensorSpec(name, item.dtype.name, (None,) * item.ndim) for name, item in answered.items())
-    return TorchOriginal(module, call, Signature(inputs, outputs))
+    return TorchOriginal(module, call, Signature(inputs, outputs), taps=taps)
 
 
 def _array(leaf: Any) -> Any:

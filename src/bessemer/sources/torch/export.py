@@ -47,8 +47,13 @@ def export_module(
 
     dynamic_shapes: as torch.export takes it. Raises Declined where torch cannot capture the module.
     """
+    from bessemer.sources.torch.quantized import is_quantized, reference_of
+
     torch = load_torch("Exporting a PyTorch module")
     module.eval()
+    if is_quantized(module):
+        with quiet():
+            module = reference_of(module, args, kwargs or {})
     given = {"kwargs": dict(kwargs or {}), "dynamic_shapes": dynamic_shapes}
     first: Exception | None = None
     for strict in (False, True):  # tracing is faster and sees less of Python; the bytecode reader is the second try
@@ -93,6 +98,7 @@ def to_model(
     name_borders(graph, list(input_names or inputs_of(program)), list(output_names or outputs_of(program)))
     _rename_axes(graph, {**_axes_by_input(graph), **(axis_names or {})})
     _tag_layers(graph)
+    _settle_scales(graph)
     return Model(graph, origin, _state_notes(written.exported_program))
 
 
@@ -219,6 +225,11 @@ def _translate(program: Any) -> Any:
         raise Declined("torch's ONNX exporter", blockers_of(program, _opset(), cause(error))) from None
 
 
+def exporters_program(program: Any) -> Any:
+    """The program whose nodes the exporter's values are named after: decomposed as it does. Raises Declined."""
+    return _translate(program).exported_program
+
+
 def _opset() -> int:
     """The newest opset that both the exporter and the canonical form know."""
     from torch.onnx._constants import ONNX_MAX_OPSET
@@ -321,6 +332,30 @@ def _tag_layers(graph: onnx_ir.Model) -> None:
             value.metadata_props.clear()
             value.meta.clear()
     graph.metadata_props.clear()
+
+
+def _settle_scales(graph: onnx_ir.Model) -> None:
+    """Scales and zero points that the exporter casts (torch keeps them in float64 and int64) are constants."""
+    import onnx_ir
+
+    main = graph.graph
+    for node in list(main):
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        for place in range(1, len(node.inputs)):
+            given = node.inputs[place]
+            cast = given.producer() if given is not None else None
+            source = cast.inputs[0] if cast is not None and cast.op_type in ("Cast", "CastLike") else None
+            if given is None or source is None or source.const_value is None or place == 0:
+                continue
+            kind = onnx_ir.DataType(cast.attributes["to"].as_int()) if cast and "to" in cast.attributes else given.dtype
+            if kind is None:
+                continue
+            array = source.const_value.numpy().astype(kind.numpy())
+            value = onnx_ir.Value(name=f"{given.name}_settled", const_value=onnx_ir.tensor(array, dtype=kind))
+            value.type, value.shape = onnx_ir.TensorType(kind), onnx_ir.Shape(array.shape)
+            main.initializers.setdefault(value.name or "", value)
+            node.replace_input_with(place, main.initializers[value.name or ""])
 
 
 def _layer(scopes: str) -> str:

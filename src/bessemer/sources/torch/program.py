@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ def load_program(path: Path) -> Loaded:
     """
     torch = load_torch()
     check_program(path)
+    with suppress(ImportError):  # programs of torch's quantizers use operators that importing this registers
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
     extra: dict[str, Any] = {BORDERS: ""}
     try:
         with quiet():

@@ -18,17 +18,26 @@ class TorchOriginal:
     """
 
     def __init__(
-        self, module: Any, call: Callable[[dict[str, Any]], dict[str, Any]], signature: Signature, kind: str = ""
+        self,
+        module: Any,
+        call: Callable[[dict[str, Any]], dict[str, Any]],
+        signature: Signature,
+        kind: str = "",
+        taps: Callable[[dict[str, Any], Sequence[str]], dict[str, Any]] | None = None,
     ) -> None:
+        """taps: gives values between the layers, from the inputs, by the names that the exporter's graph has for them."""
         import torch
 
-        self._module, self._call = module, call
+        self._module, self._call, self._taps = module, call, taps
         self._buffers = {name: (item, item.clone()) for name, item in module.named_buffers() if item is not None}
         self.signature = signature
         self.runtime = f"PyTorch {torch.__version__}{f' ({kind})' if kind else ''}"
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name. Raises UsageError for a missing input, RuntimeRefused for what the module does not take."""
+        return self._answered(self._call, inputs)
+
+    def _answered(self, call: Callable[[dict[str, Any]], dict[str, Any]], inputs: Mapping[str, Array]) -> dict[str, Array]:
         import torch
 
         missing = [spec.name for spec in self.signature.inputs if spec.name not in inputs]
@@ -38,7 +47,7 @@ class TorchOriginal:
         torch.manual_seed(0)
         try:
             with quiet(), torch.no_grad():
-                found = self._call(given)
+                found = call(given)
         except Exception as error:  # noqa: BLE001  # the module's own code, and torch's kernels, raise anything
             lines = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RuntimeRefused("PyTorch refuses these inputs", why=lines[:400]) from None
@@ -47,8 +56,11 @@ class TorchOriginal:
         return {name: to_numpy(value) for name, value in found.items()}
 
     def tap(self, inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
-        """Nothing: the values between the layers have no names that the canonical graph keeps."""
-        return {}
+        """Values between the layers by the names of the exporter's graph; unknown ones are absent."""
+        if self._taps is None:
+            return {}
+        taps = self._taps
+        return self._answered(lambda given: taps(given, names), inputs)
 
     def _restore(self) -> None:
         import torch
@@ -105,3 +117,21 @@ def spec_of(name: str, value: Any, shape: Sequence[int | str | None] | None = No
     held = getattr(value, "shape", ())
     said = tuple(dim if isinstance(dim, int) else str(dim) for dim in held) if shape is None else tuple(shape)
     return TensorSpec(name, dtype_name(value), said)
+
+
+def tapped(program: Any, leaves: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    """Values of a program's graph by the nodes' names, `NAME__0` for the first of several. leaves: all inputs, flattened."""
+    import torch
+
+    wanted, found = set(names), dict[str, Any]()
+
+    class Taps(torch.fx.Interpreter):  # type: ignore[misc]  # torch is imported late
+        def run_node(self, n: Any) -> Any:
+            value = super().run_node(n)
+            several = isinstance(value, (tuple, list))
+            pairs = [(f"{n.name}__{place}", item) for place, item in enumerate(value)] if several else [(n.name, value)]
+            found.update({name: item.clone() for name, item in pairs if name in wanted and isinstance(item, torch.Tensor)})
+            return value
+
+    Taps(program.module()).run(*leaves, enable_io_processing=False)
+    return {name: found[name] for name in names if name in found}

@@ -20,11 +20,17 @@ def table() -> dict[Any, Any]:
     import torch
 
     aten = torch.ops.aten
-    found = {aten.scaled_dot_product_attention.default: attention}
+    found: dict[Any, Any] = {
+        aten.scaled_dot_product_attention.default: attention,
+        aten._cdist_forward.default: distances,
+    }
     for rank in (1, 2, 3):
         for name, exact in ((f"upsample_nearest{rank}d", False), (f"_upsample_nearest_exact{rank}d", True)):
             found[getattr(aten, name).vec] = partial(nearest, exact=exact)
             found[getattr(aten, name).default] = partial(nearest_by_axis, exact=exact)
+    if hasattr(torch.ops.quantized_decomposed, "quantize_per_tensor"):
+        quantize = torch.ops.quantized_decomposed.quantize_per_tensor
+        found |= {getattr(quantize, name): quantize_per_tensor for name in quantize.overloads()}
     return found
 
 
@@ -118,3 +124,41 @@ def _as_runtimes_do(size: int, new: int, exact: bool) -> IntArray:
     source = (np.arange(new, dtype=np.float32) + half) / scale - half
     found: IntArray = np.clip(np.floor(source + half), 0, size - 1).astype(np.int64)
     return found
+
+
+def distances(first: Any, second: Any, p: float, compute_mode: Any = None) -> Any:
+    """The p-norm of the difference of every row of the one and every row of the other."""
+    from onnxscript import opset23
+
+    op: Any = opset23
+    pairs = op.Sub(op.Unsqueeze(first, op.Constant(value_ints=[-2])), op.Unsqueeze(second, op.Constant(value_ints=[-3])))
+    last = op.Constant(value_ints=[-1])
+    if p == 2:
+        return op.ReduceL2(pairs, last, keepdims=0)
+    if p == 1:
+        return op.ReduceL1(pairs, last, keepdims=0)
+    if p == float("inf"):
+        return op.ReduceMax(op.Abs(pairs), last, keepdims=0)
+    raise NotImplementedError(f"distances of the norm {p}")
+
+
+def quantize_per_tensor(x: Any, scale: Any, zero_point: Any, quant_min: int, quant_max: int, dtype: int) -> Any:
+    """clamp(round(x / scale) + zero_point, quant_min, quant_max); the exporter's own forgets a range that is narrower.
+
+    Such a range limits the real numbers before, so that the pair of QuantizeLinear and DequantizeLinear stays one.
+    """
+    import onnx_ir
+    from onnxscript import opset23
+
+    op: Any = opset23
+    kind = onnx_ir.DataType(dtype).numpy()
+    whole = np.iinfo(kind)
+    if isinstance(scale, (int, float)) and isinstance(zero_point, int):
+        if (quant_min, quant_max) != (whole.min, whole.max):
+            low, high = ((limit - zero_point) * scale for limit in (quant_min, quant_max))
+            x = op.Clip(x, op.Constant(value_float=low), op.Constant(value_float=high))
+        zero = op.Constant(value=onnx_ir.tensor(np.array(zero_point, kind)))
+        return op.QuantizeLinear(x, op.Constant(value_float=float(scale)), zero)
+    if (quant_min, quant_max) != (whole.min, whole.max):
+        raise NotImplementedError(f"codes of {quant_min} to {quant_max} with a scale that is computed")
+    return op.QuantizeLinear(x, op.Cast(scale, to=onnx_ir.DataType.FLOAT), op.Cast(zero_point, to=dtype))

@@ -188,10 +188,13 @@ def without_factory(path: Path, tensors: Mapping[tuple[str, ...], Leaf]) -> Usag
     """A file of weights says nothing of how they are used."""
     shown = [f"{'.'.join(key)} {list(leaf.shape)}".strip() for key, leaf in list(tensors.items())[:SHOWN]]
     more = f" and {len(tensors) - SHOWN} more" if len(tensors) > SHOWN else ""
+    fix = "Say --factory FILE.py:FUNCTION, which builds the torch.nn.Module that they belong to"
+    if (path.parent / "config.json").is_file():
+        fix += f"; or give the directory {path.parent}, whose config.json may say what they are"
     return UsageError(
         f"{path} holds weights alone, {len(tensors)} tensors, and no computation",
         why=f"Its tensors are {', '.join(shown)}{more}",
-        fix="Say --factory FILE.py:FUNCTION, which builds the torch.nn.Module that they belong to",
+        fix=fix,
     )
 
 

@@ -59,8 +59,8 @@ def real(data: Bytes) -> float:
 
 
 def text(data: Bytes) -> str:
-    """A string; bytes that are no UTF-8 stay apart from all others."""
-    return bytes(data).decode("utf-8", "surrogateescape")
+    """A string; bytes that are no UTF-8 are spelt out."""
+    return bytes(data).decode("utf-8", "backslashreplace")
 
 
 def varints(data: Bytes) -> Iterator[int]:

@@ -115,3 +115,53 @@ def test_directories_are_recognised(tmp_path: Path) -> None:
     assert not looks_like(("readme.md", "photo.png"))
     with pytest.raises(UnreadableInput, match="is a directory"):
         identify(filled(tmp_path / "c", "photo.png"))
+
+
+def onnx_directory(folder: Path, tokenizer: str) -> Path:
+    """A directory as model hubs hold them: an ONNX file in a folder of its own, a tokenizer and settings."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    shape = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")}
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [shape["x"]], [shape["y"]])
+    (folder / "onnx").mkdir(parents=True)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(proto, folder / "onnx/model.onnx")
+    filled(folder, "config.json")
+    (folder / "tokenizer.json").write_text(tokenizer)
+    return folder
+
+
+def test_what_goes_along_is_placed_beside_the_artifact_and_listed(tmp_path: Path) -> None:
+    import bessemer as bm
+    from bessemer.workspace import sha256_of
+
+    source, out = onnx_directory(tmp_path / "model.v2", '{"a": 1}'), tmp_path / "out"
+    row = bm.convert(source, to="onnx", out=out).targets[0]
+    assert row.verified, row.summary
+    assert [file.path for file in row.files] == ["model.v2.onnx", "config.json", "tokenizer.json"]
+    assert (out / "tokenizer.json").read_text() == '{"a": 1}'
+    assert row.files[2].sha256 == sha256_of(source / "tokenizer.json")
+    assert "holds no weights for transformers: its ONNX file onnx/model.onnx was used" in row.notes[0]
+    assert bm.convert(source, to="onnx", out=out).targets[0].verified  # the same files may be placed again
+    made = bm.compile(bm.load(source), "onnx", out=tmp_path / "compiled")
+    assert [file.name for file in made.files] == ["model.onnx", "config.json", "tokenizer.json"]
+    other = onnx_directory(tmp_path / "other", '{"b": 2}')
+    with pytest.raises(UsageError, match=r"holds tokenizer\.json of another model"):
+        bm.convert(other, to="onnx", out=out)
+    assert (out / "tokenizer.json").read_text() == '{"a": 1}'
+
+
+def test_a_task_means_nothing_for_a_file_that_says_what_it_computes(tmp_path: Path) -> None:
+    import bessemer as bm
+
+    with pytest.raises(UsageError, match="fill-mask has no meaning for"):
+        bm.load(onnx_directory(tmp_path / "m", "{}"), task="fill-mask")
+
+
+def test_a_directory_of_another_format_warms_that_formats_runtime(tmp_path: Path) -> None:
+    from bessemer.sources.sniff import warm_modules
+
+    assert "onnxruntime" in warm_modules(onnx_directory(tmp_path / "m", "{}"))
+    weighty = filled(onnx_directory(tmp_path / "n", "{}"), "model.safetensors")
+    assert "transformers" in warm_modules(weighty)

@@ -112,6 +112,14 @@ def test_sizes_that_are_said_are_fixed(tiny: Tiny, tmp_path: Path) -> None:
     assert not model.signature.dynamic
 
 
+def test_a_size_that_is_said_holds_wherever_the_axis_has_its_name(tiny: Tiny, tmp_path: Path) -> None:
+    model, _ = compared(tiny("llama"), OpenOptions(shapes={"input_ids": (1, 3)}), tmp_path)
+    shapes = {spec.name: spec.shape for spec in model.signature.inputs}
+    assert shapes["attention_mask"] == (1, "past_sequence_length + 3")
+    assert shapes["position_ids"] == (1, 3)
+    assert shapes["past_key_values.1.value"] == (1, 2, "past_sequence_length", 8)
+
+
 def test_halves_are_stored_as_halves_and_computed_wide(tiny: Tiny, tmp_path: Path) -> None:
     import onnx
     import torch

@@ -231,3 +231,29 @@ def test_the_tensor_names_are_those_that_a_tap_answers(tmp_path: Path) -> None:
     assert {"c", "f", "d"} <= set(names)
     tapped = SOURCE.runner(path, OpenOptions(original="reference")).tap({"x": noise(2, 4, 4, 1)}, ["c", "f", "none"])
     assert {name: array.shape for name, array in tapped.items()} == {"c": (2, 4, 4, 2), "f": (2, 32)}
+
+
+def test_what_does_not_depend_on_an_unknown_layer_is_cut_out(tmp_path: Path) -> None:
+    """A layer of the user's own class: the rest is suggested, converts, and is verified on what the evaluator taps."""
+    import bessemer as bm
+    from bessemer.ir.unread import Unread
+
+    config = functional(
+        layer("InputLayer", "x", batch_input_shape=[None, 6, 5, 2]),
+        layer("Convolution2D", "c", "x", nb_filter=4, nb_row=3, nb_col=3, border_mode="valid", dim_ordering="tf"),
+        layer("OwnClass", "own", "c"),
+        layer("Flatten", "f", "own"), output="f",
+    )  # fmt: skip
+    config["config"]["output_layers"].append(["g", 0, 0])
+    config["config"]["layers"].append(layer("GlobalMaxPooling2D", "g", "c", dim_ordering="tf"))
+    path = h5(tmp_path / "m.h5", config, {"c": [noise(3, 3, 2, 4), noise(4)]})
+    with pytest.raises(Unread, match="OwnClass"):
+        open_model(path, OpenOptions())
+    (row,) = bm.convert(path, "ort", tmp_path / "out").targets
+    (cut,) = row.suggestions
+    assert set(cut.outputs) == {"c", "g"}
+    (made,) = bm.convert(path, "ort", tmp_path / "out", outputs=cut.outputs, original="reference").targets
+    assert made.verified, made.summary
+    assert "reference evaluator" in made.reference
+    with pytest.raises(Declined, match="OwnClass"):
+        open_model(path, OpenOptions(outputs=("f",)))

@@ -176,3 +176,23 @@ def attention(tf: Any, keras: Any) -> Callable[..., Any]:
     layers = keras.layers
     attend, norm, dense = layers.MultiHeadAttention(4, 8), layers.LayerNormalization(), layers.Dense(32)
     return lambda x: norm(x + dense(attend(x, x)))
+
+
+def trained_for_integers(tf: Any, keras: Any) -> Callable[..., Any]:
+    """Stand-ins of quantization-aware training around a convolution (per channel), a pooling and a product."""
+    rng = np.random.default_rng(3)
+    first, bias, last = (
+        tf.constant(rng.normal(size=size).astype(np.float32) * 0.3) for size in ((3, 3, 3, 8), (8,), (8, 4))
+    )
+    fake = tf.quantization.fake_quant_with_min_max_vars
+
+    def run(x: Any) -> Any:
+        most = tf.reduce_max(tf.abs(first), (0, 1, 2))
+        filters = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            first, -most, most, narrow_range=True
+        )
+        held = fake(tf.nn.relu6(tf.nn.conv2d(fake(x, -1.0, 1.0), filters, 1, "SAME") + bias), 0.0, 6.0)
+        held = fake(tf.reduce_mean(held, (1, 2)), 0.0, 6.0)
+        return fake(tf.matmul(held, fake(last, -1.0, 1.0, narrow_range=True)), -4.0, 4.0)
+
+    return run

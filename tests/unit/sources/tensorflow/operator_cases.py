@@ -1305,7 +1305,10 @@ def rfft2d(rng: np.random.Generator, op: str) -> Case:
     shape = (*shape_of(rng, 0, 1), *(int(n) for n in rng.integers(4, 9, 2)))
     return Case(
         op,
-        {"input": reals(rng, shape), "fft_length": np.array([rng.integers(1, n + 1) for n in shape[-2:]], np.int32)},
+        {
+            "input": reals(rng, shape),
+            "fft_length": np.array([rng.integers(1, n + 1) for n in shape[-2:]], np.int32),
+        },
         {"Tcomplex": np.complex64},
         ("fft_length",),
         (1e-4, 1e-4),
@@ -1421,7 +1424,7 @@ def fake_vars(rng: np.random.Generator, op: str) -> Case:
         op,
         {"inputs": x, "min": low, "max": high},
         {"num_bits": bits, "narrow_range": narrow},
-        ("min", "max"),
+        pick(rng, ("min", "max"), ("inputs", "min", "max")),
         (1e-4, 1e-4),
     )
 
@@ -1438,7 +1441,7 @@ def fake_channels(rng: np.random.Generator, op: str) -> Case:
             "max": np.stack([part[1] for part in parts]),
         },
         {"num_bits": 8, "narrow_range": narrow},
-        ("min", "max"),
+        pick(rng, ("min", "max"), ("inputs", "min", "max")),
         (1e-4, 1e-4),
     )
 
@@ -1460,6 +1463,41 @@ def quantize(rng: np.random.Generator, op: str) -> Case:
     return Case(op, operands, attrs, constant, (1e-4, float(scale) * 0.01))
 
 
+# -- counting ----------------------------------------------------------------------------------------------------------
+
+
+@cases_of("DenseBincount")
+def bincount(rng: np.random.Generator, op: str) -> Case:
+    shape = shape_of(rng, 1, 2, 6)
+    size, kind = int(rng.integers(1, 7)), pick(rng, "f4", "i4", "i8")
+    weights = numbers(rng, shape, kind) if rng.random() < 0.5 else np.zeros(0, kind)
+    binary = bool(rng.random() < 0.4)
+    held = {"input": wholes(rng, shape, 0, size + 2), "size": np.int32(size), "weights": weights}
+    return Case(op, held, {"binary_output": binary}, ("size", *(() if weights.size else ("weights",))))
+
+
+@cases_of("LowerBound", "UpperBound")
+def bound_of(rng: np.random.Generator, op: str) -> Case:
+    rows, kind = int(rng.integers(1, 4)), pick(rng, "f4", "i4")
+    table = np.sort(np.round(numbers(rng, (rows, int(rng.integers(1, 8))), kind)), axis=1).astype(kind)
+    values = np.round(numbers(rng, (rows, int(rng.integers(1, 6))), kind)).astype(kind)
+    return Case(op, {"sorted_inputs": table, "values": values}, {"out_type": pick(rng, np.int32, np.int64)})
+
+
+@cases_of("SegmentSum", "SegmentMax", "SegmentMin", "SegmentMean")
+def sorted_segment(rng: np.random.Generator, op: str) -> Case:
+    shape = shape_of(rng, 1, 3, 6)
+    ids = np.sort(rng.integers(0, 4, shape[0])).astype(np.int32)
+    return Case(op, {"data": reals(rng, shape), "segment_ids": ids}, constant=("segment_ids",))
+
+
+@cases_of("DynamicPartition")
+def partition(rng: np.random.Generator, op: str) -> Case:
+    shape, count = shape_of(rng, 1, 3, 6), int(rng.integers(1, 4))
+    held = {"data": reals(rng, shape), "partitions": wholes(rng, shape[:1], 0, count)}
+    return Case(op, held, {"num_partitions": count})
+
+
 # -- recurrent cells ---------------------------------------------------------------------------------------------------
 
 
@@ -1476,8 +1514,12 @@ def lstm(rng: np.random.Generator, op: str) -> Case:
     constant = ("w", "wci", "wcf", "wco", "b")
     if op.startswith("Block"):
         longest = np.int64(time if rng.random() < 0.7 else rng.integers(1, time + 1))
-        sure = () if longest == time else (1, 6)  # behind the longest only cells and hidden states are cleared
-        return Case(op, {"seq_len_max": longest, **operands}, attrs, (*constant, "seq_len_max"), compared=sure)
+        sure = (
+            () if longest == time else (1, 6)
+        )  # behind the longest only cells and hidden states are cleared
+        return Case(
+            op, {"seq_len_max": longest, **operands}, attrs, (*constant, "seq_len_max"), compared=sure
+        )
     return Case(op, operands, attrs, pick(rng, constant, ()))
 
 

@@ -75,7 +75,9 @@ def test_models_of_one_input(name: str, batch: int | None, keras: Any, tmp_path:
     litert = batch == 1 and name != "detector"
     found = check(path, feeds_of((batch or 2, *shape)), tmp_path, transposes, litert)
     if name in ("deeplab", "causal"):
-        assert not found["Pad"] + found["Slice"] - (name == "causal"), "dilations are attributes of the convolutions"
+        assert not found["Pad"] + found["Slice"] - (name == "causal"), (
+            "dilations are attributes of the convolutions"
+        )
     if name == "attention" and batch == 1:
         assert found["LayerNormalization"] == 1
 
@@ -86,7 +88,29 @@ def test_an_encoder_of_three_inputs(dims: tuple[int | None, ...], keras: Any, tm
 
     path = graphs.frozen(tmp_path / "bert.pb", graphs.encoder(tf, keras), [tf.TensorSpec(dims, tf.int32)] * 3)
     rng, shape = np.random.default_rng(2), (dims[0] or 3, dims[1] or 9)
-    feeds = {"ids": rng.integers(0, 50, shape), "mask": rng.random(shape) < 0.8, "types": rng.integers(0, 2, shape)}
+    feeds = {
+        "ids": rng.integers(0, 50, shape),
+        "mask": rng.random(shape) < 0.8,
+        "types": rng.integers(0, 2, shape),
+    }
     held = {name: np.asarray(array, np.int32) for name, array in feeds.items()}
     found = check(path, held, tmp_path, 8, litert=dims[0] == 1)
     assert found["LayerNormalization"] == 5 and found["Gelu"] == 2
+
+
+def test_what_training_rounded_is_stored_in_integers(keras: Any, tmp_path: Path) -> None:
+    """FakeQuant of a weight becomes its encoding: the TFLite file has it in a byte per number, in LiteRT's own order."""
+    import tensorflow as tf
+
+    from bessemer.wire.tflite import read
+    from bessemer.wire.tflite.schema import TensorType
+
+    run = graphs.trained_for_integers(tf, keras)
+    path = graphs.frozen(tmp_path / "qat.pb", run, [tf.TensorSpec((1, 16, 16, 3), tf.float32, name="x")])
+    found = check(path, feeds_of((1, 16, 16, 3)), tmp_path, 1, litert=True, close=0.04)
+    assert found["Transpose"] == 1
+    tensors = read(tmp_path / "model.tflite").subgraphs[0].tensors
+    stored = {tuple(item.shape): item for item in tensors if item.type == TensorType.INT8}
+    assert {(8, 3, 3, 3), (4, 8)} <= set(stored), sorted(stored)
+    scales = stored[8, 3, 3, 3].quantization
+    assert scales is not None and len(scales.scale or ()) == 8

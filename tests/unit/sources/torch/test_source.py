@@ -111,6 +111,18 @@ def test_the_runner_is_the_module_and_starts_anew_each_time(file: Path, net: Any
     assert runner.runtime.startswith("PyTorch ")
 
 
+def test_values_between_the_layers_are_tapped(file: Path, net: Any, program: Path) -> None:
+    image = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        wanted = net.body[0](image).numpy()
+    for path, options in ((file, OpenOptions(factory=f"{file}:fed")), (program, OpenOptions())):
+        names = {value.name for node in open_model(path, options).graph.graph for value in node.outputs}
+        found = identify(path).load().runner(path, options).tap({"image": image.numpy()}, ["conv2d", "relu", "nothing"])
+        assert list(found) == ["conv2d", "relu"]
+        assert set(found) <= names
+        assert np.allclose(found["conv2d"], wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
@@ -371,3 +383,22 @@ def test_torch_files_are_recognised(tmp_path: Path, net: Any, program: Path) -> 
     assert identify(program).name == "torch"
     with pytest.raises(UsageError, match="no reference evaluator"):
         identify(program).load().runner(program, OpenOptions(original="reference"))
+
+
+def test_an_exported_program_is_cut_at_its_nodes(tmp_path: Path) -> None:
+    """The original shows its nodes' results; a script shows none, and the cut is declined, not made up."""
+    layers = (torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 5))
+    network = torch.nn.Sequential(*layers).eval()
+    example = torch.randn(1, 3, 8, 8)
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(network, (example,)), path)
+    (row,) = bm.convert(path, "onnx", tmp_path / "front", outputs="relu").targets
+    assert row.verified, row.summary
+    (row,) = bm.convert(path, "onnx", tmp_path / "back", inputs="relu").targets
+    assert row.verified, row.summary
+    scripted = tmp_path / "net.pt"
+    torch.jit.trace(network, example).save(scripted)
+    shapes = {"input": (1, 3, 8, 8)}
+    name = next(value.name for node in bm.load(scripted, shapes=shapes).graph.graph for value in node.outputs)
+    (row,) = bm.convert(scripted, "onnx", tmp_path / "no", outputs=name, shapes=shapes).targets
+    assert (row.status, row.blockers[0].rule) == ("declined", "no-tap")

@@ -117,3 +117,34 @@ def test_attention_scores_need_no_reshape(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx", [node], inputs, [tensor("y", "N", 2, 4, 6)])
     prepared = agree(path, tmp_path, {"a": random(3, 2, 4, 5), "b": random(3, 2, 6, 5)})
     assert prepared.operators == {"BATCH_MATMUL": 1}
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_groups_of_channels_in_images_of_any_size(tmp_path: Path, groups: int) -> None:
+    """Between convolutions the data stays as it lies."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("GroupNormalization", ["a", "s", "b"], ["n"], num_groups=groups),
+        helper.make_node("Conv", ["n", "v"], ["y"]),
+    ]
+    held = [constant("w", random(6, 3, 3, 3)), constant("v", random(2, 6, 1, 1))]
+    held += [constant("s", random(6)), constant("b", random(6))]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("x", "N", 3, "H", "W")], [tensor("y", "N", 2, "H", "W")], held)
+    prepared = agree(path, tmp_path, {"x": random(2, 3, 5, 7)})
+    assert prepared.operators["TRANSPOSE"] == 2
+
+
+@pytest.mark.parametrize("upper", [0, 1])
+@pytest.mark.parametrize("offset", [-9, -1, 0, 2, 9])
+def test_triangles_of_any_size(tmp_path: Path, upper: int, offset: int) -> None:
+    node = helper.make_node("Trilu", ["x", "k"], ["y"], upper=upper)
+    inputs = [tensor("x", "B", "N", "M"), tensor("k", kind=INT64)]
+    path = save(tmp_path / "m.onnx", [node], inputs, [tensor("y", "B", "N", "M")])
+    agree(path, tmp_path, {"x": random(2, 5, 3), "k": np.array(offset)}, tolerance=0)
+
+
+def test_as_many_of_the_largest_as_an_input_says(tmp_path: Path) -> None:
+    node = helper.make_node("TopK", ["x", "k"], ["y", "i"])
+    inputs, outputs = [tensor("x", 3, 8), tensor("k", 1, kind=INT64)], [tensor("y", 3, "K"), tensor("i", 3, "K", kind=INT64)]
+    path = save(tmp_path / "m.onnx", [node], inputs, outputs)
+    agree(path, tmp_path, {"x": random(3, 8), "k": np.array([5])}, tolerance=0)

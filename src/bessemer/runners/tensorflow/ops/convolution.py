@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from bessemer.ir.types import Array
-from bessemer.runners.tensorflow.registry import evaluates
+from bessemer.runners.tensorflow.registry import evaluates, evaluators
 from bessemer.wire.savedmodel.node import Node
 
 Pairs = list[tuple[int, int]]
+MOST_COPIED = 1 << 24
+"""Bytes of windows laid out for one product."""
 
 
 def _front(node: Node) -> bool:
@@ -65,6 +68,14 @@ def _framed(node: Node, x: Array, kernel: Sequence[int], filler: float = 0.0) ->
     return windows(padded, kernel, strides, gaps), strides, pads
 
 
+def _product(view: Array, part: Array, axes: tuple[list[int], list[int]]) -> Array:
+    """tensordot of windows, whose copy it makes, a few rows at a time: of a large window that is many times the input."""
+    row = view[:, :1].size * view.itemsize
+    rows = max(MOST_COPIED // max(row, 1), 1)
+    made = [np.tensordot(view[:, at : at + rows], part, axes) for at in range(0, view.shape[1], rows)]
+    return np.concatenate(made, axis=1) if made else np.tensordot(view, part, axes)
+
+
 @evaluates("Conv2D", "Conv3D", "Conv")
 def conv(node: Node, inputs: Sequence[Array]) -> Array:
     """Filters (*window, depth, count), in groups where they are shallower than the input."""
@@ -77,7 +88,7 @@ def conv(node: Node, inputs: Sequence[Array]) -> Array:
     for group in range(groups):
         chosen = view[(*[slice(None)] * (size + 1), slice(group * depth, (group + 1) * depth))]
         part = filters[..., group * (count // groups) : (group + 1) * (count // groups)]
-        parts.append(np.tensordot(chosen, part, ([size + 1, *(size + 2 + axis for axis in axes)], [size, *axes])))
+        parts.append(_product(chosen, part, ([size + 1, *(size + 2 + axis for axis in axes)], [size, *axes])))
     return _back(node, np.concatenate(parts, axis=-1)).astype(inputs[0].dtype)
 
 
@@ -200,3 +211,19 @@ def _dealt(node: Node, inputs: Sequence[Array]) -> tuple[Array, list[int], Pairs
     else:
         block, table = [int(node.attrs["block_size"])] * 2, inputs[1]
     return inputs[0], block, [(int(low), int(high)) for low, high in table.reshape(-1, 2)]
+
+
+@evaluates("_FusedConv2D", "_FusedDepthwiseConv2dNative", "_FusedMatMul")
+def fused(node: Node, inputs: Sequence[Array]) -> Array:
+    """A product and what TensorFlow's optimiser put behind it, one after the other."""
+    known = evaluators()
+    made = known[node.op.removeprefix("_Fused")](replace(node, op=node.op.removeprefix("_Fused")), inputs[:2])
+    operands = list(inputs[2:])
+    for step in (str(item) for item in node.attrs.get("fused_ops") or []):
+        name = {"Add": "AddV2"}.get(step, step)
+        count = {"BiasAdd": 1, "AddV2": 1, "FusedBatchNorm": 4}.get(name, 0)
+        taken, operands = operands[:count], operands[count:]
+        attrs = {**node.attrs, "is_training": False, "alpha": node.attrs.get("leakyrelu_alpha", 0.2)}
+        result = known[name](replace(node, op=name, attrs=attrs), [np.asarray(made), *taken])
+        made = result[0] if isinstance(result, list | tuple) else result
+    return np.asarray(made)

@@ -121,3 +121,43 @@ def stitch(node: Node, inputs: Sequence[Array]) -> Array:
     for held, part in zip(places, rows, strict=True):
         made[held.reshape(-1)] = part.reshape(-1, *made.shape[1:])
     return made
+
+
+@evaluates("DenseBincount")
+def bincount(node: Node, inputs: Sequence[Array]) -> Array:
+    """How often each number below `size` is there, per row."""
+    x, size, weights = inputs
+    count, binary = int(size), bool(node.attrs.get("binary_output"))
+    rows = x.reshape(-1, x.shape[-1])
+    shares = weights.reshape(rows.shape) if weights.size and not binary else np.ones(rows.shape, weights.dtype)
+    made = np.zeros((len(rows), count), weights.dtype)
+    for row, part, share in zip(made, rows, shares, strict=True):
+        kept = (part >= 0) & (part < count)
+        np.add.at(row, part[kept], share[kept])
+    made = (made > 0).astype(weights.dtype) if binary else made
+    return made.reshape(*x.shape[:-1], count)
+
+
+@evaluates("LowerBound", "UpperBound")
+def bound_of(node: Node, inputs: Sequence[Array]) -> Array:
+    """Where each value belongs in its sorted row."""
+    side: Any = "left" if node.op == "LowerBound" else "right"
+    found = [np.searchsorted(row, wanted, side) for row, wanted in zip(*inputs, strict=True)]
+    return np.array(found).astype(node.attrs.get("out_type", np.int32)).reshape(inputs[1].shape)
+
+
+@evaluates("SegmentMax", "SegmentMin", "SegmentMean")
+def sorted_segment(node: Node, inputs: Sequence[Array]) -> Array:
+    """Rows of each segment reduced; zero where there are none."""
+    x, ids = inputs
+    function: Any = {"Max": np.max, "Min": np.min, "Mean": np.mean}[node.op[7:]]
+    made = np.zeros((int(ids[-1]) + 1 if ids.size else 0, *x.shape[1:]), x.dtype)
+    for number in np.unique(ids):
+        made[number] = function(x[ids == number], axis=0)
+    return made
+
+
+@evaluates("DynamicPartition")
+def partition(node: Node, inputs: Sequence[Array]) -> Sequence[Array]:
+    """The rows that name each part."""
+    return [inputs[0][inputs[1] == number] for number in range(int(node.attrs["num_partitions"]))]

@@ -130,3 +130,18 @@ def _no_task(settings: Settings, fitting: list[tuple[Task, str]]) -> Blocker:
         "", settings.architecture or settings.model_type, "no-task", "no task is known for this architecture",
         rewrite=f"--task with one of: {others}" if others else "",
     )  # fmt: skip
+
+
+def page() -> list[str]:
+    """The table of tasks for the docs."""
+    lines = [
+        "", "## Tasks", "",
+        "The first one that has the architecture of `config.json` is taken; `--task NAME` asks for another one.", "",
+        "| task | gives | inferred |", "| --- | --- | --- |",
+    ]  # fmt: skip
+    inferred: set[str] = set()
+    for task in TASKS:
+        first = task.offered and task.mapping not in inferred
+        lines.append(f"| `{task.name}` | {task.title} | {'yes' if first else 'no'} |")
+        inferred.add(task.mapping)
+    return [*lines, "", "How to use them, and what large models take: [Hugging Face directories](../huggingface.md)."]

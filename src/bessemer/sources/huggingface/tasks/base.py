@@ -92,7 +92,7 @@ def sized(axis: int | str, sizes: Mapping[str, int]) -> Any:
     """The size of an axis, a sum's from its terms; a name that `sizes` lacks stays one."""
     if not isinstance(axis, str):
         return axis
-    terms = [sizes.get(term, term) for term in axis.split(" + ")]
+    terms = [int(term) if term.isdecimal() else sizes.get(term, term) for term in axis.split(" + ")]
     return sum(terms) if all(isinstance(term, int) for term in terms) else " + ".join(map(str, terms))
 
 

@@ -128,7 +128,7 @@ def _count(dims: Sequence[int | str | None]) -> int | None:
     return int(np.prod(sizes, dtype=np.int64)) if len(sizes) == len(dims) else None
 
 
-@layer("CustomScaleLayer")
+@layer("CustomScaleLayer", "Custom>CustomScaleLayer")
 def scaled_sum(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Ordered:
     """Inception-ResNet's (`keras.applications.inception_resnet_v2`): a + scale * b."""
     left, right = inputs

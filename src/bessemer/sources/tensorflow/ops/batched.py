@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from bessemer.ir.types import Perm
 from bessemer.sources.channels_last import shaping
 from bessemer.sources.channels_last.dims import Dim
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
@@ -33,7 +34,7 @@ class Batched(Ordered):
         batch = whole[0] * math.prod(block) if isinstance(whole[0], int) else None
         super().__init__(name, (batch, *sizes, *whole[1 + len(block) :]), dtype)
 
-    def draw(self, canvas: Canvas) -> None:
+    def draw(self, canvas: Canvas, wanted: Perm) -> None:
         """The value, in the tensor's own order."""
         self.orders[self.made] = canvas.at(dealt_out(canvas, self.make(self.margins), self.block))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from bessemer.ir.types import Shape
@@ -192,3 +193,36 @@ def _lone(source: Batched, place: int) -> bool:
 
 def _without(items: tuple[T, ...], place: int) -> tuple[T, ...]:
     return (*items[:place], *items[place + 1 :])
+
+
+FUSED = ("Relu", "Elu", "Tanh", "Sigmoid", "LeakyRelu")
+
+
+@op("_FusedConv2D", "_FusedDepthwiseConv2dNative", "_FusedMatMul")
+def fused(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
+    """What TensorFlow's own optimiser makes of a product and what follows it."""
+    from bessemer.sources.tensorflow.registry import readers
+
+    steps = [str(step) for step in node.attrs.get("fused_ops") or []]
+    plain = replace(node, op=node.op.removeprefix("_Fused"))
+    made = readers()[plain.op](canvas, plain, inputs[:2])
+    assert isinstance(made, Ordered)
+    operands = list(inputs[2:])
+    for step in steps:
+        if step == "BiasAdd":
+            made = elementwise.bias_add(canvas, made, operands.pop(0), first=first(node))
+        elif step == "Add":
+            made = elementwise.applied(canvas, "Add", made, operands.pop(0))
+        elif step == "FusedBatchNorm":
+            norm = replace(node, op="FusedBatchNorm", attrs={**node.attrs, "is_training": False})
+            results = readers()["FusedBatchNorm"](canvas, norm, [made, *operands[:4]])
+            made = results if isinstance(results, Ordered) else results[0]
+            operands = operands[4:]
+        elif step == "Relu6":
+            made = elementwise.relu6(canvas, made)
+        elif step in FUSED:
+            slope = float(node.attrs.get("leakyrelu_alpha", 0.2)) if step == "LeakyRelu" else None
+            made = elementwise.applied(canvas, step, made, alpha=slope)
+        else:
+            raise Unsupported("fused-operator", f"a product fused with {step}", "export the graph before it is optimised")
+    return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bessemer.ir.types import Array
+from bessemer.ir.types import Array, Perm
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.nudge import Grid, dequantized_grid, nudged
@@ -44,6 +44,8 @@ def _grid(node: Node, low: Array, high: Array) -> Grid:
 
 def _quantized(canvas: Canvas, tensor: Ordered, grid: Grid, axis: int | None = None) -> Ordered:
     """Clipped to the grid's ends where its integers reach farther, then to its steps and back."""
+    if tensor.known is not None:
+        return Stored(tensor, grid, axis)
     kind = grid.dtype
     order = tensor.made
     value = canvas.at(tensor, order)
@@ -55,6 +57,26 @@ def _quantized(canvas: Canvas, tensor: Ordered, grid: Grid, axis: int | None = N
     whole = canvas.emit("QuantizeLinear", [value, scale, zero], axis=place, dtype=zero.dtype)
     made = canvas.emit("DequantizeLinear", [whole, scale, zero], axis=place, dtype=scale.dtype)
     return canvas.result(made, tensor.shape, order)
+
+
+class Stored(Ordered):
+    """A constant in integers: drawn in the first axis order that it is asked for in, so that none stands before a filter."""
+
+    def __init__(self, tensor: Ordered, grid: Grid, axis: int | None) -> None:
+        super().__init__(tensor.name, tensor.shape, tensor.dtype)
+        self.reals, self.grid, self.axis = np.asarray(tensor.known), grid, axis
+
+    def draw(self, canvas: Canvas, wanted: Perm) -> None:
+        """Its integers, signed where they have a byte, and DequantizeLinear."""
+        grid = self.grid
+        less = 128 if grid.dtype == np.uint8 else 0
+        kind = np.dtype(np.int8) if less else grid.dtype
+        whole = (grid.steps(self.reals) - less).astype(kind).transpose(wanted)
+        zero = canvas.literal((grid.zero - less).astype(kind), "zero_point")
+        operands = [canvas.literal(whole, self.name), canvas.literal(grid.scale, "scale"), zero]
+        place = None if self.axis is None else wanted.index(self.axis)
+        made = canvas.emit("DequantizeLinear", operands, axis=place, dtype=operands[1].dtype)
+        self.made, self.orders[wanted] = wanted, made
 
 
 def _clipped(canvas: Canvas, value: Any, grid: Grid, tensor: Ordered, axis: int | None) -> Any:

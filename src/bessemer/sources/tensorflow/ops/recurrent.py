@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bessemer.ir.types import Array, int64s
+from bessemer.ir.types import Array, Perm, int64s
 from bessemer.sources.channels_last.dims import Dim
 from bessemer.sources.channels_last.elementwise import applied, bias_add, clipped, pointwise, with_scalar
 from bessemer.sources.channels_last.matmul import matmul
@@ -85,7 +85,7 @@ class Steps(Ordered):
         super().__init__(name, shape, dtype)
         self.steps, self.place = steps, place
 
-    def draw(self, canvas: Canvas) -> None:
+    def draw(self, canvas: Canvas, wanted: Perm) -> None:
         """The steps side by side."""
         self.orders[self.made] = canvas.at(self.steps.result(canvas, self.place))
 

@@ -43,7 +43,7 @@ SPARSE = (
     "SparseMatMul", "SparseReduceSum", "SparseReorder", "SparseReshape", "SparseSegmentMean", "SparseSegmentSqrtN",
     "SparseSegmentSum", "SparseSlice", "SparseSoftmax", "SparseSplit", "SparseTensorDenseMatMul", "SparseToDense",
     "RaggedGather", "RaggedRange", "RaggedTensorToSparse", "RaggedTensorToTensor", "RaggedTensorToVariant",
-    "RaggedTensorFromVariant", "RaggedBincount", "SparseBincount", "DenseBincount",
+    "RaggedTensorFromVariant", "RaggedBincount", "SparseBincount",
 )  # fmt: skip
 FUNCTIONS = (
     "Betainc", "Bessel", "BesselI0", "BesselI0e", "BesselI1", "BesselI1e", "Digamma", "Erfinv", "Igamma", "Igammac",
@@ -77,6 +77,8 @@ OTHERS: dict[str, tuple[str, str]] = {
     "ListDiff": ("its answer's length depends on the data", "compute it outside of the model"),
     "NonMaxSuppressionWithOverlaps": ("ONNX suppresses by boxes, not by a matrix of overlaps", "give it boxes"),
     "GenerateBoundingBoxProposals": ("ONNX has no such operator", "export the head as NonMaxSuppression"),
+    "FusedPadConv2D": ("it pads and convolves at once", "export the graph before it is optimised"),
+    "FusedResizeAndPadConv2D": ("it resizes, pads and convolves at once", "export the graph before it is optimised"),
     "Dilation2D": ("ONNX has no grey-scale dilation", "use MaxPool"),
     "Print": ("it prints", "export an inference graph"),
 }  # fmt: skip

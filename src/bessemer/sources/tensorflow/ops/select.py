@@ -9,7 +9,8 @@ import numpy as np
 
 from bessemer.ir.types import int64s
 from bessemer.sources.channels_last import select, shaping
-from bessemer.sources.channels_last.elementwise import cast
+from bessemer.sources.channels_last.elementwise import applied, cast, compared
+from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.ops.common import constant, integer, kind_of, on_parts
@@ -64,8 +65,6 @@ def tensor_scatter(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ord
 @op("TensorScatterSub")
 def tensor_scatter_sub(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     """Updates taken away."""
-    from bessemer.sources.channels_last.elementwise import applied
-
     tensor, places, updates = inputs
     return select.scatter_nd(canvas, tensor, places, applied(canvas, "Neg", updates), "add")
 
@@ -158,3 +157,72 @@ def stitch(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
     joined = shaping.concat(canvas, rows, 0)
     made = canvas.emit("Gather", [canvas.at(joined), order], axis=0)
     return canvas.result(made, (len(last), *joined.shape[1:]))
+
+
+@op("DenseBincount")
+def bincount(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
+    """How often each number below `size` is there, per row of a matrix: by weight, or whether at all."""
+    import onnx_ir
+
+    tensor, size, weights = inputs
+    count = integer(size, "size")
+    if weights.shape not in ((0,), tensor.shape):
+        raise Unsupported("bincount", f"weights of shape {list(weights.shape)} for {list(tensor.shape)}")
+    weighted = weights.shape != (0,) and not node.attrs.get("binary_output")
+    kind = weights.dtype
+    one, none = (np.asarray(number, kind.numpy()) for number in (1, 0))
+    hits = select.one_hot(canvas, tensor, count, on=one, off=none)
+    if weighted:
+        hits = applied(canvas, "Mul", hits, shaping.expand_dims(canvas, weights, [-1]))
+    name = "ReduceMax" if node.attrs.get("binary_output") else "ReduceSum"
+    if kind == onnx_ir.DataType.INT64 or kind.is_floating_point() or kind == onnx_ir.DataType.INT32:
+        return reduced(canvas, hits, name, [tensor.rank - 1])
+    raise Unsupported("bincount", f"counts in {kind}")
+
+
+@op("LowerBound", "UpperBound")
+def bound_of(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
+    """Where each value belongs in its sorted row: the number of items below it, or not above it."""
+    import onnx_ir
+
+    rows, values = inputs
+    column = shaping.expand_dims(canvas, values, [-1])
+    table = shaping.expand_dims(canvas, rows, [1])
+    below = compared(canvas, "Less" if node.op == "LowerBound" else "LessOrEqual", table, column)
+    counted = reduced(canvas, cast(canvas, below, onnx_ir.DataType.INT32), "ReduceSum", [-1])
+    return cast(canvas, counted, kind_of(node, "out_type", np.int32))
+
+
+@op("SegmentMax", "SegmentMin", "SegmentMean")
+def sorted_segment(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Ordered:
+    """Slices of rows, each reduced; segments that nobody names are zero."""
+    tensor, ids = inputs
+    held = constant(ids, "segment ids").reshape(-1)
+    if held.size and ((held < 0).any() or (np.diff(held) < 0).any()):
+        raise Unsupported("segment-ids", "segment ids that fall", "sort the rows")
+    name = {"Max": "ReduceMax", "Min": "ReduceMin", "Mean": "ReduceMean"}[node.op[7:]]
+    rows = []
+    for number in range(int(held[-1]) + 1 if held.size else 0):
+        start, end = (int(np.searchsorted(held, number, side)) for side in ("left", "right"))
+        if start == end:
+            zero = canvas.constant(np.zeros((1, *tensor.static[1:]), tensor.dtype.numpy()), "empty")
+            rows.append(zero)
+        else:
+            part = shaping.sliced(canvas, tensor, [start], [end], [0])
+            rows.append(reduced(canvas, part, name, [0], keepdims=True))
+    return shaping.concat(canvas, rows, 0)
+
+
+@op("DynamicPartition")
+def partition(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Sequence[Ordered]:
+    """The rows that name each part; how many is known only when the model runs."""
+    tensor, parts = inputs
+    if parts.rank != 1:
+        raise Unsupported("rank", "parts named by a tensor of several axes", "flatten it first")
+    found = []
+    for number in range(int(node.attrs["num_partitions"])):
+        wanted = canvas.constant(np.asarray(number, parts.dtype.numpy()), "part")
+        chosen = canvas.at(compared(canvas, "Equal", parts, wanted))
+        made = canvas.emit("Compress", [canvas.at(tensor), chosen], axis=0)
+        found.append(canvas.result(made, (None, *tensor.shape[1:])))
+    return found

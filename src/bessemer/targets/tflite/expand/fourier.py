@@ -25,11 +25,11 @@ COEFFICIENTS = 1 << 26
 
 
 def waves(points: int, bins: int, *, inverse: bool = False) -> tuple[Array, Array]:
-    """Cosines and sines (points, bins) of a transform; angles are reduced first, so that float64 stays exact to its end."""
+    """Cosines and sines (points, bins) of a transform, unscaled; angles are reduced first, so that float64 stays exact
+    to its end."""
     turns = np.outer(np.arange(points), np.arange(bins)) % points
     angles = (2 if inverse else -2) * np.pi * turns / points
-    scale = 1 / points if inverse else 1.0
-    return np.cos(angles) * scale, np.sin(angles) * scale
+    return np.cos(angles), np.sin(angles)
 
 
 @expand("DFT", needs=f"a known axis of known size, at most {LONGEST} points")
@@ -56,7 +56,9 @@ def dft(nodes: Nodes, node: ir.Node) -> Sequence[ir.Value] | None:
     if points < 1 or points > LONGEST or matrix.size > COEFFICIENTS:
         return None
     out = 1 if half and inverse else 2
-    return [_transformed(nodes, x, matrix, axis, (2 if parts == 2 else 1, out))]
+    made = _transformed(nodes, x, matrix, axis, (2 if parts == 2 else 1, out))
+    # the product first: waves of one and minus one cancel exactly, their parts of N do not
+    return [nodes("Div", made, np.array(points, np.float32))] if inverse else [made]
 
 
 def _axis(node: ir.Node, rank: int) -> int | None:

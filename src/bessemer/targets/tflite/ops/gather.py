@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.targets.tflite.context import Blocked, Context
+from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import optional, required_const, same_encoding, static_shape, value
 from bessemer.targets.tflite.registry import lower
 
@@ -210,18 +211,13 @@ def _refuse_duplicates(ctx: Context, places: int) -> None:
 def one_hot(ctx: Context, node: ir.Node) -> None:
     """Negative indices count from the end."""
     indices, y = value(node, 0), node.outputs[0]
-    pair = ctx.const(value(node, 2))
-    if pair is None:
-        raise Blocked("dynamic-argument", "the on and off values must be constant")
     kind = ctx.type(y)
     _need_movable(ctx, y, "ONE_HOT", {"FLOAT32", "INT32", "INT64", "INT8", "UINT8", "BOOL", "INT16"})
     axis = node.attributes.get_int("axis", -1)
     rank = ctx.rank(indices)
     if rank == 0:
         raise Blocked("rank", "LiteRT's ONE_HOT has no scalar index")
-    from bessemer.targets.tflite.dtypes import NUMPY
-
-    off, on = (ctx.constant(item.astype(NUMPY[kind]), "value") for item in pair)
+    off, on = _pair(ctx, value(node, 2), kind)
     place = -1 if axis is None or axis in (-1, rank) else axis % (rank + 1)
     depth = ctx.int32(value(node, 1))
     depth = ctx.reshape(depth, ()) if ctx.rank(value(node, 1)) else depth
@@ -229,6 +225,16 @@ def one_hot(ctx: Context, node: ir.Node) -> None:
     index = index if never_negative(ctx, indices) else _from_end(ctx, index, depth)
     inputs = [index, depth, on, off]
     ctx.emit("ONE_HOT", inputs, [ctx.out(y)], axis=place)
+
+
+def _pair(ctx: Context, v: ir.Value, kind: str) -> tuple[int, int]:
+    """The two elements of a vector as scalars."""
+    array = ctx.const(v)
+    if array is not None:
+        return ctx.constant(array[0].astype(NUMPY[kind]), "off"), ctx.constant(array[1].astype(NUMPY[kind]), "on")
+    off, on = ctx.temp(kind, (), "off"), ctx.temp(kind, (), "on")
+    ctx.emit("UNPACK", [ctx.tensor(v)], [off, on], num=2, axis=0)
+    return off, on
 
 
 @lower("Compress")

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.layout import is_identity
 from bessemer.targets.tflite.context import Blocked, Context, refuse_beyond_float32
 from bessemer.targets.tflite.dtypes import NUMPY
-from bessemer.targets.tflite.ops.common import optional, required_const, same_encoding, static_shape, value
+from bessemer.targets.tflite.ops.common import optional, same_encoding, static_shape, value
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -71,11 +72,15 @@ def range_(ctx: Context, node: ir.Node) -> None:
 
 @lower("Shape")
 def shape_(ctx: Context, node: ir.Node) -> None:
-    """Dims in logical order, or a part of them."""
+    """Dims in logical order, or a part of them; the data is not moved for that."""
     x, y = value(node, 0), node.outputs[0]
-    rank = ctx.rank(x)
+    rank, perm = ctx.rank(x), ctx.perm(x)
     start, end, _ = slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)).indices(rank)
-    whole = ctx.emit("SHAPE", [ctx.tensor(x)], [ctx.temp("INT64", (rank,), "shape")], out_type=4)
+    whole = ctx.emit("SHAPE", [ctx.tensor(x, perm)], [ctx.temp("INT64", (rank,), "shape")], out_type=4)
+    if not is_identity(perm) and end > start:
+        places = ctx.constant(np.array(perm[start:end], np.int32), "axes")
+        ctx.emit("GATHER", [whole, places], [ctx.out(y)], axis=0)
+        return
     if (start, end) == (0, rank):
         ctx.alias(y, whole)
         return
@@ -126,20 +131,41 @@ def eye_like(ctx: Context, node: ir.Node) -> None:
 
 @lower("Trilu")
 def trilu(ctx: Context, node: ir.Node) -> None:
-    """A constant mask over the last two axes."""
+    """A mask over the last two axes: constant where their sizes and the diagonal are."""
     x, y = value(node, 0), node.outputs[0]
     kind = ctx.type(x)
     if kind not in ("FLOAT32", "INT32", "INT64", "INT8", "UINT8", "BOOL", "INT16"):
         raise Blocked("type", f"LiteRT's SELECT_V2 has no {kind} kernel")
     dims = ctx.shape(x)
-    rows, columns = dims[-2:]
-    offset = 0 if optional(node, 1) is None else int(required_const(ctx, node, 1).reshape(-1)[0])
-    if rows is None or columns is None or len(dims) > 4 or 0 in dims:
-        raise Blocked("dynamic-shape", "Trilu needs two known, non-empty last axes and at most 4 in all")
-    ones = np.ones((rows, columns), bool)
-    mask = np.triu(ones, offset) if node.attributes.get_int("upper", 1) else np.tril(ones, offset)
+    if len(dims) > 4 or 0 in dims:
+        raise Blocked("shape", "Trilu needs elements, and at most 4 axes")
+    k = optional(node, 1)
+    offset = np.zeros((), np.int64) if k is None else ctx.const(k)
+    if None in dims[-2:] or (k is not None and offset is None):
+        mask = _computed_mask(ctx, node, ctx.tensor(x))
+    else:
+        ones, by = np.ones([dim or 0 for dim in dims[-2:]], bool), int(np.asarray(offset).reshape(-1)[0])
+        held = np.triu(ones, by) if node.attributes.get_int("upper", 1) else np.tril(ones, by)
+        mask = ctx.constant(held, "mask")
     zero = ctx.constant(np.zeros((), NUMPY[kind]), "zero")
-    ctx.emit("SELECT_V2", [ctx.constant(mask, "mask"), ctx.tensor(x), zero], [ctx.out(y)])
+    ctx.emit("SELECT_V2", [mask, ctx.tensor(x), zero], [ctx.out(y)])
+
+
+def _computed_mask(ctx: Context, node: ir.Node, x: int) -> int:
+    """Whether column - row is k or more (upper), k or less (lower)."""
+    shape = ctx.sub.tensors[x].shape
+    rank, k = len(shape), optional(node, 1)
+    dims = ctx.emit("SHAPE", [x], [ctx.temp("INT32", (rank,), "dims")], out_type=2)
+    lines = []
+    for axis in (rank - 2, rank - 1):
+        size = ctx.emit("GATHER", [dims, ctx.constant(np.int32(axis), "axis")], [ctx.temp("INT32", (), "size")], axis=0)
+        bounds = [ctx.constant(np.int32(0), "start"), size, ctx.constant(np.int32(1), "step")]
+        lines.append(ctx.emit("RANGE", bounds, [ctx.temp("INT32", (shape[axis],), "range")]))
+    rows = ctx.reshape(lines[0], (shape[-2], 1))
+    apart = ctx.emit("SUB", [lines[1], rows], [ctx.temp("INT32", shape[-2:], "apart")], fused_activation_function=0)
+    offset = ctx.constant(np.int32(0), "k") if k is None else ctx.reshape(ctx.int32(k), ())
+    code = "GREATER_EQUAL" if node.attributes.get_int("upper", 1) else "LESS_EQUAL"
+    return ctx.emit(code, [apart, offset], [ctx.temp("BOOL", shape[-2:], "mask")])
 
 
 @lower("ReverseSequence")

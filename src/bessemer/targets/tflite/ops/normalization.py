@@ -103,6 +103,37 @@ def instance_normalization(ctx: Context, node: ir.Node) -> None:
     ctx.emit("ADD", [scaled, steps.per_channel(value(node, 2))], [ctx.out(node.outputs[0], perm)])
 
 
+@lower("GroupNormalization")
+def group_normalization(ctx: Context, node: ir.Node) -> None:
+    """Statistics of channels, joined by group while they are small: the data itself keeps its axes and their order."""
+    source, groups = value(node, 0), node.attributes.get_int("num_groups")
+    need_type(ctx, source, "FLOAT32")
+    channels, perm = ctx.shape(source)[1], ctx.perm(source)
+    if channels is None or groups < 1 or channels % groups:
+        raise Blocked("group-size", f"{channels} channels in {groups} groups")
+    steps, x, spatial = Steps(ctx, perm), ctx.tensor(source, perm), range(2, len(perm))
+    centred = steps.op("SUB", x, _by_group(steps, steps.mean(x, spatial), groups, channels))
+    square = steps.mean(steps.op("MUL", centred, centred), spatial)
+    variance = _by_group(steps, square, groups, channels)
+    epsilon = steps.number(float(node.attributes.get_float("epsilon", 1e-5)))
+    spread = steps.op("RSQRT", steps.op("ADD", variance, epsilon))
+    scaled = steps.op("MUL", centred, steps.op("MUL", spread, steps.per_channel(value(node, 1))))
+    ctx.emit("ADD", [scaled, steps.per_channel(value(node, 2))], [ctx.out(node.outputs[0], perm)])
+
+
+def _by_group(steps: Steps, x: int, groups: int, channels: int) -> int:
+    """Means over each group of a tensor with one number per channel, once for every channel."""
+    ctx, shape, each = steps.ctx, steps.ctx.sub.tensors[x].shape, channels // groups
+    batch = shape[steps.perm[0]]
+    if each == 1:
+        return x
+    cube = ctx.reshape(x, (batch, groups, each))
+    axis = ctx.constant(np.array([2], np.int32), "axes")
+    mean = ctx.emit("MEAN", [cube, axis], [ctx.temp("FLOAT32", (batch, groups, 1), "mean")], keep_dims=True)
+    ones = ctx.constant(np.ones((1, 1, each), np.float32), "ones")
+    return ctx.reshape(ctx.emit("MUL", [mean, ones], [ctx.temp("FLOAT32", (batch, groups, each), "means")]), shape)
+
+
 @lower("RMSNormalization")
 def rms_normalization(ctx: Context, node: ir.Node) -> None:
     """Over the root of the mean square along the last axes, times the scale."""

@@ -305,10 +305,12 @@ def top_k(ctx: Context, node: ir.Node) -> None:
     index, perm = move_last(ctx, x, -1 if axis is None else axis)
     if not largest:
         index = ctx.emit("NEG", [index], [ctx.temp(kind, ctx.sub.tensors[index].shape, "neg")])
-    count = required_const(ctx, node, 1).reshape(-1)
-    shape = (*ctx.sub.tensors[index].shape[:-1], int(count[0]))
+    held = ctx.const(value(node, 1))
+    count = None if held is None else int(held.reshape(-1)[0])
+    k = ctx.reshape(ctx.int32(value(node, 1)), ()) if count is None else ctx.constant(np.int32(count), "k")
+    shape = (*ctx.sub.tensors[index].shape[:-1], count)
     best, places = ctx.temp(kind, shape, "best"), ctx.temp("INT32", shape, "places")
-    ctx.emit("TOPK_V2", [index, ctx.constant(np.int32(count[0]), "k")], [best, places])
+    ctx.emit("TOPK_V2", [index, k], [best, places])
     if not largest:
         best = ctx.emit("NEG", [best], [ctx.temp(kind, shape, "best")])
     ctx.alias(node.outputs[0], best, perm)

@@ -1,4 +1,4 @@
-"""Builds small models with TensorFlow and saves what it answers: `python tensorflow_models.py FOLDER [NAME...]`.
+"""Builds small models with TensorFlow and saves what it answers: `python saved_models.py FOLDER [NAME...]`.
 
 Run in a process of its own, so that no test imports TensorFlow. Writes per case the model and case.npz: inputs as 'in:NAME',
 TensorFlow's answers as 'out:NAME'; index.json says path and signature of each.
@@ -121,6 +121,25 @@ def nested_calls(name: str) -> None:
 
     module.serve = serve
     save(name, module, {"x": numbers(2, 4)})
+
+
+@case
+def without_signatures(name: str) -> None:
+    """As TF-Hub's modules are: an object that is called."""
+
+    class Layer(tf.Module):
+        def __init__(self) -> None:
+            self.w, self.names = tf.Variable(numbers(4, 3)), {"a.b/c": tf.Variable(numbers(3))}
+
+        @tf.function(input_signature=[spec("x", None, 4), spec("k", dtype=tf.float32)])
+        def __call__(self, x: Any, k: Any) -> Any:
+            return {"product": x @ self.w * k, "list": [x, self.names["a.b/c"] + k]}
+
+    module, path = Layer(), FOLDER / name
+    inputs = {"x": numbers(2, 4), "k": np.float32(1.5)}
+    tf.saved_model.save(module, str(path))
+    answer = tf.saved_model.load(str(path))(tf.constant(inputs["x"]), tf.constant(inputs["k"]))
+    keep(name, path, inputs, {"product": answer["product"], "list_0": answer["list"][0], "list_1": answer["list"][1]})
 
 
 @case
@@ -260,6 +279,7 @@ RECURRENT: dict[str, tuple[Callable[[], Any], tuple[int | None, ...]]] = {
     "lstm_sequences": (lambda: LAYERS.LSTM(6, return_sequences=True), (9, 4)),
     "lstm_gate_by_gate": (lambda: LAYERS.LSTM(6, implementation=1, return_sequences=True), (9, 4)),
     "lstm_backwards": (lambda: LAYERS.LSTM(6, go_backwards=True, return_sequences=True), (9, 4)),
+    "lstm_masked": (lambda: tf_keras.Sequential([LAYERS.Masking(), LAYERS.LSTM(6, return_sequences=True)]), (9, 4)),
     "lstm_unbound_time": (lambda: LAYERS.LSTM(6), (None, 4)),
     "lstm_bidirectional": (lambda: LAYERS.Bidirectional(LAYERS.LSTM(5, return_sequences=True)), (9, 4)),
     "lstm_cell": (lambda: LAYERS.RNN(LAYERS.LSTMCell(6, activation="relu")), (9, 4)),
@@ -294,8 +314,7 @@ def keras_three(name: str) -> None:
     import keras as three
 
     model = three.Sequential([three.Input((9, 4), name="x"), three.layers.LSTM(5, return_sequences=True),
-                              three.layers.MultiHeadAttention(2, 3) if False else three.layers.GRU(4),
-                              three.layers.LayerNormalization(), three.layers.Dense(2)])  # fmt: skip
+                              three.layers.GRU(4), three.layers.LayerNormalization(), three.layers.Dense(2)])  # fmt: skip
     path, x = FOLDER / name, numbers(2, 9, 4)
     model.export(str(path), verbose=False)
     loaded = tf.saved_model.load(str(path))
@@ -391,6 +410,23 @@ def checkpoint_partitioned(name: str) -> None:
 
 
 @case
+def checkpoint_of_version_one(name: str) -> None:
+    """Values in the table itself, compressed, a variable in parts."""
+    x = numbers(3, 6)
+    with tf.Graph().as_default(), v1.Session() as session:
+        held = v1.placeholder(tf.float32, [None, 6], name="x")
+        with v1.variable_scope("s", partitioner=v1.fixed_size_partitioner(2)):
+            w = v1.get_variable("w", [6, 400], initializer=v1.random_normal_initializer(seed=3), use_resource=False)
+        b = v1.get_variable("b", initializer=np.repeat(numbers(4), 100), use_resource=False)
+        tf.nn.relu(held @ tf.convert_to_tensor(w) + b, name="y")
+        session.run(v1.global_variables_initializer())
+        saver = v1.train.Saver(write_version=v1.train.SaverDef.V1)
+        (FOLDER / name).mkdir()
+        path = Path(saver.save(session, str(FOLDER / name / "model.ckpt")) + ".meta")
+        keep(name, path, {"x": x}, {"y": session.run("y:0", {"x:0": x})})
+
+
+@case
 def saved_model_of_version_one(name: str) -> None:
     path, x = FOLDER / name, numbers(3, 6)
     with tf.Graph().as_default(), v1.Session() as session:
@@ -399,6 +435,73 @@ def saved_model_of_version_one(name: str) -> None:
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(path), {"x": held}, {"y": y})
         keep(name, path, {"x": x}, {"y": session.run(y, {held: x})})
+
+
+@case
+def stateful(name: str) -> None:
+    """A counter, which no graph without state can mean."""
+    module = tf.Module()
+    module.count = tf.Variable(1.0)
+
+    @tf.function(input_signature=[spec("x", 3)])
+    def serve(x: Any) -> Any:
+        module.count.assign_add(1.0)
+        return {"y": x * module.count}
+
+    module.serve = serve
+    save(name, module, {"x": numbers(3)})
+
+
+@case
+def many_missing(name: str) -> None:
+    """Operators without a meaning in the hub, several of them."""
+    @function(name, {"x": numbers(3)}, spec("x", 3))
+    def run(x: Any) -> Any:
+        words = tf.strings.as_string(x)
+        return {"n": tf.strings.length(words), "r": x + tf.random.normal([3]), "y": tf.linalg.inv(tf.linalg.diag(x + 9.0))}
+
+
+@case
+def tensor_protos(name: str) -> None:
+    """Every encoding of constants: lists, packed bytes, repeated last values, strings."""
+    import ml_dtypes
+
+    types = [np.float32, np.float64, np.int32, np.uint8, np.int16, np.int8, np.int64, np.bool_, np.uint16, np.uint32,
+             np.uint64, np.float16, ml_dtypes.bfloat16, np.complex64, np.complex128,
+             ml_dtypes.float8_e5m2, ml_dtypes.float8_e4m3fn]
+    held: list[tuple[bytes, Any]] = []
+    for kind in types:
+        for shape in ((), (1,), (5,), (2, 3), (0, 2)):
+            array = (random.integers(0, 2, shape) * 3 - (np.dtype(kind).kind not in "ub")).astype(kind)
+            made = (tf.make_tensor_proto(array), v1.make_tensor_proto(array.tolist(), kind, shape))
+            held += [(item.SerializeToString(), np.asarray(tf.make_ndarray(item))) for item in made]
+        splat = tf.make_tensor_proto(np.ones(1, kind), shape=[1])
+        splat.tensor_shape.dim[0].size = 7
+        held.append((splat.SerializeToString(), np.asarray(tf.make_ndarray(splat))))
+    words = tf.make_tensor_proto([[b"a", b""], [b"\xff\x00", "\u00e9".encode()]])
+    held.append((words.SerializeToString(), np.asarray(tf.make_ndarray(words))))
+    protos = np.empty(len(held), object)
+    arrays = np.empty(len(held), object)
+    for number, (proto, array) in enumerate(held):
+        protos[number], arrays[number] = proto, (array.dtype.name, array.shape, array.tobytes() if array.dtype != object
+                                                 else array.tolist())  # fmt: skip
+    np.savez(FOLDER / "tensors.npz", protos=protos, arrays=arrays)
+
+
+@case
+def bundles(name: str) -> None:
+    """Checkpoints with all types, strings, many keys (several blocks of the index) and parts."""
+    held = {f"key/{number:04d}/{'x' * (number % 40)}": numbers(number % 5, 3) for number in range(900)}
+    held |= {"half": numbers(4).astype(np.float16), "ints": np.arange(9).reshape(3, 3), "flags": np.array([True, False])}
+    held["words"] = np.array([[b"", b"abc"], [b"\x00\xff" * 200, b"z"]], object)
+    prefix = str(FOLDER / "bundle" / "values")
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=list(held), shape_and_slices=[""] * len(held),
+                      tensors=[tf.constant(value) for value in held.values()])  # fmt: skip
+    whole = numbers(300, 4)
+    cuts = ["300 4 0,100:-", "300 4 100,150:-", "300 4 250,50:-"]
+    tf.raw_ops.SaveV2(prefix=prefix + "-parts", tensor_names=["odd\x01name"] * 3, shape_and_slices=cuts,
+                      tensors=[whole[:100], whole[100:250], whole[250:]])  # fmt: skip
+    np.savez(FOLDER / "bundle.npz", whole=whole, **{f"k:{k}": v for k, v in held.items()})
 
 
 for chosen in sys.argv[2:] or list(CASES):
