@@ -50,7 +50,7 @@ def test_little_is_declined(verdicts: list[tuple[Case, str, str]]) -> None:
 
 def test_every_family_is_there(verdicts: list[tuple[Case, str, str]]) -> None:
     kinds = Counter(case.kind for case, what, _ in verdicts if what == "drawn")
-    assert len(kinds) > 80
+    assert len(kinds) > 70
     assert {case.generation for case, _, _ in verdicts} == {2, 3}
     assert all(cases(1, 1, [family]) for family in FAMILIES)
 
