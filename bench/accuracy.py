@@ -30,12 +30,19 @@ class Case:
     targets: tuple[str, ...] = TARGETS
 
 
+ARCHITECTURES = Path(__file__).resolve().parents[1] / "examples" / "architectures"
 QUANTIZED = ("onnx", "ort", "tflite")
 CASES = (
     Case("mnist_models/burn_mnist.onnx", (*MNIST, "--preprocess", "mean=0.1307,std=0.3081")),
     Case("mnist_models/conv_fc_mnist.tflite", (*MNIST, "--preprocess", "scale=255")),
     Case("imagenet_classifiers/mobilenet_v2_torchvision_fp32.onnx", (*IMAGENET, "--preprocess", "torch,crop=224")),
     Case("imagenet_classifiers/squeezenet1.1_fp32_webnn.onnx", (*IMAGENET, "--preprocess", "torch,crop=224")),
+    Case("torch/imagenet/squeezenet1_1.pt2", (*IMAGENET, "--preprocess", "torch,crop=224")),
+    Case(
+        "torch/imagenet/squeezenet1_1_fp16.safetensors",
+        (*IMAGENET, "--preprocess", "torch,crop=224", "--factory", f"{ARCHITECTURES}/squeezenet.py:squeezenet1_1"),
+        ("ort", "tflite"),
+    ),
     Case("imagenet_classifiers/mobilenet_v2_quant.onnx", (*IMAGENET, "--preprocess", "torch,crop=224"), QUANTIZED),
     Case(
         "imagenet_classifiers/mobilenet_v1_0.25_224_1_default_1.tflite",

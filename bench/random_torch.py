@@ -51,6 +51,8 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001  # a stumble is counted as wrong, with its name
             told = f"{type(error).__name__}: {error}"
         counts["differs" if told else "agrees"] += 1
+        if len(seen) % 100 == 0:
+            print(f"{len(seen)} so far: {dict(counts)}", flush=True)
         if told:
             print(f"DIFFERS {seed}: {told[:300]} | {item.text[:600]}", flush=True)
     print(f"{len(seen)} distinct modules to {asked.target} in {time.perf_counter() - start:.0f} s: {dict(counts)}")

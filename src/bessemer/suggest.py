@@ -51,9 +51,10 @@ def suggestions(model: Model, prepare: Prepare, described: Described | None = No
     model: as it was read, with stand-ins for what was not (`ir.unread`); it is not changed. described: see `passes.cut`.
     """
     probe = _Probe(model, prepare, described)
-    found = [probe.largest(), probe.head()]
+    found = [probe.most_work(), probe.most_nodes(), probe.head()]
     kept = [item for item in found if item is not None]
-    return kept[:1] if len(kept) == 2 and kept[0].outputs == kept[1].outputs else kept
+    places = [(item.inputs, item.outputs) for item in kept]
+    return [item for number, item in enumerate(kept) if places.index(places[number]) == number]
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,23 @@ class _Probe:
         if not self.blocked:
             self._ask(self.model)
 
-    def largest(self) -> ev.Suggestion | None:
-        """The largest part that the target takes."""
+    def most_work(self) -> ev.Suggestion | None:
+        """The part with the most multiply-accumulates that the target takes."""
+        return self._largest(self._weight, "the largest part that converts")
+
+    def most_nodes(self) -> ev.Suggestion | None:
+        """The part with the most nodes: behind a front end that transforms signals, the network itself."""
+        return self._largest(lambda part: (len(part.members), *self._weight(part)), "the part of most nodes that converts")
+
+    def _largest(self, weight: Callable[[_Part], tuple[int, ...]], why: str) -> ev.Suggestion | None:
+        """The heaviest part that the target takes; each refusal teaches where the blockers are."""
         for _ in range(ROUNDS):
             known = set(self.blocked)
-            for part in sorted(self._parts(), key=self._weight, reverse=True)[:3]:
+            for part in sorted(self._parts(), key=weight, reverse=True)[:3]:
                 if not self._worth(part):
                     break
                 if self._taken(part):
-                    return self._suggestion(part, "the largest part that converts")
+                    return self._suggestion(part, why)
             if known == self.blocked:
                 return None
         return None

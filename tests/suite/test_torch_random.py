@@ -16,8 +16,8 @@ from torch_modules import departures, drawn
 
 from bessemer.ir.errors import Declined
 
-ORT = range(5000, 5030)
-TFLITE = range(6000, 6012)
+ORT = range(5000, 5016)
+TFLITE = range(6000, 6007)
 
 
 @pytest.mark.slow

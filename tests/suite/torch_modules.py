@@ -7,6 +7,7 @@ one text are one module.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -408,15 +409,16 @@ def departures(item: Drawn, target: str, folder: Path, bound: float = 1e-4) -> s
     from bessemer.sources.torch.export import module_model, named_outputs
     from bessemer.targets.registry import find, validate
 
-    dynamic = {"x": {0: torch.export.Dim("batch", min=1, max=64)}} if item.free else None
+    (first, *_) = inspect.signature(item.module.forward).parameters
+    dynamic = {first: {0: torch.export.Dim("batch", min=1, max=64)}} if item.free else None
     model = module_model(item.module, from_given(item.example, dynamic), Origin("torch", folder / "drawn.py"))
     implementation = find(target).load()
     prepared = implementation.prepare(normalise(model, ConvertOptions()).model, validate(target, implementation, {}))
     runner = find(target).runner(implementation.write(prepared, folder, f"m{item.seed}").path)
     for given in other_inputs(item):
         with torch.no_grad():
-            wanted = named_outputs(item.module(given), ["x"])
-        border = prepared.inputs["x"]
+            wanted = named_outputs(item.module(given), [first])
+        border = prepared.inputs[first]
         fed = given.numpy().astype(border.dtype)
         found = runner.run({border.name: fed if border.perm is None else fed.transpose(border.perm)})
         for name, reference in wanted.items():

@@ -117,7 +117,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         sniff=_looks_like_tensorflow,
         summary="SavedModels of TensorFlow 1 and 2, frozen graphs and checkpoints, read without TensorFlow.",
         reads=(
-            "SavedModel folders (signatures by name), frozen .pb graphs, .meta graphs beside a .ckpt",
+            "SavedModel folders (signatures by name, or the object's own functions), .meta graphs beside a .ckpt",
+            "frozen .pb graphs, between their ends or any values that --inputs and --outputs name",
             "variables from tensor bundles, sharded and partitioned, and from checkpoints of the first version",
             "functions inlined; If, Case and While of both versions of control flow; lists of tensors",
             "LSTM, GRU and plain recurrent layers recognised in loops by what they compute",

@@ -72,7 +72,6 @@ def _directory(path: Path) -> str:
 
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)"),
     (b"GGUF", "a GGUF file"),
     (b"lmgg", "a legacy GGML file"),
     (b"tjgg", "a legacy GGJT file"),
@@ -101,6 +100,10 @@ def _foreign(clue: Clue) -> str:
     head = clue.head
     if clue.path.is_dir():
         return _directory(clue.path)
+    if clue.path.suffix == ".pbtxt":
+        return "a TensorFlow graph as text (only the binary .pb is read)"
+    if clue.path.suffix == ".index" or ".data-" in clue.path.name:
+        return "a part of a TensorFlow checkpoint (give the .meta graph beside it)"
     if not head:
         return "an empty file"
     for magic, name in _MAGIC:

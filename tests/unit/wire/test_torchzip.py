@@ -52,7 +52,8 @@ def bits(array: Any) -> bytes:
 
 def torch_bits(tensor: Any) -> bytes:
     flat = tensor.detach().resolve_conj().resolve_neg().contiguous()
-    return bytes(flat.reshape(-1).view(torch.uint8).numpy().tobytes()) if flat.numel() else b""
+    row = torch.as_strided(flat, (flat.numel(),), (1,))  # one element may have any stride
+    return bytes(row.view(torch.uint8).numpy().tobytes()) if flat.numel() else b""
 
 
 def saved(value: Any, **options: Any) -> bytes:

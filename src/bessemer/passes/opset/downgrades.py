@@ -17,7 +17,7 @@ from bessemer.passes.opset.registry import (
     take_over,
 )
 from bessemer.passes.opset.upgrades import REDUCTIONS
-from bessemer.passes.rewrite import constant
+from bessemer.passes.rewrite import constant, make_constant, owner
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -258,13 +258,37 @@ def _scales_of(node: onnx_ir.Node) -> Array | None:
 
 @downgrade(18, "Resize")
 def resize_axes(node: onnx_ir.Node) -> str:
-    """No axes, no antialias, no aspect policy."""
+    """No axes, no antialias, no aspect policy; sizes of the last axes go behind the operand's own first ones."""
     policy = node.attributes.get_string("keep_aspect_ratio_policy", "stretch")
-    if node.attributes.get_int("antialias", 0) or policy != "stretch" or "axes" in node.attributes:
-        return "antialias, axes or an aspect policy do not exist there"
+    if node.attributes.get_int("antialias", 0) or policy != "stretch":
+        return "antialias or an aspect policy does not exist there"
+    if "axes" in node.attributes and not _all_sizes(node):
+        return "axes do not exist there"
     pop(node, "antialias")
     pop(node, "keep_aspect_ratio_policy")
     return ""
+
+
+def _all_sizes(node: onnx_ir.Node) -> bool:
+    """Give sizes of the last axes for all of them; False where other axes are meant, or scales."""
+    import onnx_ir
+
+    source, axes = node.inputs[0], node.attributes.get_ints("axes", [])
+    sizes = node.inputs[3] if len(node.inputs) > 3 else None
+    rank = None if source is None or source.shape is None else len(source.shape)
+    if rank is None or sizes is None or [axis % rank for axis in axes] != list(range(rank - len(axes), rank)):
+        return False
+    graph, kind = owner(node), onnx_ir.DataType.INT64
+    bounds = [make_constant(graph, int64s([at]), "bound") for at in (0, rank - len(axes))]
+    made = [onnx_ir.node("Shape", [source])]
+    made.append(onnx_ir.node("Slice", [made[0].outputs[0], *bounds]))
+    made.append(onnx_ir.node("Concat", [made[1].outputs[0], sizes], attributes={"axis": 0}))
+    for number, part in enumerate(made):
+        part.outputs[0].name, part.outputs[0].type = f"{node.name}/sizes_{number}", onnx_ir.TensorType(kind)
+        graph.insert_before(node, part)
+    node.replace_input_with(3, made[-1].outputs[0])
+    pop(node, "axes")
+    return True
 
 
 @downgrade(19, "Resize")

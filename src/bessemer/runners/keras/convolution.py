@@ -156,3 +156,16 @@ def _room(
         for have, width, stride, gap in zip(x.shape[1:-1], kernel.shape, strides, dilations, strict=False)
     ]
     return [max(whole, start + size) for whole, start, size in zip(full, starts, sizes, strict=True)]
+
+
+@evaluates("LocallyConnected1D", "LocallyConnected2D")
+def locally_connected(layer: Layer, inputs: Sequence[Array]) -> Array:
+    """Every place with a kernel of its own (implementation 1, channels last)."""
+    (x,), kernel = inputs, layer.weights[0]
+    count = x.ndim - 2
+    size = numbers(layer.config["kernel_size"], count)
+    seen = windows(x, size, numbers(layer.config.get("strides", 1), count), [1] * count, "valid")
+    patches = np.moveaxis(seen, count + 1, -1)
+    rows = patches.reshape(len(x), len(kernel), -1)
+    made = np.einsum("bpk,pkf->bpf", rows, kernel).reshape(*patches.shape[: count + 1], -1)
+    return finished(layer, made, 1, x)

@@ -334,8 +334,8 @@ def _case(run: Interpreter, node: Node, values: list[Any]) -> Any:
 @special("While", "StatelessWhile")
 def _while(run: Interpreter, node: Node, values: list[Any]) -> Any:
     test, body = run.function(node.attrs["cond"]), run.function(node.attrs["body"])
-    while _truth(run.call(test, values)[0]):
-        values = run.call(body, values)
+    while _truth(run.inline(node, test, values)[0]):
+        values = run.inline(node, body, values)
     return values
 
 

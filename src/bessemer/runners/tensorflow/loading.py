@@ -25,7 +25,15 @@ from bessemer.runners.tensorflow.program import (
 from bessemer.wire.errors import WireError
 from bessemer.wire.savedmodel.bundle import Bundle, OldCheckpoint, mapped
 from bessemer.wire.savedmodel.node import Node
-from bessemer.wire.savedmodel.records import Graph, MetaGraph, Signature, graph, meta_graph, saved_model
+from bessemer.wire.savedmodel.records import (
+    Graph,
+    MetaGraph,
+    SavedObject,
+    Signature,
+    graph,
+    meta_graph,
+    saved_model,
+)
 
 DEFAULT = "serving_default"
 INIT = "__saved_model_init_op"
@@ -121,10 +129,7 @@ def signed(meta: MetaGraph, values: Mapping[str, Any], path: Path, wanted: str |
     """The program of one signature. Raises UsageError where none is meant, or more than one."""
     known = {key: item for key, item in meta.signatures.items() if key != INIT and item.outputs}
     if not known:
-        raise UsageError(
-            f"{path} has no signature", why="its functions can be called from Python only",
-            fix="Save it with signatures, as tf.saved_model.save(model, path, signatures=...)",
-        )  # fmt: skip
+        return called(meta, values, path, wanted)
     name = wanted or (DEFAULT if DEFAULT in known else next(iter(known)) if len(known) == 1 else None)
     if name is None or name not in known:
         what = f"has no signature '{wanted}'" if wanted else f"has {len(known)} signatures and no '{DEFAULT}'"
@@ -223,3 +228,83 @@ def ends_in(nodes: Sequence[Node], ends: Ends) -> Ends:
 def _placeholder(node: Node) -> Border:
     dims = node.attrs.get("shape")
     return Border(node.name, node.name, node.attrs.get("dtype"), dims)
+
+
+# -- functions of objects -----------------------------------------------------------------------------------------------
+
+CALL = "__call__"
+VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def called(meta: MetaGraph, values: Mapping[str, Any], path: Path, wanted: str | None) -> Program:
+    """A function of a SavedModel's object: `__call__`, or the one that is named. Raises UsageError."""
+    names = _callable(meta)
+    name = wanted or (CALL if CALL in names else next(iter(names)) if len(names) == 1 else None)
+    chosen = names.get(str(name)) or ([str(name)] if any(name in item for item in names.values()) else [])
+    if len(chosen) != 1:
+        what = "has no signature and no function to call" if not names else (
+            f"has no signature; '{name}' stands for {len(chosen)} functions" if name else "has no signature")  # fmt: skip
+        known = sorted({*names, *(item for group in names.values() for item in group)})
+        fix = f"Name one with --signature: {', '.join(known)}" if known else "Save it with signatures"
+        raise UsageError(f"{path} {what}", fix=fix)
+    return _function_program(meta, values, path, chosen[0])
+
+
+def _callable(meta: MetaGraph) -> dict[str, list[str]]:
+    """Concrete functions of the root object by the names that it calls them."""
+    if not meta.objects:
+        return {}
+    found = {}
+    for name, place in meta.objects[0].children.items():
+        held = meta.objects[place] if place < len(meta.objects) else None
+        if held is not None and held.kind == "function":
+            found[name] = [item for item in held.functions if item in meta.concrete]
+    return {name: group for name, group in found.items() if group}
+
+
+def _function_program(meta: MetaGraph, values: Mapping[str, Any], path: Path, name: str) -> Program:
+    """A main graph that does nothing but call a function with its arguments and what is bound to it."""
+    function, concrete = meta.graph.functions[name], meta.concrete[name]
+    free = function.arguments[: len(function.arguments) - len(concrete.bound)]
+    if len(concrete.bound) > len(function.arguments) or len(free) != len(concrete.inputs):
+        raise WireError(f"function '{name}' takes other arguments than its record says", where="SavedConcreteFunction")
+    said = [item[0] or argument.name for item, argument in zip(concrete.inputs, free, strict=True)]
+    names = said if len(set(said)) == len(said) else [argument.name for argument in free]
+    inputs = tuple(Border(key, f"argument/{key}", argument.type, item[1])
+                   for key, argument, item in zip(names, free, concrete.inputs, strict=True))  # fmt: skip
+    keys, saved = _keys(meta.objects), {}
+    bound = []
+    for place in concrete.bound:
+        held = meta.objects[place] if place < len(meta.objects) else None
+        if held is not None and held.kind == "constant":
+            bound.append(held.name)
+        elif held is not None and keys.get(place, "") + VALUE in values:
+            bound.append(f"variable/{place}")
+            saved[f"variable/{place}"] = Saved(keys[place] + VALUE)
+        else:
+            kind = "nothing" if held is None else f"a {held.kind}"
+            raise UsageError(f"Function '{name}' of {path} needs {kind} that is no tensor in the checkpoint")
+    nodes = [*meta.graph.nodes, *(Node(key, "VarHandleOp", (), {}) for key in saved)]
+    nodes.append(Node("call", "PartitionedCall", (*(item.ref for item in inputs), *bound), {"f": name}))
+    stated = [item or "0" for item in concrete.outputs]
+    if len(stated) != len(function.results):
+        stated = [str(number) for number in range(len(function.results))]
+    outputs = tuple(
+        Border(f"output_{key}" if key.isdigit() else key, f"call:{number}" if number else "call", result.type, None)
+        for number, (key, result) in enumerate(zip(stated, function.results, strict=True))
+    )
+    body = main_body(nodes, [item.ref for item in inputs], [item.ref for item in outputs])
+    details = {"tensorflow": meta.version, "tags": ", ".join(meta.tags), "function": name}
+    return Program(body, Bodies(meta.graph.functions), inputs, outputs, Variables(saved, values), details)
+
+
+def _keys(objects: Sequence[SavedObject]) -> dict[int, str]:
+    """The key of every object in the checkpoint: the shortest way to it from the root, names escaped."""
+    found, queue = {0: ""}, [0]
+    for place in queue:
+        for name, child in objects[place].children.items():
+            if child < len(objects) and child not in found:
+                escaped = name.replace(".", "..").replace("/", ".S")
+                found[child] = f"{found[place]}/{escaped}" if found[place] else escaped
+                queue.append(child)
+    return found

@@ -11,6 +11,16 @@ from bessemer.sources.drawing import Unsupported
 Dim = int | str | None
 
 
+LARGEST = 1 << 28
+"""Elements of a constant that is made up from a model's sizes, at most."""
+
+
+def bounded(*sizes: int) -> None:
+    """Raise Unsupported where a constant of these sizes would be larger than any model needs: sizes may be hostile."""
+    if math.prod(sizes) > LARGEST:
+        raise Unsupported("too-large", f"it asks for a constant of {' x '.join(map(str, sizes))} elements")
+
+
 def broadcast_dim(first: Dim, second: Dim) -> Dim:
     """What two axes become together; raises Unsupported where they cannot."""
     if first == second or second == 1:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Perm
+from bessemer.sources.channels_last.dims import bounded
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
@@ -84,6 +85,7 @@ def layer_norm(
     sizes = [source.shape[axis] for axis in chosen]
     if gamma is None and not all(isinstance(size, int) for size in sizes):
         raise Unsupported("dynamic-shape", "a layer normalization over an unbound axis")
+    bounded(*(size for size in sizes if isinstance(size, int)))
     scale = np.ones(sizes, source.dtype.numpy()) if gamma is None else gamma.reshape(sizes)  # type: ignore[arg-type]
     inputs = [canvas.at(source, order), canvas.literal(scale, "gamma")]
     if beta is not None and np.any(beta):
@@ -107,6 +109,7 @@ def rms_norm(
     sizes = [source.shape[axis] for axis in chosen]
     if gamma is None and not all(isinstance(size, int) for size in sizes):
         raise Unsupported("dynamic-shape", "a root-mean-square normalization over an unbound axis")
+    bounded(*(size for size in sizes if isinstance(size, int)))
     scale = np.ones(sizes, source.dtype.numpy()) if gamma is None else gamma.reshape(sizes)  # type: ignore[arg-type]
     made = canvas.emit(
         "RMSNormalization", [canvas.at(source, order), canvas.literal(scale, "gamma")], axis=-len(chosen),
@@ -131,6 +134,7 @@ def group_norm(
     count = source.shape[place]
     if not isinstance(count, int) or place == 0 or count % groups:
         raise Unsupported("group-size", f"axis {place} of size {count} does not divide into {groups} groups")
+    bounded(count)
     kind = source.dtype.numpy()
     scale = np.ones(count, kind) if gamma is None else gamma
     shift = np.zeros(count, kind) if beta is None else beta

@@ -50,6 +50,10 @@ def global_pool(
     return reduced(canvas, source, operator, spatial_axes(source.rank, first), keepdims=keepdims, name=name)
 
 
+CELLS = 1024
+"""Windows of unequal size along an axis, at most."""
+
+
 def adaptive_pool(
     canvas: Canvas, source: Ordered, kind: str, cells: Sequence[int], *, first: bool = False, name: str = ""
 ) -> Ordered:
@@ -58,6 +62,8 @@ def adaptive_pool(
     if all(have % want == 0 for have, want in zip(sizes, cells, strict=True)):
         window = [have // want for have, want in zip(sizes, cells, strict=True)]
         return pool(canvas, source, kind, window, first=first, name=name)
+    if max(cells) > CELLS:
+        raise Unsupported("too-large", f"adaptive pooling to {list(cells)} cells is drawn cell by cell, at most {CELLS}")
     operator, made = "ReduceMax" if kind == "max" else "ReduceMean", source
     for axis, have, want in zip(spatial_axes(source.rank, first), sizes, cells, strict=True):
         spans = [(place * have // want, -(-(place + 1) * have // want)) for place in range(want)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
-from bessemer.sources.channels_last.dims import Dim
+from bessemer.sources.channels_last.dims import Dim, bounded
 from bessemer.sources.channels_last.windows import channel_axis, order_of, placed, spatial
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 
@@ -47,8 +47,11 @@ def resize(
         if len(bound) == 2 * count and (cubic == -0.5 or method != "bicubic"):
             return _multiplied(canvas, source, bound[:count], bound[count:], method, smooth, first)
     _known(method, place)
+    bound = [dim for dim in results if isinstance(dim, int)]
+    alone = len(bound) == count and not all(isinstance(dim, int) for dim in source.shape)
+    wanted = canvas.literal(int64s(bound), "sizes") if alone else _sizes(canvas, source, sizes, results, first)
     made = canvas.emit(
-        "Resize", [canvas.at(source, order), None, None, _sizes(canvas, source, sizes, results, first)],
+        "Resize", [canvas.at(source, order), None, None, wanted], axes=list(range(2, source.rank)) if alone else None,
         mode=MODES[method], coordinate_transformation_mode=place, antialias=1 if smooth else None,
         nearest_mode=_rounding(place) if nearest else None,
         cubic_coeff_a=cubic if method == "bicubic" else None,
@@ -90,6 +93,7 @@ def matrix(size: int, result: int, method: str, antialias: bool) -> Array:
     antialias: a shrinking kernel is widened by the scale. Weights beyond the border are left out, the rest sum to one
     (TensorFlow's ScaleAndTranslate and its ResizeBicubic).
     """
+    bounded(size, result)
     scale = np.float32(size) / np.float32(result)
     wide = max(float(scale), 1.0) if antialias else 1.0
     centres = (np.arange(result, dtype=np.float32)[:, None] + np.float32(0.5)) * scale - np.float32(0.5)

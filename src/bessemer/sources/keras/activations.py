@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bessemer.sources.channels_last.dims import bounded
 from bessemer.sources.channels_last.elementwise import applied, chosen, number
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.shaping import split
@@ -191,6 +192,7 @@ def sparsemax(canvas: Canvas, tensor: Ordered, *, axis: int = -1) -> Ordered:
     size = tensor.shape[place]
     if not isinstance(size, int):
         raise Unsupported("dynamic-shape", "sparsemax over an unbound axis")
+    bounded(size)
     at, order = tensor.made.index(place), tensor.made
     count = canvas.literal(np.array([size], np.int64), "count")
     ranked, places = canvas.emit("TopK", [canvas.at(tensor, order), count], axis=at, outputs=2)

@@ -14,6 +14,8 @@ from bessemer.ir.errors import UsageError
 from bessemer.sources.keras.first import modern
 
 MODELS = ("Functional", "Model", "Sequential")
+FUNCTIONS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")
+"""How tf.keras calls functions of TensorFlow between layers."""
 DEEPEST = 40
 MAX_LAYERS = 100_000
 
@@ -220,17 +222,16 @@ def _node(data: Any, kind: str) -> Node:
         )
     if not data:
         return Node((), {})
-    if isinstance(data, list) and len(data) in (3, 4) and isinstance(data[0], str):
-        data = [data]  # an operation of TensorFlow: one tensor, not a list of them
-        single = True
+    if isinstance(data[0], str):  # a function of TensorFlow that takes one tensor
+        data, listed = [data], False
     else:
-        single = kind not in ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod", "InstanceProperty")
+        listed = kind in FUNCTIONS  # ... or a list of them
     args = [_old_tensor(item) for item in data]
     kwargs = data[0][3] if len(data[0]) > 3 else {}
     held = {name: _old_structure(item) for name, item in kwargs.items() if name != "training"}
     if held.get("name", 0) is None:
-        del held["name"]  # of a TensorFlow function
-    return Node(tuple(args) if single else (args,), held)
+        del held["name"]
+    return Node((args,) if listed else tuple(args), held)
 
 
 def _old_tensor(item: Sequence[Any]) -> Any:

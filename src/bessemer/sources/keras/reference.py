@@ -21,6 +21,10 @@ UNKNOWN: Array = np.full((), np.nan)
 """In place of what was not evaluated while other layers are tapped."""
 
 
+BATCHES = (3, 2)
+"""Sizes of unbound batches that tell what varies with them."""
+
+
 class Evaluator:
     """Evaluates each layer that the walk comes by. kept: results by path, of the layers asked for.
 
@@ -62,6 +66,12 @@ def _joined(operator: str, one: Array, other: Array) -> Array:
     return np.logical_and(one, other) if operator == "And" else np.logical_or(one, other)
 
 
+def _batched(array: Array) -> Array:
+    """The same for another batch, where the first axis is one."""
+    whole = array.ndim and array.shape[0] == BATCHES[0]
+    return np.broadcast_to(array[:1], (BATCHES[1], *array.shape[1:])) if whole else array
+
+
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> Shape:
     return tuple(a if a == b else None for a, b in zip(one, other, strict=True))
 
@@ -77,7 +87,9 @@ class KerasReference:
 
     @cached_property
     def signature(self) -> Signature:
-        """Inputs as the file says; outputs as they come of inputs of zeros: what varies with the batch is unbound."""
+        """Inputs as the file says; outputs as they come of inputs of zeros. Unbound is what varies with unbound dims: the
+        first axis, where the batch is all that is unbound.
+        """
         inputs = tuple(
             TensorSpec(name, dtype, tuple(None if isinstance(dim, str) else dim for dim in shape))
             for name, dtype, shape in self._borders

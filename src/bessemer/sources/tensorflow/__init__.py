@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
     from bessemer.runners.base import Runner
+    from bessemer.runners.tensorflow.loading import Ends
     from bessemer.runners.tensorflow.program import Border, Program
     from bessemer.sources.drawing import Canvas, Ordered
     from bessemer.sources.tensorflow.values import Value
@@ -24,10 +25,10 @@ class TensorFlowSource:
 
     def open(self, path: Path, options: OpenOptions) -> Model:
         """Parse `path`. Raises UnreadableInput, UsageError, and Declined with every operator that has no reading."""
-        from bessemer.runners.tensorflow.loading import Ends, load
+        from bessemer.runners.tensorflow.loading import load
         from bessemer.wire.errors import WireError
 
-        program = load(path, options.signature, Ends(options.inputs, options.outputs))
+        program = load(path, options.signature, ends_of(options))
         try:
             return build(program, path, options)
         except WireError as error:
@@ -41,9 +42,17 @@ class TensorFlowSource:
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """TensorFlow where it is installed, else the reference evaluator; `options.original` decides."""
         from bessemer.runners.tensorflow import runner
-        from bessemer.runners.tensorflow.loading import Ends
 
-        return runner.of(path, options.signature, options.original, Ends(options.inputs, options.outputs))
+        return runner.of(path, options.signature, options.original, ends_of(options))
+
+
+def ends_of(options: OpenOptions) -> Ends:
+    """Where a graph without signatures begins and ends. A beginning of unstated shape is left to the cut behind reading,
+    which knows the shape from what stands before it."""
+    from bessemer.runners.tensorflow.loading import Ends
+
+    stated = all(name in options.shapes for name in options.inputs)
+    return Ends(options.inputs if stated else (), options.outputs)
 
 
 def build(program: Program, path: Path, options: OpenOptions) -> Model:

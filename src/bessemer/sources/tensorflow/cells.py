@@ -111,9 +111,10 @@ def recognised(
         return None
     walk = _Symbolic(reading, body, inputs, fixed, sources[0], rounds)
     try:
-        after = {place: walk.value(body.returns[place]) for place in states}
-        written = {place: _written(walk, body, place, inputs) for place, value in enumerate(inputs)
-                   if isinstance(value, Items) and place not in fixed}  # fmt: skip
+        with np.errstate(all="ignore"):  # weights may be infinite
+            after = {place: walk.value(body.returns[place]) for place in states}
+            written = {place: _written(walk, body, place, inputs) for place, value in enumerate(inputs)
+                       if isinstance(value, Items) and place not in fixed}  # fmt: skip
     except Unknown:
         return None
     if not all(isinstance(value, Linear) for value in after.values()):

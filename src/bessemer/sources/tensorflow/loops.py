@@ -187,8 +187,8 @@ def counts(body: Body, place: int, start: Value) -> bool:
 
 def _unrolled(reading: Reading, canvas: Canvas, body: Body, inputs: list[Value], count: int, name: str) -> list[Value]:
     state = list(inputs)
-    for _ in range(count):
-        state = reading.run(canvas, body, state, inside(name))
+    for number in range(count):
+        state = reading.run(canvas, body, state, f"{name}/{number}")
         if any(isinstance(value, Nothing) for value in state):
             return [Nothing(name)]
     return state

@@ -1,10 +1,13 @@
-"""The last look at a lowered graph: chains of RESHAPE become one, those that change nothing go."""
+"""The last look at a lowered graph: chains of RESHAPE become one, those that change nothing go, and what nobody reads."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from bessemer.targets.tflite.builder import Op, Subgraph
+
+LASTING = frozenset({"WHILE", "IF", "UNIDIRECTIONAL_SEQUENCE_LSTM"})
+"""Operators that hold subgraphs or a state."""
 
 
 def join_reshapes(sub: Subgraph) -> dict[int, int]:
@@ -40,14 +43,14 @@ def _same(sub: Subgraph, op: Op) -> bool:
 
 
 def _unread(sub: Subgraph) -> list[int]:
-    """Take away RESHAPE operators that nothing reads any more, from the end; what they made."""
+    """Take away operators of which nothing is read, from the end; what they made."""
     uses = Counter(index for op in sub.ops for index in op.inputs)
     uses.update(sub.outputs)
     kept, dropped = [], []
     for op in reversed(sub.ops):
-        if op.code == "RESHAPE" and not uses[op.outputs[0]]:
+        if op.code not in LASTING and not any(uses[index] for index in op.outputs):
             uses.subtract(op.inputs)
-            dropped.append(op.outputs[0])
+            dropped += op.outputs
         else:
             kept.append(op)
     sub.ops = kept[::-1]

@@ -17,7 +17,7 @@ from bessemer.wire.errors import WireError
 from bessemer.wire.protobuf import Bytes
 from bessemer.wire.savedmodel.scalars import HANDLE, dtype_of, last, message, signed, text, unsigned
 from bessemer.wire.savedmodel.table import table
-from bessemer.wire.savedmodel.tensors import shape, tensor
+from bessemer.wire.savedmodel.tensors import shape, values
 
 MOST_SHARDS = 1 << 17
 Extent = tuple[int, int]
@@ -108,19 +108,19 @@ class OldCheckpoint(Mapping[str, Any]):
 
     def __init__(self, path: Path) -> None:
         self._parts: dict[str, list[tuple[tuple[Extent, ...], Bytes]]] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._meta: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
         for key, value in table(mapped(path)):
             held = message(value)
             if not key:
-                self._meta(last(held, 1))
+                self._read_meta(last(held, 1))
                 continue
             saved = message(last(held, 2))
             self._parts.setdefault(text(last(saved, 1)), []).append((_extents(last(saved, 2)), last(saved, 3)))
 
-    def _meta(self, data: Bytes) -> None:
+    def _read_meta(self, data: Bytes) -> None:
         for item in message(data).get(1, []):
             held = message(item)
-            self._shapes[text(last(held, 1))] = _bound(last(held, 2))
+            self._meta[text(last(held, 1))] = (_bound(last(held, 2)), dtype_of(unsigned(last(held, 3))))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
@@ -129,12 +129,12 @@ class OldCheckpoint(Mapping[str, Any]):
         return len(self._parts)
 
     def __getitem__(self, key: str) -> Any:
-        dims = self._shapes[key]
+        dims, dtype = self._meta[key]
         parts = self._parts[key]
         made: Any = None
         for part, data in parts:
             place = _place(part, dims, key)
-            flat = _flat(data)
+            flat = values(data, dtype)
             wanted = tuple(len(range(*cut.indices(dim))) for cut, dim in zip(place, dims, strict=True))
             if flat.size != math.prod(wanted):
                 raise WireError(f"a part of '{key}' has {flat.size} elements for {list(wanted)}")
@@ -153,19 +153,6 @@ def mapped(path: Path) -> memoryview:
         if not stream.tell():
             return memoryview(b"")
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _flat(data: Bytes) -> Any:
-    """Values of a TensorProto that states no shape."""
-    from bessemer.wire.savedmodel.tensors import _values
-
-    held = message(data)
-    dtype = dtype_of(unsigned(last(held, 1)))
-    if dtype.kind == "O":
-        return np.array([bytes(item) for item in held.get(8, [])], object)
-    if len(last(held, 4)):
-        return np.asarray(tensor(data)).reshape(-1)
-    return _values(held, dtype)
 
 
 def _header(data: Bytes) -> int:

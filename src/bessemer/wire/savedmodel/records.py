@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bessemer.wire.errors import WireError
 from bessemer.wire.protobuf import Bytes, fields
 from bessemer.wire.savedmodel.node import Node
 from bessemer.wire.savedmodel.scalars import (
@@ -107,9 +108,15 @@ class SavedObject:
 
 @dataclass(frozen=True)
 class ConcreteFunction:
-    """bound: objects whose tensors are passed after the arguments."""
+    """bound: objects whose tensors are passed after the arguments.
+
+    inputs: (name, shape) of the tensors among the arguments; outputs: names of the results, by their place in the
+    structure that the function returns.
+    """
 
     bound: tuple[int, ...]
+    inputs: tuple[tuple[str, Dims | None], ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,4 +296,26 @@ def _saved_object(data: Bytes) -> SavedObject:
 
 def _concrete(data: Bytes) -> ConcreteFunction:
     held = message(data)
-    return ConcreteFunction(tuple(item for payload in held.get(2, []) for item in varints(payload)))
+    bound = tuple(item for payload in held.get(2, []) for item in varints(payload))
+    inputs = tuple((name, dims) for _, name, dims in _specs(last(held, 3), "", 0))
+    return ConcreteFunction(bound, inputs, tuple(place for place, _, _ in _specs(last(held, 4), "", 0)))
+
+
+DEEPEST = 32
+"""Structures inside structures."""
+
+
+def _specs(data: Bytes, place: str, depth: int) -> Iterator[tuple[str, str, Dims | None]]:
+    """Place, name and shape of every tensor in a StructuredValue (struct.proto), in TensorFlow's order."""
+    if depth > DEEPEST:
+        raise WireError(f"structures inside structures, more than {DEEPEST} deep", where="StructuredValue")
+    held = message(data)
+    for number in (33, 35):
+        if number in held:
+            spec = message(held[number][-1])
+            yield place, text(last(spec, 1)), shape(spec[2][-1]) if 2 in spec else None
+    for number in (51, 52):
+        for count, item in enumerate(message(last(held, number)).get(1, [])):
+            yield from _specs(item, f"{place}_{count}" if place else str(count), depth + 1)
+    for key, item in sorted(entries(message(last(held, 53)).get(1, []))):
+        yield from _specs(item, f"{place}_{key}" if place else key, depth + 1)

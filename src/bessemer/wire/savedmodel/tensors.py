@@ -83,6 +83,19 @@ def _content(content: Bytes, dtype: np.dtype[Any], sizes: list[int], count: int)
     return np.frombuffer(content, dtype).reshape(sizes)
 
 
+def values(data: Bytes, dtype: np.dtype[Any]) -> Any:
+    """All values of a TensorProto that states neither type nor shape, in one row. Raises WireError."""
+    held = message(data)
+    if dtype == HANDLE:
+        raise WireError("values of a type that has no elements", where="TensorProto")
+    if dtype.kind == "O":
+        return np.array([bytes(item) for item in held.get(8, [])], object)
+    content = last(held, 4)
+    if len(content) % dtype.itemsize:
+        raise WireError(f"{len(content)} bytes of {dtype}, which has {dtype.itemsize}", where="TensorProto")
+    return np.frombuffer(content, dtype) if len(content) else _values(held, dtype)
+
+
 def _filled(values: Any, sizes: list[int], count: int) -> Any:
     """Values to a shape; the last one stands for all that are missing, zero where there is none."""
     if values.size > count:

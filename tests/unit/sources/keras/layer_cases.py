@@ -163,6 +163,17 @@ def separable_case(rng: Rng, generation: int) -> Case:
     return case if arguments["padding"] == "causal" else formatted(rng, case)
 
 
+def local_case(rng: Rng, generation: int) -> Case:
+    """LocallyConnected1D, LocallyConnected2D: Keras 2 alone has them."""
+    count = pick(rng, 1, 2)
+    arguments = {
+        "filters": int(rng.integers(1, 4)), "kernel_size": [int(rng.integers(1, 4)) for _ in range(count)],
+        "strides": [int(rng.integers(1, 3))] * count, "use_bias": chance(rng, 0.7),
+        "activation": some_activation(rng, generation),
+    }  # fmt: skip
+    return Case(f"LocallyConnected{count}D", arguments, [image(rng, count, int(rng.integers(1, 4)))], generation=2)
+
+
 def transposed_case(rng: Rng, generation: int) -> Case:
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
     count = pick(rng, 1, 2, 2, 3)
@@ -523,6 +534,9 @@ def recurrent_case(rng: Rng, generation: int) -> Case:
         arguments["unroll"] = False
         if chance(rng, 0.3) and generation == 3:
             arguments["zero_output_for_mask"] = True
+    elif generation == 2 and chance(rng, 0.2):
+        arguments["time_major"], arguments["unroll"] = True, False
+        case.inputs, case.unbound = [x.swapaxes(0, 1).copy()], (1,)
     return case
 
 
@@ -649,6 +663,7 @@ def attention_case(rng: Rng, generation: int) -> Case:
 FAMILIES: dict[str, tuple[Callable[[Rng, int], Case], tuple[int, ...], int]] = {
     "conv": (conv_case, (3, 2), 4), "depthwise": (depthwise_case, (3, 2), 2), "separable": (separable_case, (3, 2), 2),
     "transposed": (transposed_case, (3, 2), 3), "pool": (pool_case, (3, 2), 3),
+    "local": (local_case, (2,), 1),
     "global": (global_pool_case, (3, 2), 1), "adaptive": (adaptive_case, (3,), 1), "dense": (dense_case, (3, 2), 2),
     "einsum": (einsum_case, (3, 2), 1), "embedding": (embedding_case, (3, 2), 1), "reversible": (reversible_case, (3,), 1),
     "batch_norm": (batch_norm_case, (3, 2), 2), "layer_norm": (layer_norm_case, (3, 2), 2),

@@ -148,6 +148,9 @@ def test_layers_of_keras_applications(frameworks: dict[int, Any], kind: str) -> 
         ("Activation", {"activation": "my_own"}, "activation"),
         ("BatchNormalization", {"mode": 1}, "batch-norm-mode"),
         ("TFOpLambda", {"function": "signal.stft"}, "no-reader"),
+        ("CategoryEncoding", {"num_tokens": 1 << 40, "output_mode": "one_hot"}, "too-large"),
+        ("AdaptiveMaxPooling1D", {"output_size": [1 << 40]}, "too-large"),
+        ("ops.Repeat", {"repeats": 1 << 40, "axis": 1}, "too-large"),
     ],
 )  # fmt: skip
 def test_what_has_no_meaning_is_declined(kind: str, config: dict[str, Any], rule: str) -> None:

@@ -124,6 +124,25 @@ def nested_calls(name: str) -> None:
 
 
 @case
+def without_signatures(name: str) -> None:
+    """As TF-Hub's modules are: an object that is called."""
+
+    class Layer(tf.Module):
+        def __init__(self) -> None:
+            self.w, self.names = tf.Variable(numbers(4, 3)), {"a.b/c": tf.Variable(numbers(3))}
+
+        @tf.function(input_signature=[spec("x", None, 4), spec("k", dtype=tf.float32)])
+        def __call__(self, x: Any, k: Any) -> Any:
+            return {"product": x @ self.w * k, "list": [x, self.names["a.b/c"] + k]}
+
+    module, path = Layer(), FOLDER / name
+    inputs = {"x": numbers(2, 4), "k": np.float32(1.5)}
+    tf.saved_model.save(module, str(path))
+    answer = tf.saved_model.load(str(path))(tf.constant(inputs["x"]), tf.constant(inputs["k"]))
+    keep(name, path, inputs, {"product": answer["product"], "list_0": answer["list"][0], "list_1": answer["list"][1]})
+
+
+@case
 def two_signatures(name: str) -> None:
     module = tf.Module()
     module.w = tf.Variable(numbers(3, 3))
@@ -260,6 +279,7 @@ RECURRENT: dict[str, tuple[Callable[[], Any], tuple[int | None, ...]]] = {
     "lstm_sequences": (lambda: LAYERS.LSTM(6, return_sequences=True), (9, 4)),
     "lstm_gate_by_gate": (lambda: LAYERS.LSTM(6, implementation=1, return_sequences=True), (9, 4)),
     "lstm_backwards": (lambda: LAYERS.LSTM(6, go_backwards=True, return_sequences=True), (9, 4)),
+    "lstm_masked": (lambda: tf_keras.Sequential([LAYERS.Masking(), LAYERS.LSTM(6, return_sequences=True)]), (9, 4)),
     "lstm_unbound_time": (lambda: LAYERS.LSTM(6), (None, 4)),
     "lstm_bidirectional": (lambda: LAYERS.Bidirectional(LAYERS.LSTM(5, return_sequences=True)), (9, 4)),
     "lstm_cell": (lambda: LAYERS.RNN(LAYERS.LSTMCell(6, activation="relu")), (9, 4)),
@@ -387,6 +407,23 @@ def checkpoint_partitioned(name: str) -> None:
         tf.nn.relu(x @ tf.convert_to_tensor(w) + variable("b", 4), name="y")
 
     graph(name, draw, {"x": numbers(3, 6)}, ["y"], freeze=False)
+
+
+@case
+def checkpoint_of_version_one(name: str) -> None:
+    """Values in the table itself, compressed, a variable in parts."""
+    x = numbers(3, 6)
+    with tf.Graph().as_default(), v1.Session() as session:
+        held = v1.placeholder(tf.float32, [None, 6], name="x")
+        with v1.variable_scope("s", partitioner=v1.fixed_size_partitioner(2)):
+            w = v1.get_variable("w", [6, 400], initializer=v1.random_normal_initializer(seed=3), use_resource=False)
+        b = v1.get_variable("b", initializer=np.repeat(numbers(4), 100), use_resource=False)
+        tf.nn.relu(held @ tf.convert_to_tensor(w) + b, name="y")
+        session.run(v1.global_variables_initializer())
+        saver = v1.train.Saver(write_version=v1.train.SaverDef.V1)
+        (FOLDER / name).mkdir()
+        path = Path(saver.save(session, str(FOLDER / name / "model.ckpt")) + ".meta")
+        keep(name, path, {"x": x}, {"y": session.run("y:0", {"x:0": x})})
 
 
 @case

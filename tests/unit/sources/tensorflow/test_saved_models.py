@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -39,18 +41,24 @@ SAME = (
     "loop_collects", "loop_of_known_length", "loop_unrolled", "loop_until_large", "lstm", "lstm_backwards",
     "lstm_bidirectional", "lstm_cell", "lstm_gate_by_gate", "lstm_sequences", "lstm_unbound_time", "map_fn",
     "nested_calls", "saved_model_of_version_one", "sharded_variables", "simple_rnn", "stacked_cells", "switch_case",
-    "two_signatures", "unbound_batch_reshape",
+    "checkpoint_of_version_one", "two_signatures", "unbound_batch_reshape", "without_signatures", "lstm_masked",
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models, made by TensorFlow in one process of its own."""
+    """A folder of models, made by TensorFlow in one process of its own, once for all workers of a run."""
     if find_spec("tensorflow") is None or find_spec("tf_keras") is None:
         pytest.skip("TensorFlow is not installed")
-    folder = tmp_path_factory.mktemp("tensorflow")
-    done = subprocess.run([sys.executable, str(BUILDER), str(folder)], capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "tensorflow-models"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "index.json").exists():
+            command = [sys.executable, str(BUILDER), str(folder)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+            assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 

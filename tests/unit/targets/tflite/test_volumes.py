@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from tests.unit.targets.tflite.conversion import agree, random, save, tensor, weight
+from tests.unit.targets.tflite.conversion import agree, prepare, random, save, tensor, weight
+
+from bessemer.ir.errors import Declined
 
 pytest.importorskip("ai_edge_litert")
 
@@ -87,3 +89,41 @@ def test_slices_taken_batch_by_batch(tmp_path: Path, batch: int) -> None:
     path = save(tmp_path / "m.onnx", [node], inputs, [tensor("y", *shape[:-1], *rest)])
     places = np.random.default_rng(3).integers(-3, 3, shape)
     agree(path, tmp_path, {"x": random(2, 3, 5, 6), "i": places}, tolerance=0)
+
+
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "same": {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    "keras": {"strides": [2, 2], "pads": [0, 0, 1, 1]},
+    "valid": {"strides": [2, 3]},
+    "dilated": {"strides": [2, 1], "dilations": [2, 1]},
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNKNOWN))
+def test_transposed_convolutions_of_images_of_any_size(tmp_path: Path, name: str) -> None:
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], **UNKNOWN[name])
+    held, outputs = [weight("w", 2, 4, 3, 3), weight("b", 4)], [tensor("y", "N", 4, "P", "Q")]
+    path = save(tmp_path / "m.onnx", [node], [tensor("x", "N", 2, "H", "W")], outputs, held)
+    for shape in ((1, 2, 5, 4), (3, 2, 1, 9)):
+        agree(path, tmp_path, {"x": random(*shape)})
+
+
+def test_pads_that_depend_on_a_cut_are_declined_for_unknown_sizes(tmp_path: Path) -> None:
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])
+    held, outputs = [weight("w", 2, 4, 3, 3)], [tensor("y", 1, 4, "P", "Q")]
+    path = save(tmp_path / "m.onnx", [node], [tensor("x", 1, 2, "H", "W")], outputs, held)
+    with pytest.raises(Declined, match="must be cut"):
+        prepare(path)
+
+
+def test_sizes_are_read_where_the_data_lies(tmp_path: Path) -> None:
+    """Nothing is moved for a Shape behind a convolution."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Shape", ["c"], ["s"]),
+        helper.make_node("Shape", ["c"], ["t"], start=1, end=3),
+    ]
+    outputs = [tensor("s", 4, kind=TensorProto.INT64), tensor("t", 2, kind=TensorProto.INT64)]
+    path = save(tmp_path / "m.onnx", nodes, [tensor("x", "N", 3, "H", "W")], outputs, [weight("w", 5, 3, 2, 2)])
+    prepared = agree(path, tmp_path, {"x": random(2, 3, 7, 4)})
+    assert prepared.operators["TRANSPOSE"] == 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from bessemer.ir.layout import inverse
 from bessemer.ir.types import Array, Shape
-from bessemer.sources.channels_last.dims import product
+from bessemer.sources.channels_last.dims import bounded, product
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.matmul import matmul, swapped
 from bessemer.sources.channels_last.reduce import reduced
@@ -197,6 +197,7 @@ def _steps(canvas: Canvas, x: Ordered, axis: int) -> Ordered:
     size = x.shape[1]
     shape = (size, 1) if axis == 0 else (1, size)
     if isinstance(size, int):
+        bounded(size)
         return canvas.constant(np.arange(size, dtype=np.int64).reshape(shape), "steps")  # type: ignore[arg-type]
     count = canvas.emit("Shape", [canvas.at(x)], start=1, end=2, dtype=onnx_ir.DataType.INT64)
     limit = canvas.emit("Squeeze", [count])
@@ -210,6 +211,7 @@ def causal(canvas: Canvas, query: Ordered, value: Ordered) -> Ordered:
 
     rows, columns = _steps(canvas, query, 0), _steps(canvas, value, 1)
     if rows.known is not None and columns.known is not None:
+        bounded(rows.known.size, columns.known.size)
         return canvas.constant((rows.known >= columns.known)[None], "causal")
     return expand_dims(canvas, applied(canvas, "GreaterOrEqual", rows, columns, dtype=onnx_ir.DataType.BOOL), [0])
 
@@ -219,6 +221,7 @@ def _banded(canvas: Canvas, query: Ordered, value: Ordered, width: int) -> Order
 
     rows, columns = _steps(canvas, query, 0), _steps(canvas, value, 1)
     if rows.known is not None and columns.known is not None:
+        bounded(rows.known.size, columns.known.size)
         return canvas.constant((np.abs(rows.known - columns.known) < width)[None], "band")
     gap = applied(canvas, "Abs", applied(canvas, "Sub", rows, columns))
     near = applied(canvas, "Less", gap, canvas.constant(np.int64(width)), dtype=onnx_ir.DataType.BOOL)  # type: ignore[arg-type]

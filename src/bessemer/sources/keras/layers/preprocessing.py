@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
+from bessemer.sources.channels_last.dims import bounded
 from bessemer.sources.channels_last.elementwise import applied, cast
 from bessemer.sources.channels_last.normalization import scaled
 from bessemer.sources.channels_last.padding import pad
@@ -161,6 +162,7 @@ def one_hot(canvas: Canvas, ids: Ordered, depth: int) -> Ordered:
     """A new last axis: one where it is the index, in float32. Indices out of reach give zeros."""
     import onnx_ir
 
+    bounded(depth)
     places = canvas.constant(int64s(range(depth)), "places")
     tall = expand_dims(canvas, ids, [ids.rank])
     same = applied(canvas, "Equal", tall, places, dtype=onnx_ir.DataType.BOOL)

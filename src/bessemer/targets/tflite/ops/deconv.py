@@ -11,7 +11,7 @@ import numpy as np
 from bessemer.ir.encoding import weight_of
 from bessemer.ir.layout import channels_first
 from bessemer.ir.types import Array
-from bessemer.targets.tflite.builder import Tensor
+from bessemer.targets.tflite.builder import Dims, Tensor
 from bessemer.targets.tflite.context import Blocked, Context
 from bessemer.targets.tflite.ops.common import final_value, fused, need_type, optional, static_shape, value
 from bessemer.targets.tflite.ops.weights import accumulator_scale, bias_tensor, held_type, integer_product
@@ -20,6 +20,10 @@ from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+EXAMPLE = 64
+"""A size in the place of one that is not known."""
 
 
 class Geometry:
@@ -34,10 +38,11 @@ class Geometry:
         self.dilations = (*lift, *attributes.get_ints("dilations", [1] * count))
         self.kernel = (*lift, *kernel)
         sizes, outs = ctx.shape(source)[2:], ctx.shape(result)[2:]
-        if None in sizes or None in outs:
-            raise Blocked(
-                "dynamic-shape", "a transposed convolution needs known sizes", "bind them with --shape"
-            )
+        self.unknown = None in sizes or None in outs
+        """Whether `sizes`, `outs` and `full` are only examples: what the kernel must do is the same for all sizes."""
+        if self.unknown:
+            examples = tuple(EXAMPLE if size is None else size for size in sizes)
+            sizes, outs = examples, self._outs(attributes, examples, kernel)
         self.sizes = (*lift, *(d or 0 for d in sizes))
         self.outs = (*lift, *(d or 0 for d in outs))
         self.full = tuple(
@@ -45,6 +50,23 @@ class Geometry:
             for n, s, k, d in zip(self.sizes, self.strides, self.kernel, self.dilations, strict=True)
         )
         self.before = (*((0,) if lift else ()), *self._before(attributes, count))
+
+    def _outs(self, attributes: ir._graph_containers.Attributes, sizes: Sequence[int], kernel: Sequence[int]) -> Dims:
+        """Sizes of the result as the specification computes them."""
+        count, auto = len(kernel), attributes.get_string("auto_pad", "NOTSET")
+        if attributes.get_ints("output_shape", []):
+            raise Blocked("dynamic-shape", "an output shape for an input of unknown size", "bind it with --shape")
+        strides, dilations = self.strides[-count:], self.dilations[-count:]
+        if auto.startswith("SAME"):
+            return tuple(size * stride for size, stride in zip(sizes, strides, strict=True))
+        pads = [0] * 2 * count if auto == "VALID" else attributes.get_ints("pads", [0] * 2 * count)
+        extra = attributes.get_ints("output_padding", [0] * count)
+        return tuple(
+            (n - 1) * s + (k - 1) * d + 1 - before - after + more
+            for n, s, k, d, before, after, more in zip(
+                sizes, strides, kernel, dilations, pads[:count], pads[count:], extra, strict=True
+            )
+        )
 
     @property
     def padding(self) -> int | None:
@@ -77,6 +99,8 @@ def _integer(ctx: Context, node: ir.Node) -> bool:
     if not integer_product(ctx, node, final_value(ctx, node), 1) or held_type(value(node, 1)) != "INT8":
         return False
     geometry = Geometry(ctx, node)
+    if geometry.unknown:
+        return False
     ends = zip(geometry.before, geometry.outs, geometry.full, strict=True)
     return all(before + size <= full for before, size, full in ends)
 
@@ -100,6 +124,9 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     if groups == 1 and geometry.padding is not None:
         _whole(ctx, node, index, kernels[0], geometry)
         return
+    if geometry.unknown:
+        raise Blocked("dynamic-shape", "a transposed convolution whose result must be cut needs known sizes",
+                      "bind them with --shape")  # fmt: skip
     parts = [
         _group(ctx, piece, kernel, geometry)
         for piece, kernel in zip(_pieces(ctx, index, groups), kernels, strict=True)
@@ -120,14 +147,34 @@ def _whole(ctx: Context, node: ir.Node, index: int, kernel: int, geometry: Geome
     """One operator with bias and activation fused."""
     bias, count = optional(node, 2), static_shape(ctx, value(node, 1))[1]
     result, activation = fused(ctx, node)
-    dims = (ctx.sub.tensors[index].shape[0], *geometry.outs, count)
+    dims = (ctx.sub.tensors[index].shape[0], *_known(ctx, result, geometry), count)
     direct = ctx.rank(result) > 3
     out = ctx.out(result, channels_first(len(dims))) if direct else ctx.temp("FLOAT32", dims, "deconv")
-    inputs = [output_shape(ctx, index, dims[1:]), kernel, index, *([] if bias is None else [ctx.tensor(bias)])]
+    shape = _grown(ctx, index, geometry, count) if geometry.unknown else output_shape(ctx, index, (*geometry.outs, count))
+    inputs = [shape, kernel, index, *([] if bias is None else [ctx.tensor(bias)])]
     code, options = _operator(geometry)
     ctx.emit(code, inputs, [out], padding=geometry.padding, fused_activation_function=activation, **options)
     if not direct:
         _placed(ctx, result, out)
+
+
+def _known(ctx: Context, result: ir.Value, geometry: Geometry) -> Dims:
+    """Spatial sizes of the result as the file declares them."""
+    if not geometry.unknown:
+        return geometry.outs
+    spatial = ctx.shape(result)[2:]
+    return (*geometry.outs[: len(geometry.outs) - len(spatial)], *spatial)
+
+
+def _grown(ctx: Context, index: int, geometry: Geometry, count: int) -> int:
+    """INT32 shape of the result: sizes times strides and what kernel and pads add."""
+    added = [out - size * stride for out, size, stride in zip(geometry.outs, geometry.sizes, geometry.strides, strict=True)]
+    rank = len(added) + 2
+    dims = ctx.emit("SHAPE", [index], [ctx.temp("INT32", (rank,), "shape")], out_type=2)
+    times = ctx.constant(np.array([1, *geometry.strides, 0], np.int32), "strides")
+    grown = ctx.emit("MUL", [dims, times], [ctx.temp("INT32", (rank,), "shape")], fused_activation_function=0)
+    more = ctx.constant(np.array([0, *added, count], np.int32), "added")
+    return ctx.emit("ADD", [grown, more], [ctx.temp("INT32", (rank,), "shape")], fused_activation_function=0)
 
 
 def _operator(geometry: Geometry) -> tuple[str, dict[str, int]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bessemer.ir.layout import is_identity
 from bessemer.targets.tflite.context import Blocked, Context, refuse_beyond_float32
 from bessemer.targets.tflite.dtypes import NUMPY
 from bessemer.targets.tflite.ops.common import optional, same_encoding, static_shape, value
@@ -71,11 +72,15 @@ def range_(ctx: Context, node: ir.Node) -> None:
 
 @lower("Shape")
 def shape_(ctx: Context, node: ir.Node) -> None:
-    """Dims in logical order, or a part of them."""
+    """Dims in logical order, or a part of them; the data is not moved for that."""
     x, y = value(node, 0), node.outputs[0]
-    rank = ctx.rank(x)
+    rank, perm = ctx.rank(x), ctx.perm(x)
     start, end, _ = slice(node.attributes.get_int("start", 0), node.attributes.get_int("end", rank)).indices(rank)
-    whole = ctx.emit("SHAPE", [ctx.tensor(x)], [ctx.temp("INT64", (rank,), "shape")], out_type=4)
+    whole = ctx.emit("SHAPE", [ctx.tensor(x, perm)], [ctx.temp("INT64", (rank,), "shape")], out_type=4)
+    if not is_identity(perm) and end > start:
+        places = ctx.constant(np.array(perm[start:end], np.int32), "axes")
+        ctx.emit("GATHER", [whole, places], [ctx.out(y)], axis=0)
+        return
     if (start, end) == (0, rank):
         ctx.alias(y, whole)
         return

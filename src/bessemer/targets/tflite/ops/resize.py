@@ -18,7 +18,7 @@ from bessemer.targets.tflite.ops.common import (
     same_encoding,
     value,
 )
-from bessemer.targets.tflite.ops.resize_unknown import resize_unknown, unknown_sizes
+from bessemer.targets.tflite.ops.resize_unknown import resize_unknown, same_dim, unknown_sizes
 from bessemer.targets.tflite.registry import lower
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def _static(ctx: Context, node: ir.Node) -> list[Axis]:
     before, after = ctx.shape(value(node, 0)), ctx.shape(node.outputs[0])
     scales = _scales(ctx, node, before)
     _check_sizes(ctx, node, after)
-    found = []
-    for size, out, given in zip(before, after, scales, strict=True):
-        if size is None and given == 1.0:
+    found, names = [], zip(value(node, 0).shape or (), node.outputs[0].shape or (), strict=True)
+    for size, out, given, (one, other) in zip(before, after, scales, names, strict=True):
+        if size is None and (given == 1.0 or (given is None and same_dim(one, other))):
             found.append(Axis(1, 1, 1.0))
         elif size is None or out is None:
             raise Blocked("dynamic-shape", "Resize needs known sizes", "bind them with --shape")

@@ -96,14 +96,14 @@ def _given(ctx: Context, node: ir.Node) -> int:
     if axes == SPATIAL:
         return ctx.int32(sizes)
     before, after = value(node, 0).shape, node.outputs[0].shape
-    kept = before is not None and after is not None and all(_same(before[at], after[at]) for at in (0, 1))
+    kept = before is not None and after is not None and all(same_dim(before[at], after[at]) for at in (0, 1))
     if axes != [0, 1, *SPATIAL] or not kept:
         raise Blocked("dynamic-shape", "Resize of batch or channels needs known sizes", "bind them with --shape")
     begin, size = ctx.constant(np.array([2], np.int32), "begin"), ctx.constant(np.array([2], np.int32), "count")
     return ctx.emit("SLICE", [ctx.int32(sizes), begin, size], [ctx.temp("INT32", (2,), "size")])
 
 
-def _same(before: object, after: object) -> bool:
+def same_dim(before: object, after: object) -> bool:
     """Two dims are surely equal: the same number, or the same name."""
     if isinstance(before, int) or isinstance(after, int):
         return before == after

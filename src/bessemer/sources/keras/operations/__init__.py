@@ -1,0 +1,1 @@
+"""Functions that models call between layers, whichever library's name they go by."""
