@@ -13,12 +13,10 @@ import importlib.util
 import re
 import sys
 import tempfile
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ import numpy as np
 from bessemer.ir.errors import UsageError
 from bessemer.ir.signature import Signature
 from bessemer.ir.types import Array
+from bessemer.ir.user_code import blamed, importable, imported
 from bessemer.verify.arrays import LABEL_NAMES
 
 SPELLING = re.compile(r"(?P<module>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
@@ -49,7 +48,7 @@ def source_file(path: Path) -> Path | None:
     module, _ = names_function(path) or ("", "")
     if module.endswith(".py"):
         return Path(module)
-    with _working_directory():
+    with importable():
         found = importlib.util.find_spec(module) if module else None
     origin = None if found is None else found.origin
     return Path(origin) if origin and Path(origin).exists() else None
@@ -59,7 +58,7 @@ def calls(path: Path, limit: int) -> Iterator[Any]:
     """What the function yields. Raises UsageError where it is not there, fails, or does not end."""
     feeds = _iterated(path)
     for number in range(limit or MOST):
-        with _blamed(path, f"its feed {number}"), redirect_stdout(sys.stderr), _working_directory():
+        with blamed(f"--data {path} fails at its feed {number}"), redirect_stdout(sys.stderr), importable():
             item = next(feeds, _END)
         if item is _END:
             return
@@ -72,8 +71,8 @@ def calls(path: Path, limit: int) -> Iterator[Any]:
 
 def _iterated(path: Path) -> Iterator[Any]:
     module, name = names_function(path) or ("", "")
-    with _blamed(path, "importing it"), redirect_stdout(sys.stderr), _working_directory():
-        held = _imported(module)
+    with blamed(f"--data {path} fails at importing it"), redirect_stdout(sys.stderr), importable():
+        held = imported(module, f"--data {path}")
         if not hasattr(held, name):
             known = ", ".join(item for item in vars(held) if callable(getattr(held, item)) and item[0] != "_")
             raise UsageError(f"--data {path}: there is no '{name}' in {module}", fix=f"It has: {known or 'nothing'}")
@@ -84,48 +83,8 @@ def _iterated(path: Path) -> Iterator[Any]:
             f"--data {path} gives {type(made).__name__}, which is no stream of feeds",
             fix="Yield a dict of arrays by input name, a tuple in the order of the inputs, or the one array",
         )
-    with _blamed(path, "starting it"), redirect_stdout(sys.stderr):
+    with blamed(f"--data {path} fails at starting it"), redirect_stdout(sys.stderr):
         return iter(made)
-
-
-def _imported(module: str) -> ModuleType:
-    if not module.endswith(".py"):
-        return importlib.import_module(module)
-    file = Path(module)
-    if not file.is_file():
-        raise UsageError(f"--data {module} does not exist")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--data {module} is no Python file")
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
-
-
-@contextmanager
-def _working_directory() -> Iterator[None]:
-    """Modules are looked for in the working directory first, as `python -m` does."""
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(Path.cwd()))
-
-
-@contextmanager
-def _blamed(path: Path, doing: str) -> Iterator[None]:
-    """What the user's code raises is the user's mistake: one paragraph with its line, never a traceback of ours."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # it may raise anything
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"--data {path} fails at {doing}",
-            where=f"{Path(last.filename).name} line {last.lineno}",
-            why=f"{type(error).__name__}: {error}",
-        ) from None
 
 
 def by_name(item: Any, signature: Signature, path: Path) -> tuple[dict[str, Array], Array | None]:

@@ -132,7 +132,7 @@ def test_mistakes_are_one_paragraph(here: Path, body: str, signature: Signature,
 
 
 def test_a_file_that_is_not_there(here: Path) -> None:
-    with pytest.raises(UsageError, match=r"none\.py does not exist"):
+    with pytest.raises(UsageError, match=r"there is no file none\.py"):
         values(Path("none.py:feeds"), ONE)
     with pytest.raises(UsageError, match="fails at importing it"):
         values(Path("no_such_module:feeds"), ONE)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bessemer.ir.errors import UsageError
+from bessemer.ir.user_code import blamed, importable, imported
 from bessemer.sources.torch.examples import Examples, from_given
 
 SPELLING = re.compile(r"(?P<file>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)")
@@ -40,9 +36,9 @@ def build(text: str) -> Built:
     found = SPELLING.fullmatch(text)
     if found is None:
         raise UsageError(f"--factory {text} names no function", fix="Say --factory FILE.py:FUNCTION")
-    with _blamed(text), _beside(found["file"]), redirect_stdout(sys.stderr), torch.no_grad():
+    with blamed(f"--factory {text} fails"), importable(found["file"]), redirect_stdout(sys.stderr), torch.no_grad():
         torch.manual_seed(0)
-        code = _imported(found["file"], text)
+        code = imported(found["file"], f"--factory {text}")
         function = _looked_up(code, found["name"], text)
         made = function if isinstance(function, torch.nn.Module) else function()
     module, *rest = made if isinstance(made, tuple) else (made,)
@@ -55,7 +51,7 @@ def build(text: str) -> Built:
     given = rest[0] if rest else _attribute(holders, "example_inputs")
     dynamic = rest[1] if len(rest) == 2 else _attribute(holders, "dynamic_shapes")
     if callable(given) and not isinstance(given, torch.Tensor):
-        with _blamed(text):
+        with blamed(f"--factory {text} fails"):
             given = given()
     module.eval()
     return Built(module, None if given is None else from_given(given, dynamic))
@@ -78,46 +74,3 @@ def _looked_up(code: ModuleType, name: str, text: str) -> Any:
     return held
 
 
-def _imported(module: str, text: str) -> ModuleType:
-    if not module.endswith(".py"):
-        return importlib.import_module(module)
-    file = Path(module)
-    if not file.is_file():
-        raise UsageError(f"--factory {text}: there is no file {file}")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--factory {text}: {file} is no Python file")
-    made = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(file.stem, made)
-    spec.loader.exec_module(made)
-    return made
-
-
-@contextmanager
-def _beside(module: str) -> Iterator[None]:
-    """What lies beside the file, and in the working directory, can be imported by it."""
-    places = [str(Path.cwd())]
-    if module.endswith(".py"):
-        places.insert(0, str(Path(module).resolve().parent))
-    sys.path[:0] = places
-    try:
-        yield
-    finally:
-        for place in places:
-            sys.path.remove(place)
-
-
-@contextmanager
-def _blamed(text: str) -> Iterator[None]:
-    """What the user's code raises is told as the user's, with its line."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # it may raise anything
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"--factory {text} fails",
-            where=f"{Path(last.filename).name} line {last.lineno}",
-            why=f"{type(error).__name__}: {error}",
-        ) from None

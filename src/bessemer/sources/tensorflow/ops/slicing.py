@@ -13,6 +13,7 @@ from bessemer.sources.channels_last.dims import Dim, sliced
 from bessemer.sources.channels_last.elementwise import cast
 from bessemer.sources.channels_last.shaping import FAR
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
+from bessemer.sources.strided import MaskedAxes
 from bessemer.sources.tensorflow.node import Node
 from bessemer.sources.tensorflow.ops.common import constant, integer, ints, on_parts
 from bessemer.sources.tensorflow.partial import known_dims
@@ -145,45 +146,14 @@ def strided_slice(canvas: Canvas, node: Node, inputs: Sequence[Ordered]) -> Orde
     return shaping.expand_dims(canvas, result, cuts.added) if cuts.added else result
 
 
-class Cuts:
-    """What a StridedSlice asks for, per axis of its operand.
-
-    entries: (place in begin/end/strides, axis of the operand); removed: axes of the operand that go away;
-    added: places of new axes in the result.
-    """
+class Cuts(MaskedAxes):
+    """What a StridedSlice asks for, per axis of its operand."""
 
     def __init__(self, node: Node, inputs: Sequence[Ordered]) -> None:
         self.node, self.inputs = node, inputs
-        self.entries: list[tuple[int, int]] = []
-        self.removed: list[int] = []
-        self.added: list[int] = []
         self.bounds = [known_dims(tensor) for tensor in inputs[1:4]]
         count = next((len(held) for held in self.bounds if held is not None), None)
-        count = inputs[1].static[0] if count is None else count
-        ellipses = [i for i in range(count) if self.has("ellipsis", i)]
-        fresh = [i for i in range(count) if self.has("new_axis", i) and not self.has("ellipsis", i)]
-        covered = inputs[0].rank - (count - len(fresh) - len(ellipses))
-        if len(ellipses) > 1 or covered < 0:
-            raise Unsupported("strided-slice-mask", "its masks name more axes than the operand has")
-        self._walk(count, covered, fresh)
-
-    def _walk(self, count: int, covered: int, fresh: list[int]) -> None:
-        axis = place = 0
-        for i in range(count):
-            if self.has("ellipsis", i):
-                axis, place = axis + covered, place + covered
-            elif i in fresh:
-                self.added.append(place)
-                place += 1
-            else:
-                self.entries.append((i, axis))
-                gone = self.has("shrink_axis", i)
-                self.removed += [axis] if gone else []
-                axis, place = axis + 1, place + (not gone)
-
-    def has(self, mask: str, place: int) -> bool:
-        """Whether the bit of `place` is set."""
-        return bool(int(self.node.attrs.get(f"{mask}_mask") or 0) >> place & 1)
+        super().__init__(node.attrs, inputs[1].static[0] if count is None else count, inputs[0].rank)
 
     def slice(self, canvas: Canvas, tensor: Ordered) -> Ordered:
         """The cut, with all axes still there."""

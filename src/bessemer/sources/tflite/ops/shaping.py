@@ -9,6 +9,7 @@ import numpy as np
 
 from bessemer.ir.layout import compose, identity, inverse, is_identity
 from bessemer.ir.types import Array, Perm, int64s
+from bessemer.sources.strided import MaskedAxes
 from bessemer.sources.tflite.context import Context, Unsupported, options
 from bessemer.sources.tflite.ops.common import activate
 from bessemer.sources.tflite.ops.quantization import cast
@@ -185,43 +186,13 @@ def strided_slice(context: Context, operator: Operator) -> None:
     context.result(result, value, order if plain else None)
 
 
-class Cuts:
-    """What a STRIDED_SLICE asks for, per axis of its operand.
-
-    entries: (place in begin/end/strides, axis of the operand); removed: axes of the operand that go away;
-    added: places of new axes in the result.
-    """
+class Cuts(MaskedAxes):
+    """What a STRIDED_SLICE asks for, per axis of its operand."""
 
     def __init__(self, context: Context, operator: Operator) -> None:
-        self.fields, self.inputs = options(operator), operator.inputs
-        self.entries: list[tuple[int, int]] = []
-        self.removed: list[int] = []
-        self.added: list[int] = []
+        self.inputs = operator.inputs
         count = context.static(operator.inputs[1])[0]
-        fresh = [i for i in range(count) if self.has("new_axis", i) and not self.has("ellipsis", i)]
-        skipped = [i for i in range(count) if self.has("ellipsis", i)]
-        covered = context.rank(operator.inputs[0]) - (count - len(fresh) - len(skipped))
-        if len(skipped) > 1 or covered < 0:
-            raise Unsupported("strided-slice-mask", "its masks name more axes than the operand has")
-        self._walk(count, covered, fresh)
-
-    def _walk(self, count: int, covered: int, fresh: list[int]) -> None:
-        axis = place = 0
-        for i in range(count):
-            if self.has("ellipsis", i):
-                axis, place = axis + covered, place + covered
-            elif i in fresh:
-                self.added.append(place)
-                place += 1
-            else:
-                self.entries.append((i, axis))
-                gone = self.has("shrink_axis", i)
-                self.removed += [axis] if gone else []
-                axis, place = axis + 1, place + (not gone)
-
-    def has(self, mask: str, place: int) -> bool:
-        """Whether the bit of `place` is set."""
-        return bool(int(self.fields.get(f"{mask}_mask") or 0) >> place & 1)
+        super().__init__(options(operator), count, context.rank(operator.inputs[0]))
 
     def slice(self, context: Context, value: Any, order: Perm) -> Any:
         """The cut of `value`, whose axes stand in `order`."""
@@ -246,7 +217,7 @@ class Cuts:
             return begin, FAR if begin == -1 else begin + 1, 1
         if self.has("end", place):
             return begin, FAR if stride > 0 else -FAR, stride
-        if not self.fields.get("offset"):
+        if not self.masks.get("offset"):
             return begin, end, stride
         if stride < 0:
             raise Unsupported("strided-slice-offset", "ends relative to begins, walked backwards")
@@ -260,7 +231,7 @@ class Cuts:
             for index in self.inputs[1:4]
         )
         held = context.known(self.inputs[3])
-        if self.fields.get("offset"):
+        if self.masks.get("offset"):
             raise Unsupported("strided-slice-offset", "ends relative to begins that are computed")
         strides = None if held is None else [int(held[place]) for place, _ in self.entries]
         begin = self._masked(context, begin, "begin", strides)
