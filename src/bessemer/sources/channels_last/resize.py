@@ -47,11 +47,8 @@ def resize(
         if len(bound) == 2 * count and (cubic == -0.5 or method != "bicubic"):
             return _multiplied(canvas, source, bound[:count], bound[count:], method, smooth, first)
     _known(method, place)
-    bound = [dim for dim in results if isinstance(dim, int)]
-    alone = len(bound) == count and not all(isinstance(dim, int) for dim in source.shape)
-    wanted = canvas.literal(int64s(bound), "sizes") if alone else _sizes(canvas, source, sizes, results, first)
     made = canvas.emit(
-        "Resize", [canvas.at(source, order), None, None, wanted], axes=list(range(2, source.rank)) if alone else None,
+        "Resize", [canvas.at(source, order), None, None, _sizes(canvas, source, sizes, results, first)],
         mode=MODES[method], coordinate_transformation_mode=place, antialias=1 if smooth else None,
         nearest_mode=_rounding(place) if nearest else None,
         cubic_coeff_a=cubic if method == "bicubic" else None,
@@ -130,7 +127,11 @@ def _known(method: str, place: str) -> None:
 
 
 def _sizes(canvas: Canvas, source: Ordered, sizes: Any, results: tuple[Dim, ...], first: bool) -> Any:
-    """Of all axes in channels-first order; batch and channels read from the tensor where they are unbound."""
+    """Of all axes in channels-first order; batch and channels read from the tensor where they are unbound.
+
+    Resize's own `axes` would spare that, but ONNX Runtime 1.31, moving a Transpose past such a node, permutes its sizes as
+    if they were all, and then refuses the graph.
+    """
     import onnx_ir
 
     depth = source.shape[channel_axis(source.rank, first)]
