@@ -29,6 +29,10 @@ EXTRA = {
 }
 """Models whose unbound dims have only few legal sizes: windows of 256 samples at 8 kHz, of 512 at 16 kHz."""
 FACTORIES = {
+    "blazeface.pth": "blazeface.py:blazeface",
+    "FastestDet_coco_ap05_0.253.pth": "fastestdet.py:fastestdet",
+    "version-RFB-320.pth": "ultraface.py:rfb320",
+    "yunet_n.pth": "yunet.py:yunet_n",
     "resnet20-12fca82f.th": "resnet_cifar.py:resnet20",
     "squeezenet1_1_fp16.safetensors": "squeezenet.py:squeezenet1_1",
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, wraps
-from importlib import import_module
+from functools import wraps
 from typing import TYPE_CHECKING
+
+from bessemer.ir.registry import Registry
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
@@ -20,7 +21,7 @@ FAMILIES = (
     "preprocessing", "recurrent", "reshaping",
 )  # fmt: skip
 HALVES = ("float16", "bfloat16")
-_EVALUATORS: dict[str, Evaluator] = {}
+_evaluators: Registry[Evaluator] = Registry("bessemer.runners.keras", FAMILIES)
 
 
 def evaluates(*names: str) -> Callable[[Evaluator], Evaluator]:
@@ -33,8 +34,7 @@ def evaluates(*names: str) -> Callable[[Evaluator], Evaluator]:
                 layer = replace(layer, weights=tuple(map(_wide, layer.weights)))
             return evaluator(layer, [_wide(array) for array in inputs])
 
-        for name in names:
-            _EVALUATORS[name] = wide
+        _evaluators(*names)(wide)
         return evaluator
 
     return register
@@ -44,9 +44,5 @@ def _wide(array: Array) -> Array:
     return array.astype("float32") if array.dtype.name in HALVES else array
 
 
-@cache
-def evaluators() -> dict[str, Evaluator]:
-    """All evaluators by class name."""
-    for family in FAMILIES:
-        import_module(f"bessemer.runners.keras.{family}")
-    return _EVALUATORS
+evaluators = _evaluators.table
+"""All evaluators by class name."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.registry import Registry
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -16,13 +16,6 @@ Tensor = Any
 
 Compute = Callable[..., Any]
 """Takes a `Call` and the node's inputs; returns the output, or a tuple of several."""
-
-FAMILIES = (
-    "choose", "control", "conv", "elementwise", "generate", "linear", "logic", "norm", "pool", "quantization",
-    "recurrent", "reduce", "resample", "sequence", "shape",
-)  # fmt: skip
-
-_OPS: dict[str, Compute] = {}
 
 
 class Unsupported(Exception):
@@ -68,20 +61,8 @@ class Call:
         return "" if value is None or value.dtype is None else str(value.dtype.name)
 
 
-def op(*names: str) -> Callable[[Compute], Compute]:
-    """Register the decorated function as the operators' meaning."""
+op: Registry[Compute] = Registry("bessemer.runners.torch.ops")
+"""Register the decorated function as the operators' meaning."""
 
-    def register(function: Compute) -> Compute:
-        for name in names:
-            _OPS[name] = function
-        return function
-
-    return register
-
-
-@cache
-def operators() -> dict[str, Compute]:
-    """All operators of ai.onnx that there are."""
-    for family in FAMILIES:
-        import_module(f"bessemer.runners.torch.ops.{family}")
-    return _OPS
+operators = op.table
+"""All operators of ai.onnx that there are."""

@@ -47,7 +47,8 @@ def export(plan: Plan, origin: Origin, mapped: Mapped) -> Model:
         except Declined as refusal:
             refused = refused or refusal
             continue
-        found.notes += [*plan.notes, *([note] if note else [])]
+        why = f": {refused.blockers[0].reason}" if refused is not None and refused.blockers else ""
+        found.notes += [*plan.notes, *([note + why] if note else [])]
         _restore(found.graph, wide, mapped)
         return found
     raise refused or Declined("torch.export", [Blocker("", type(model).__name__, "torch-export", "nothing to trace")])
@@ -59,12 +60,12 @@ def _attempts(plan: Plan) -> Iterator[tuple[tuple[Port, ...], str]]:
     free = {axis for port in plan.ports for axis in port.axes if isinstance(axis, str)}
     if free & set(SPATIAL):
         said = " x ".join(str(SPATIAL[axis]) for axis in SPATIAL)
-        note = f"Height and width are fixed at {said}: torch cannot trace the model for all sizes"
+        note = f"Height and width are fixed at {said} (--shape says others), since they cannot be free"
         yield _fixed(plan.ports, SPATIAL), note
     if any(name.endswith(BATCH) for name in free):
         sizes = {name: 1 if name.endswith(BATCH) else SPATIAL.get(name, plan.sizes.get(name, 8)) for name in free}
         said = ", ".join(f"{name} {size}" for name, size in sorted(sizes.items()))
-        note = f"All sizes are fixed ({said}): torch cannot trace the model for others; say --shape"
+        note = f"All sizes are fixed ({said}; --shape says others), since they cannot be free"
         yield _fixed(plan.ports, sizes), note
 
 

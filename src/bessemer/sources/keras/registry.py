@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, wraps
-from importlib import import_module
+from functools import wraps
 from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.registry import Registry
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
@@ -16,11 +17,7 @@ if TYPE_CHECKING:
     Drawn = Ordered | Sequence[Ordered]
     Reader = Callable[[Canvas, Layer, Sequence[Ordered]], Drawn]
 
-FAMILIES = (
-    "activation", "attention", "convlstm", "convolution", "core", "functions", "merging", "normalization", "pooling",
-    "preprocessing", "recurrent", "reshaping", "wrappers",
-)  # fmt: skip
-_READERS: dict[str, Reader] = {}
+_readers: Registry[Reader] = Registry("bessemer.sources.keras.layers")
 OTHER_FLOATS = ("float16", "bfloat16", "float64")
 
 
@@ -34,8 +31,7 @@ def layer(*names: str) -> Callable[[Reader], Reader]:
             weights = tuple(_single_array(array) for array in layer.weights)
             return reader(canvas, replace(layer, weights=weights), [_single(canvas, item) for item in inputs])
 
-        for name in names:
-            _READERS[name] = single
+        _readers(*names)(single)
         return reader
 
     return register
@@ -72,9 +68,5 @@ def note_policy(canvas: Canvas, layer: Layer) -> None:
         canvas.notes.append(note)
 
 
-@cache
-def readers() -> dict[str, Reader]:
-    """All readers by class name."""
-    for family in FAMILIES:
-        import_module(f"bessemer.sources.keras.layers.{family}")
-    return _READERS
+readers = _readers.table
+"""All readers by class name."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bessemer.ir.errors import BessemerError
+from bessemer.ir.registry import Registry
 from bessemer.runners.tensorflow.interpreter import Interpreter
 from bessemer.runners.tensorflow.program import DEEPEST, VARIABLES, Bodies, Body, Program, assigned, split_ref
 from bessemer.sources.channels_last.signal import Complex
@@ -234,26 +233,11 @@ class Reading:
 
 
 Structure = Callable[[Reading, Canvas, Node, list[Value], str], Sequence[Value]]
-_STRUCTURES: dict[str, Structure] = {}
+structure: Registry[Structure] = Registry("bessemer.sources.tensorflow", STRUCTURES)
+"""Register what calls functions or handles lists: it is given the reading beside what a reader gets."""
 
-
-def structure(*names: str) -> Callable[[Structure], Structure]:
-    """Register what calls functions or handles lists: it is given the reading beside what a reader gets."""
-
-    def register(read: Structure) -> Structure:
-        for name in names:
-            _STRUCTURES[name] = read
-        return read
-
-    return register
-
-
-@cache
-def structures() -> dict[str, Structure]:
-    """All of them by operator name."""
-    for family in STRUCTURES:
-        import_module(f"bessemer.sources.tensorflow.{family}")
-    return _STRUCTURES
+structures = structure.table
+"""All of them by operator name."""
 
 
 def inside(name: str) -> str:
