@@ -108,11 +108,11 @@ def array(group: Group, name: str) -> Any:
     if not isinstance(held, Dataset):
         raise WireError(f"'{name}' is no dataset", where=group.path)
     found = held.read()
-    if held.attribute("dtype") == "bfloat16":
+    if found.dtype == "V2":  # how numpy hands a bfloat16 array over, whose type HDF5 has no name for
         import ml_dtypes
 
-        found = found.view(ml_dtypes.bfloat16) if found.dtype.itemsize == 2 else found.astype(ml_dtypes.bfloat16)
-    if found.dtype == object or found.dtype.kind == "V":
+        found = found.view(ml_dtypes.bfloat16)
+    if found.dtype == object or found.dtype.name.startswith("void"):
         raise WireError(f"'{name}' holds no numbers", where=group.path)
     return found.astype(found.dtype.newbyteorder("="), copy=False)
 

@@ -15,6 +15,8 @@ GATES = {"SimpleRNN": 1, "GRU": 3, "LSTM": 4}
 
 def misfit(layer: Layer, shape: Shape) -> str:
     """How the weights contradict the config, for an input of `shape`; '' where they do not, or nothing is known."""
+    if any(array.dtype.kind in "iu" for array in layer.weights):
+        return ""  # quantized: others in number and in shape, and for the reader to decline
     wanted = expected(layer.kind, layer.config, shape)
     found = [tuple(array.shape) for array in layer.weights]
     if wanted is None or (len(found) == len(wanted) and all(map(_fits, found, wanted))):

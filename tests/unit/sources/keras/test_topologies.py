@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from masked import MODELS, masked_model
 from models import feeds, flat, random_model
 
-from bessemer.ir.errors import MissingExtra
+from bessemer.ir.errors import Declined, MissingExtra
 from bessemer.opening import normalise, open_model
 from bessemer.request import ConvertOptions
 from bessemer.runners.graph import GraphRunner
@@ -123,6 +123,32 @@ def test_the_original_in_keras_and_its_taps(keras: Any, tmp_path: Path) -> None:
         for name, array in one.items():
             np.testing.assert_allclose(array, other[name], rtol=1e-4, atol=1e-5, err_msg=name)
     assert set(ours.tap(fed, names)) == set(names) - {"nothing"}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_bfloat16_weights(keras: Any, tmp_path: Path, suffix: str) -> None:
+    """Keras 3 stores them as two opaque bytes each."""
+    if keras.__name__ != "keras":
+        pytest.skip("of Keras 3")
+    model = keras.Sequential([keras.Input((6,), dtype="float32"), keras.layers.Dense(5, dtype="bfloat16")])
+    path = tmp_path / f"m{suffix}"
+    model.save(path)
+    x = feeds(model, 0)[0]
+    (drawn,) = open_model(path, OpenOptions()).graph.graph.outputs
+    assert drawn.shape is not None
+    reference = SOURCE.runner(path, OpenOptions(original="reference"))
+    (ours,) = reference.run({reference.signature.inputs[0].name: x}).values()
+    np.testing.assert_allclose(ours.astype(np.float32), answers(model, [x])[0].astype(np.float32), atol=0.03)
+
+
+def test_quantized_weights_are_declined(keras: Any, tmp_path: Path) -> None:
+    if keras.__name__ != "keras":
+        pytest.skip("of Keras 3")
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5)])
+    model.layers[0].quantize("int8")
+    model.save(tmp_path / "m.keras")
+    with pytest.raises(Declined, match="quantized"):
+        open_model(tmp_path / "m.keras", OpenOptions())
 
 
 def test_without_keras_the_evaluator_answers(keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
