@@ -27,7 +27,8 @@ def kind_of(clue: Clue) -> Kind:
     suffix = clue.path.suffix.lower()
     if suffix == ".py":
         return "module"
-    plain = suffix in SUFFIXES and clue.head[:1] and clue.head[:1] in PROTOCOL_0
+    text = all(32 <= byte < 127 or byte in b"\t\n\r" for byte in clue.head[:64])
+    plain = suffix in SUFFIXES and text and clue.head[:1] and clue.head[:1] in PROTOCOL_0
     return "weights" if plain and not clue.path.is_dir() else ""
 
 
