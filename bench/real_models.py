@@ -33,6 +33,8 @@ FACTORIES = {
     "FastestDet_coco_ap05_0.253.pth": "fastestdet.py:fastestdet",
     "version-RFB-320.pth": "ultraface.py:rfb320",
     "yunet_n.pth": "yunet.py:yunet_n",
+    "silero_vad_16k.safetensors": "silero.py:silero_16k",
+    "stories260K.pt": "llama2c.py:stories260k",
     "resnet20-12fca82f.th": "resnet_cifar.py:resnet20",
     "squeezenet1_1_fp16.safetensors": "squeezenet.py:squeezenet1_1",
 }

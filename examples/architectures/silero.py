@@ -1,4 +1,4 @@
-"""Voice activity of 16 kHz speech (Silero VAD, version 6), as its published weights are named.
+"""Voice activity of 16 kHz speech (Silero VAD, versions 5 and 6), as its published weights are named.
 
     bessemer convert silero_vad_16k.safetensors --factory examples/architectures/silero.py:silero_16k --to tflite
 """
