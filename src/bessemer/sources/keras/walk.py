@@ -19,7 +19,7 @@ from bessemer.sources.keras.network import (
 )
 
 Tensor = TypeVar("Tensor")
-MAX_CALLS = 50_000
+MAX_CALLS = 20_000
 """Calls of layers, those inside of models called many times counted each time."""
 
 

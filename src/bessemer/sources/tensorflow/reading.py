@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bessemer.runners.tensorflow.registry import Evaluator
     from bessemer.sources.tensorflow.registry import Reader
 
-MOST_NODES = 500_000
+MOST_NODES = 200_000
 """Nodes read, functions inlined: functions that call each other twice double at every level."""
 MOST_FOLDED = 1 << 24
 """Elements of a constant that an operator makes out of nothing."""
