@@ -144,8 +144,11 @@ def render(found: Sequence[tuple[str, str, dict[str, Any]]]) -> str:
             f"| {name} | {format} | {' | '.join(cells)} | {opponent(evidence)} "
             f"| {evidence['seconds']:.1f} | {evidence['peak_bytes'] / 1e6:.0f} |"
         )
+        said_by: dict[str, list[str]] = {}
         for row in evidence["targets"]:
-            why += [f"- {name}, {row['target']}: {reason}" for reason in reasons(row)]
+            for reason in reasons(row):
+                said_by.setdefault(reason, []).append(row["target"])
+        why += [f"- {name}, {', '.join(targets)}: {reason}" for reason, targets in said_by.items()]
     total = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
     return "\n".join([*lines, "", f"Rows: {total}.", "", "## Why", "", *why, ""])
 
