@@ -11,6 +11,9 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "tflite": ("ai-edge-litert", "runs TFLite models"),
     "images": ("pillow", "reads images given to --data"),
     "train": ("torch", "fine-tunes quantized models"),
+    "torch": ("torch", "exports and runs PyTorch programs"),
+    "hf": ("transformers", "builds and runs Hugging Face models"),
+    "tensorflow": ("tensorflow-cpu", "runs Keras and TensorFlow originals"),
 }
 """Extra -> the package it installs, and what that is for."""
 

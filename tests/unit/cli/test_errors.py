@@ -142,7 +142,7 @@ def test_lists_agree_with_their_json() -> None:
 def test_doctor_knows_the_runtimes() -> None:
     found = json.loads(invoke("doctor", "--json").stdout)
     assert found["base"]["numpy"]
-    assert set(found["extras"]) == {"ort", "tflite", "images", "train"}
+    assert set(found["extras"]) == {"ort", "tflite", "images", "train", "torch", "hf", "tensorflow"}
     assert "onnxruntime" in invoke("doctor").stdout
 
 
