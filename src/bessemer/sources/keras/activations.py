@@ -68,7 +68,7 @@ LAYERS = ("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax", "ThresholdedReLU", "Ac
 
 
 def _layer(canvas: Canvas, tensor: Ordered, kind: str, config: dict[str, Any], generation: int) -> Ordered:
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
     from bessemer.sources.keras.registry import readers
 
     if kind == "PReLU":

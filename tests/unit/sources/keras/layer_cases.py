@@ -781,7 +781,7 @@ def _weight(rng: Rng, weight: Any) -> Array:
 
 def layer_record(layer: Any, case: Case, tensors: Callable[[Array], Any]) -> Any:
     """What our readers get. tensors: makes a tensor of this side's kind of an array of the call."""
-    from bessemer.sources.keras.layer import Layer
+    from bessemer.runners.keras.layer import Layer
 
     config = json.loads(json.dumps(layer.get_config(), default=_plain))
     call = {key: _mapped(item, tensors) for key, item in case.call.items()}

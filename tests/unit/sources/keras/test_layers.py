@@ -173,8 +173,8 @@ def test_what_has_no_meaning_is_declined(kind: str, config: dict[str, Any], rule
 def test_other_floats_are_noted() -> None:
     import onnx_ir
 
+    from bessemer.runners.keras.layer import Layer
     from bessemer.sources.drawing import Canvas
-    from bessemer.sources.keras.layer import Layer
     from bessemer.sources.keras.registry import readers
 
     canvas = Canvas([])

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.normalization import along
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered
 from bessemer.sources.keras.activations import activate, clip, elu, leaky_relu, softmax
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.registry import layer
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bessemer.ir.layout import inverse
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.dims import bounded, product
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.matmul import matmul, swapped
@@ -17,7 +18,6 @@ from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.shaping import expand_dims, reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import softmax
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.activation import masked
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bessemer.ir.types import Array
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.conv import conv
 from bessemer.sources.channels_last.elementwise import applied, chosen, number
 from bessemer.sources.channels_last.loops import scan, zeros
@@ -12,7 +13,6 @@ from bessemer.sources.channels_last.shaping import expand_dims, split
 from bessemer.sources.channels_last.windows import channel_axis, order_of
 from bessemer.sources.drawing import Canvas, Ordered
 from bessemer.sources.keras.activations import activate
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first, windows
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.layers.recurrent import Options, first_mask, last_step, note_state

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array, Shape
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.shaping import reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import activate
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.registry import layer
 
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import FUNCTIONS as ACTIVATIONS
 from bessemer.sources.keras.activations import PLAIN, activate, named
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.operations.arguments import TABLE, Arguments, Drawn
 from bessemer.sources.keras.operations.arithmetic import UNARY
 from bessemer.sources.keras.operations.moving import add_n, concatenate, stack

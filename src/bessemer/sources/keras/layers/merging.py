@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import int64s
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.dims import broadcast
 from bessemer.sources.channels_last.elementwise import applied, chosen, compared, number
 from bessemer.sources.channels_last.matmul import matmul
 from bessemer.sources.channels_last.normalization import unit_norm
 from bessemer.sources.channels_last.shaping import concat, expand_dims, reshape, squeeze
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer
 

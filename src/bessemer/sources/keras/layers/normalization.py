@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import Array
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.elementwise import applied, number
 from bessemer.sources.channels_last.normalization import (
     along,
@@ -19,7 +20,6 @@ from bessemer.sources.channels_last.normalization import (
 )
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.elementwise import applied, cast
 from bessemer.sources.channels_last.pooling import adaptive_pool, global_pool, pool
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.shaping import expand_dims
 from bessemer.sources.drawing import Canvas, Ordered
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first, per_axis
 from bessemer.sources.keras.registry import layer
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bessemer.ir.types import Array, int64s
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.dims import bounded
 from bessemer.sources.channels_last.elementwise import applied, cast
 from bessemer.sources.channels_last.normalization import scaled
@@ -16,7 +17,6 @@ from bessemer.sources.channels_last.resize import resize
 from bessemer.sources.channels_last.shaping import cut, expand_dims, squeeze
 from bessemer.sources.channels_last.windows import spatial, spatial_axes
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import Array
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.elementwise import applied, chosen, number
 from bessemer.sources.channels_last.loops import reversed_time, scan, zeros
 from bessemer.sources.channels_last.shaping import concat, cut, expand_dims, squeeze
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import named
 from bessemer.sources.keras.cells import Cell, cell_of
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.core import floats
 from bessemer.sources.keras.registry import layer
 

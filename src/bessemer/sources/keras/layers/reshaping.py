@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bessemer.ir.types import int64s
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.padding import crop, pad, spatial_pairs
 from bessemer.sources.channels_last.resize import upsample
 from bessemer.sources.channels_last.shaping import expand_dims, reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.layers.convolution import is_first, per_axis
 from bessemer.sources.keras.registry import layer
 

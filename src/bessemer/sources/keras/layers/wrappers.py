@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bessemer.ir.types import Array
+from bessemer.runners.keras.layer import Layer
 from bessemer.sources.channels_last.shaping import reshape
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
-from bessemer.sources.keras.layer import Layer
 from bessemer.sources.keras.registry import layer, readers
 
 Dim = int | str | None
