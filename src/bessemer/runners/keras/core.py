@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bessemer.runners.keras.activation import own_activation
+from bessemer.runners.keras.names import TRAINING_ONLY
 from bessemer.runners.keras.registry import evaluates, evaluators
 
 if TYPE_CHECKING:
@@ -44,15 +45,7 @@ def embedding(layer: Layer, inputs: Sequence[Array]) -> Array:
     return made
 
 
-@evaluates(
-    "Identity", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout",
-    "GaussianNoise", "AlphaDropout", "ActivityRegularization", "InputLayer",
-    "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness",
-    "RandomHeight", "RandomWidth", "RandomShear", "RandomHue", "RandomSaturation", "RandomErasing", "RandomGrayscale",
-    "RandomInvert", "RandomPosterization", "RandomSharpness", "RandomColorJitter", "RandomColorDegeneration",
-    "RandomGaussianBlur", "RandomPerspective", "RandomElasticTransform", "MixUp", "CutMix", "AugMix", "RandAugment",
-    "StochasticDepth", "FixedDropout",
-)  # fmt: skip
+@evaluates(*TRAINING_ONLY)
 def passed(layer: Layer, inputs: Sequence[Array]) -> Sequence[Array]:
     """Nothing in inference."""
     return list(inputs)

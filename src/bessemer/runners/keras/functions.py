@@ -11,6 +11,7 @@ import numpy as np
 from bessemer.runners.keras.activation import FUNCTIONS as ACTIVATIONS
 from bessemer.runners.keras.activation import activated, erf
 from bessemer.runners.keras.convolution import back, last
+from bessemer.runners.keras.names import OPERATIONS
 from bessemer.runners.keras.registry import evaluates
 from bessemer.runners.keras.resampling import resampled
 
@@ -305,21 +306,6 @@ def anonymous(layer: Layer, inputs: Sequence[Array]) -> Result:
     held = layer.config.get("function")
     name = held.get("config") if isinstance(held, dict) else held
     return called(str(name), Call(list(inputs), dict(layer.config.get("arguments") or {}), layer.generation))
-
-
-OPERATIONS = (
-    "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "FloorDivide", "Power", "Maximum", "Minimum", "Negative",
-    "Absolute", "Abs", "Exp", "Log", "Sqrt", "Rsqrt", "Square", "Sin", "Cos", "Tan", "Tanh", "Sinh", "Cosh", "Arctan",
-    "Floor", "Ceil", "Round", "Sign", "Erf", "Reciprocal", "Sigmoid", "Relu", "Relu6", "Silu", "Gelu", "Softmax",
-    "LogSoftmax", "Softplus", "Softsign", "Elu", "Selu", "Celu", "Glu", "LeakyRelu", "HardSigmoid", "HardSilu", "HardTanh",
-    "HardShrink", "SoftShrink", "TanhShrink", "LogSigmoid", "Squareplus", "SparsePlus", "SparseSigmoid", "Mish", "Mean",
-    "Sum", "Max", "Min", "Prod", "Logsumexp", "Var", "Argmax", "Argmin", "Matmul", "Einsum", "Reshape", "Transpose",
-    "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Concatenate", "Stack", "Split", "Unstack", "Pad", "Tile", "Repeat",
-    "Take", "Flip", "Clip", "Cast", "Where", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
-    "LogicalAnd", "LogicalOr", "LogicalNot", "GetItem", "Resize", "ZerosLike", "OnesLike", "StopGradient", "Identity",
-    "Any", "All",
-)  # fmt: skip
-"""Keras 3's operations by class name, which the network calls 'ops.<class>'."""
 
 
 @evaluates(*(f"ops.{name}" for name in OPERATIONS))

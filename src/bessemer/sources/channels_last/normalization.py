@@ -69,6 +69,18 @@ def along(canvas: Canvas, source: Ordered, array: Array, axes: Sequence[int], or
     return canvas.literal(array.reshape(shape).transpose(source.made if order is None else order), "along")
 
 
+def _normalized_last(source: Ordered, gamma: Array | None, axes: Sequence[int], what: str) -> tuple[Perm, Array]:
+    """The axis order with `axes` at its end, and the scale over them: gamma, or ones."""
+    chosen = sorted({axis % source.rank for axis in axes})
+    order = (*(axis for axis in range(source.rank) if axis not in chosen), *chosen)
+    sizes = [source.shape[axis] for axis in chosen]
+    if gamma is None and not all(isinstance(size, int) for size in sizes):
+        raise Unsupported("dynamic-shape", f"{what} over an unbound axis")
+    bounded(*(size for size in sizes if isinstance(size, int)))
+    scale = np.ones(sizes, source.dtype.numpy()) if gamma is None else gamma.reshape(sizes)  # type: ignore[arg-type]
+    return order, scale
+
+
 def layer_norm(
     canvas: Canvas,
     source: Ordered,
@@ -80,17 +92,11 @@ def layer_norm(
     name: str = "",
 ) -> Ordered:
     """Over `axes` together; gamma and beta have the sizes of those axes, in ascending order of the axes."""
-    chosen = sorted({axis % source.rank for axis in axes})
-    order = (*(axis for axis in range(source.rank) if axis not in chosen), *chosen)
-    sizes = [source.shape[axis] for axis in chosen]
-    if gamma is None and not all(isinstance(size, int) for size in sizes):
-        raise Unsupported("dynamic-shape", "a layer normalization over an unbound axis")
-    bounded(*(size for size in sizes if isinstance(size, int)))
-    scale = np.ones(sizes, source.dtype.numpy()) if gamma is None else gamma.reshape(sizes)  # type: ignore[arg-type]
+    order, scale = _normalized_last(source, gamma, axes, "a layer normalization")
     inputs = [canvas.at(source, order), canvas.literal(scale, "gamma")]
     if beta is not None and np.any(beta):
         inputs.append(canvas.literal(beta.reshape(scale.shape), "beta"))
-    made = canvas.emit("LayerNormalization", inputs, axis=-len(chosen), epsilon=float(epsilon))
+    made = canvas.emit("LayerNormalization", inputs, axis=-scale.ndim, epsilon=float(epsilon))
     return canvas.result(made, source.shape, order, name)
 
 
@@ -104,15 +110,9 @@ def rms_norm(
     name: str = "",
 ) -> Ordered:
     """x / sqrt(mean(x^2) + epsilon) * gamma over `axes`; gamma has their sizes, ascending."""
-    chosen = sorted({axis % source.rank for axis in axes})
-    order = (*(axis for axis in range(source.rank) if axis not in chosen), *chosen)
-    sizes = [source.shape[axis] for axis in chosen]
-    if gamma is None and not all(isinstance(size, int) for size in sizes):
-        raise Unsupported("dynamic-shape", "a root-mean-square normalization over an unbound axis")
-    bounded(*(size for size in sizes if isinstance(size, int)))
-    scale = np.ones(sizes, source.dtype.numpy()) if gamma is None else gamma.reshape(sizes)  # type: ignore[arg-type]
+    order, scale = _normalized_last(source, gamma, axes, "a root-mean-square normalization")
     made = canvas.emit(
-        "RMSNormalization", [canvas.at(source, order), canvas.literal(scale, "gamma")], axis=-len(chosen),
+        "RMSNormalization", [canvas.at(source, order), canvas.literal(scale, "gamma")], axis=-scale.ndim,
         epsilon=float(epsilon),
     )  # fmt: skip
     return canvas.result(made, source.shape, order, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +31,6 @@ from bessemer.sources.tensorflow.values import (
     borrowed,
     standing,
 )
-
-if TYPE_CHECKING:
-    pass
 
 MOST_ROUNDS = 20_000
 """Rounds that are counted by going through them."""

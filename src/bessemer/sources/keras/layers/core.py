@@ -9,6 +9,7 @@ import numpy as np
 
 from bessemer.ir.types import Array, Shape
 from bessemer.runners.keras.layer import Layer
+from bessemer.runners.keras.names import TRAINING_ONLY
 from bessemer.sources.channels_last.elementwise import applied, cast, chosen, number
 from bessemer.sources.channels_last.reduce import reduced
 from bessemer.sources.channels_last.shaping import reshape
@@ -140,15 +141,7 @@ def whole(canvas: Canvas, tensor: Ordered) -> Ordered:
     return cast(canvas, tensor, onnx_ir.DataType.INT32)
 
 
-@layer(
-    "Identity", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianDropout",
-    "GaussianNoise", "AlphaDropout", "ActivityRegularization", "InputLayer",
-    "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness",
-    "RandomHeight", "RandomWidth", "RandomShear", "RandomHue", "RandomSaturation", "RandomErasing", "RandomGrayscale",
-    "RandomInvert", "RandomPosterization", "RandomSharpness", "RandomColorJitter", "RandomColorDegeneration",
-    "RandomGaussianBlur", "RandomPerspective", "RandomElasticTransform", "MixUp", "CutMix", "AugMix", "RandAugment",
-    "StochasticDepth", "FixedDropout",
-)  # fmt: skip
+@layer(*TRAINING_ONLY)
 def passed(canvas: Canvas, layer: Layer, inputs: Sequence[Ordered]) -> Sequence[Ordered]:
     """Layers that do something in training only."""
     return list(inputs)

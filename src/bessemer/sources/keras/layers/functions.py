@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bessemer.runners.keras.layer import Layer
+from bessemer.runners.keras.names import OPERATIONS
 from bessemer.sources.channels_last.elementwise import applied
 from bessemer.sources.drawing import Canvas, Ordered, Unsupported
 from bessemer.sources.keras.activations import FUNCTIONS as ACTIVATIONS
@@ -132,19 +133,5 @@ def _function_name(held: Any) -> str | None:
             return None
     return None
 
-
-OPERATIONS = (
-    "Add", "Subtract", "Multiply", "Divide", "TrueDivide", "FloorDivide", "Power", "Maximum", "Minimum", "Negative",
-    "Absolute", "Abs", "Exp", "Log", "Sqrt", "Rsqrt", "Square", "Sin", "Cos", "Tan", "Tanh", "Sinh", "Cosh", "Arctan",
-    "Floor", "Ceil", "Round", "Sign", "Erf", "Reciprocal", "Sigmoid", "Relu", "Relu6", "Silu", "Gelu", "Softmax",
-    "LogSoftmax", "Softplus", "Softsign", "Elu", "Selu", "Celu", "Glu", "LeakyRelu", "HardSigmoid", "HardSilu", "HardTanh",
-    "HardShrink", "SoftShrink", "TanhShrink", "LogSigmoid", "Squareplus", "SparsePlus", "SparseSigmoid", "Mish", "Mean",
-    "Sum", "Max", "Min", "Prod", "Logsumexp", "Var", "Argmax", "Argmin", "Matmul", "Einsum", "Reshape", "Transpose",
-    "Swapaxes", "Moveaxis", "ExpandDims", "Squeeze", "Concatenate", "Stack", "Split", "Unstack", "Pad", "Tile", "Repeat",
-    "Take", "Flip", "Clip", "Cast", "Where", "Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual",
-    "LogicalAnd", "LogicalOr", "LogicalNot", "GetItem", "Resize", "ZerosLike", "OnesLike", "StopGradient", "Identity",
-    "Any", "All",
-)  # fmt: skip
-"""Keras 3's operations by class name; the network calls them 'ops.<class>', since layers have the same names."""
 
 layer(*(f"ops.{name}" for name in OPERATIONS))(operation)
