@@ -1,0 +1,1 @@
+"""GGUF files and the tensor types that they hold: bytes <-> plain records, bounded."""
