@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +20,7 @@ def numbered(*shape: int, kind: str = "float32") -> tuple[np.ndarray, Lazy]:
 
 def read_in_parts(tensor: Lazy, cuts: list[int]) -> np.ndarray:
     bounds = sorted({0, tensor.rows, *(cut % (tensor.rows + 1) for cut in cuts)})
-    parts = [tensor.read(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [tensor.read(a, b) for a, b in itertools.pairwise(bounds)]
     return np.concatenate(parts).reshape(-1).view(views.numpy_type(tensor.type)).reshape(tensor.shape)
 
 
