@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,29 @@ Observer = Callable[[str, Floats, "int | None"], None]
 the evaluator's own: copy what is to be kept."""
 
 
-class Arrays:
-    """One call of a decoder on texts of equal length, ids [texts, tokens]."""
+@dataclass
+class Feeds:
+    """ids [texts, tokens]; positions alike; kept: which of all tokens, earlier ones first, are no padding [texts, all
+    tokens], None: all; past: keys and values of earlier tokens, a pair [texts, kv heads, earlier tokens, columns] a layer.
 
-    def __init__(
-        self, decoder: Decoder, weights: Weights, ids: npt.NDArray[np.int64], observer: Observer | None
-    ) -> None:
+    present: the same of all tokens, once the decoder ran; None where nobody wants them.
+    """
+
+    ids: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.bool_] | None = None
+    past: Sequence[tuple[Floats, Floats]] = ()
+    present: list[tuple[Floats, Floats]] | None = None
+
+
+class Arrays:
+    """One call of a decoder on texts of equal length."""
+
+    def __init__(self, decoder: Decoder, weights: Weights, feeds: Feeds, observer: Observer | None) -> None:
         self._decoder, self._weights, self._observer = decoder, weights, observer
-        self._ids = ids.reshape(-1)
-        self._texts, self._count = ids.shape
-        self._positions = np.tile(np.arange(self._count), self._texts)
+        self._feeds = feeds
+        self._ids, self._positions = feeds.ids.reshape(-1), feeds.positions.reshape(-1)
+        self._texts, self._count = feeds.ids.shape
         self._turns: dict[Rope, tuple[Floats, Floats]] = {}
 
     def has(self, role: str) -> bool:
@@ -46,8 +60,9 @@ class Arrays:
 
     def places(self, role: str, offset: int) -> Floats:
         """See `Operations`. Raises UsageError for a text that is longer than the table."""
-        if self._count > self._decoder.context:
-            raise UsageError(f"A text of {self._count} tokens, and the model learned {self._decoder.context} positions")
+        last, learned = int(self._positions.max()), self._decoder.context
+        if last >= learned:
+            raise UsageError(f"Position {last} is beyond the {learned} that the model learned")
         return self._rows(f"{role}.weight", self._positions + offset)
 
     def first_row(self, role: str) -> Floats:
@@ -113,7 +128,12 @@ class Arrays:
         narrow = held.heads if held.latent is not None else held.kv_heads
         sizes = ((query, held.heads), (key, narrow), (value, narrow))
         queries, keys, values = (x.reshape(self._texts, self._count, heads, -1) for x, heads in sizes)
-        made = [attended(*text, how=how) for text in zip(queries, keys, values, strict=True)]
+        keys, values = self._with_past(keys, values, layer)
+        kept = self._feeds.kept
+        made = [
+            attended(queries[text], keys[text], values[text], how, None if kept is None else kept[text])
+            for text in range(self._texts)
+        ]
         return np.concatenate(made).reshape(len(query), -1)
 
     def mixed(self, x: Floats, at: str, experts: Experts) -> Floats:
@@ -150,6 +170,15 @@ class Arrays:
     def clipped(self, x: Floats, limit: float) -> Floats:
         """See `Operations`."""
         return np.clip(x, np.float32(-limit), np.float32(limit)) if limit else x
+
+    def _with_past(self, keys: Floats, values: Floats, layer: int) -> tuple[Floats, Floats]:
+        """Keys and values of all tokens, [texts, all tokens, kv heads, columns]."""
+        if self._feeds.past:
+            old = [part.swapaxes(1, 2) for part in self._feeds.past[layer]]
+            keys, values = np.concatenate([old[0], keys], 1), np.concatenate([old[1], values], 1)
+        if self._feeds.present is not None:
+            self._feeds.present.append((keys.swapaxes(1, 2), values.swapaxes(1, 2)))
+        return keys, values
 
     def _expert(self, x: Floats, at: str, expert: int) -> Floats:
         up = self._by_expert(x, f"{at}ffn_up_exps", expert)

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bessemer.runners.decoder.functions import softmax
 from bessemer.runners.decoder.tables import Floats
 
+Kept = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.int64]
 ROWS = 256
 """Queries whose scores are held together."""
+LOWEST = np.finfo(np.float32).min
+"""Score of what is not seen: a row that sees nothing looks at everything alike, as in transformers' eager attention."""
 
 
 @dataclass(frozen=True)
@@ -40,37 +45,39 @@ def turned(x: Floats, cosines: Floats, sines: Floats, *, interleaved: bool) -> F
     return made
 
 
-def attended(query: Floats, key: Floats, value: Floats, how: Scores) -> Floats:
-    """query [tokens, heads, columns], key and value [tokens, kv heads, columns of their own] of one text ->
-    [tokens, heads, columns of a value]. A key's head serves heads / kv heads queries that follow one another."""
+def attended(query: Floats, key: Floats, value: Floats, how: Scores, kept: Kept | None = None) -> Floats:
+    """query [tokens, heads, columns], key and value [all tokens, kv heads, columns of their own] of one text ->
+    [tokens, heads, columns of a value]. A key's head serves heads / kv heads queries that follow one another; keys of
+    earlier tokens come first. kept: which keys are no padding; None: all."""
     count, heads, _ = query.shape
-    share = heads // key.shape[1]
+    share, before = heads // key.shape[1], len(key) - count
     made = np.empty((count, heads, value.shape[2]), np.float32)
     for head in range(heads):
         keys, values = key[:, head // share].T, value[:, head // share]
         for start in range(0, count, ROWS):
             stop = min(start + ROWS, count)
-            seen = stop if how.causal else count
-            weights = _weights(query[start:stop, head] @ keys[:, :seen], start, head, how)
+            seen = before + stop if how.causal and kept is None else len(key)
+            places = np.arange(before + start, before + stop)[:, None] - np.arange(seen)
+            weights = _weights(query[start:stop, head] @ keys[:, :seen], places, head, how, kept)
             made[start:stop, head] = weights @ values[:seen]
     return made
 
 
-def _weights(scores: Floats, start: int, head: int, how: Scores) -> Floats:
-    """Shares of each key; rows are the queries from `start` on."""
+def _weights(scores: Floats, behind: Places, head: int, how: Scores, kept: Kept | None) -> Floats:
+    """Shares of each key, which is `behind` a query so many places."""
     scores *= np.float32(how.scale)
     if how.softcap:
         scores = np.float32(how.softcap) * np.tanh(scores / np.float32(how.softcap))
-    places = np.arange(scores.shape[1])
-    behind = (np.arange(start, start + len(scores))[:, None] - places).astype(np.int64)
     if how.slopes is not None:
         scores -= how.slopes[head] * behind.astype(np.float32)
     if how.causal:
-        scores[behind < 0] = -np.inf
+        scores[behind < 0] = LOWEST
     if how.window is not None:
-        scores[behind >= how.window] = -np.inf
+        scores[behind >= how.window] = LOWEST
         if not how.causal:
-            scores[-behind >= how.window] = -np.inf
+            scores[-behind >= how.window] = LOWEST
+    if kept is not None:
+        scores[:, ~kept] = LOWEST
     if how.sinks is None:
         return softmax(scores)
     sink = np.full((len(scores), 1), how.sinks[head], np.float32)

@@ -46,13 +46,15 @@ def _error_function() -> tuple[Doubles, Doubles]:
 def _gelu(x: Floats) -> Floats:
     """x / 2 (1 + erf(x / sqrt 2)); linear between 65,537 points, which is right to 2e-9."""
     bent: Doubles = np.interp(x.astype(np.float64) * math.sqrt(0.5), *_error_function())
-    made: Floats = x * (np.float32(0.5) + (0.5 * bent).astype(np.float32))
+    share: Floats = (0.5 + 0.5 * bent).astype(np.float32)
+    made: Floats = x * share
     return made
 
 
 def _gelu_tanh(x: Floats) -> Floats:
     inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-    made: Floats = np.float32(0.5) * x * (np.float32(1) + np.tanh(inner))
+    bent: Floats = np.tanh(inner)
+    made: Floats = np.float32(0.5) * x * (np.float32(1) + bent)
     return made
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bessemer.ir.checkpoint import Lazy
 from bessemer.ir.decoder import Decoder
 from bessemer.ir.errors import UsageError
-from bessemer.runners.decoder.arrays import Arrays, Observer
+from bessemer.runners.decoder.arrays import Arrays, Feeds, Observer
 from bessemer.runners.decoder.reading import Reading, Weights
 from bessemer.runners.decoder.tables import Floats
 from bessemer.runners.decoder.wiring import Wiring
@@ -48,6 +48,11 @@ class DecoderRunner:
         wiring, shape = self._wired(tokens)
         return wiring.hidden().reshape(*shape, -1)
 
+    def answer(self, feeds: Feeds) -> Floats:
+        """Logits [texts, tokens, vocabulary] for tokens that go on after others. Raises as `logits`."""
+        wiring = Wiring(self.decoder, Arrays(self.decoder, self._weights, feeds, self._observer))
+        return wiring.logits(wiring.hidden()).reshape(*feeds.ids.shape, -1)
+
     def _wired(self, tokens: Tokens) -> tuple[Wiring[Floats], tuple[int, ...]]:
         try:
             ids = np.asarray(tokens, np.int64)
@@ -56,4 +61,5 @@ class DecoderRunner:
         if ids.ndim not in (1, 2) or not ids.size:
             raise UsageError(f"Tokens of the shape {list(ids.shape)} are no text, nor several")
         every = ids if ids.ndim == 2 else ids[None]
-        return Wiring(self.decoder, Arrays(self.decoder, self._weights, every, self._observer)), ids.shape
+        feeds = Feeds(every, np.broadcast_to(np.arange(every.shape[1]), every.shape))
+        return Wiring(self.decoder, Arrays(self.decoder, self._weights, feeds, self._observer)), ids.shape
