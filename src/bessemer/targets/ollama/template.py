@@ -26,8 +26,9 @@ class Turns:
     """Pieces of text around the messages.
 
     opening: in front of everything where no system message is given (a default system prompt); user: before a user's
-    message, answer: after it, where the assistant goes on; begin: in front of what the assistant said, end: after it; system: around a system message, None where
-    the template takes none; inside: the system message stands inside the first user's turn.
+    message, answer: after it, where the assistant goes on; begin: in front of what the assistant said, end: after it;
+    system: around a system message, None where the template takes none; inside: the system message stands inside the first
+    user's turn.
     """
 
     opening: str
@@ -62,7 +63,8 @@ class Turns:
         if self.system is not None:
             before, after = map(_literal, self.system)
             branches += f'{{{{ else if eq .Role "system" }}}}{before}{{{{ .Content }}}}{after}'
-        branches += f'{{{{ else if eq .Role "assistant" }}}}{_literal(self.begin)}{{{{ .Content }}}}{_literal(self.end)}{{{{ end }}}}'
+        said = f"{_literal(self.begin)}{{{{ .Content }}}}{_literal(self.end)}"
+        branches += f'{{{{ else if eq .Role "assistant" }}}}{said}{{{{ end }}}}'
         opening = ""
         if self.opening:
             opening = f'{{{{ if ne (index .Messages 0).Role "system" }}}}{_literal(self.opening)}{{{{ end }}}}'
