@@ -115,7 +115,7 @@ def _entry(key: str, value: Any, kind: Kind | None, order: str) -> bytes:
         name = _text(key, order)
         if len(name) > MAX_KEY + 8:
             raise WireError(f"a key of more than {MAX_KEY} bytes")
-        kind = kind or kind_of(value)
+        kind = kind_of(value) if kind is None else kind
         number = ValueType.ARRAY if isinstance(kind, ArrayOf) else kind
         return name + struct.pack(order + "I", number) + _value(value, kind, order)
     except (struct.error, OverflowError, TypeError, ValueError) as error:
