@@ -138,7 +138,7 @@ class Model:
         """Logits [n, vocabulary] of every position."""
         self.begin(len(tokens), source)
         step = PHYSICAL_BATCH
-        parts = [self.next(tokens[start : start + step]) for start in range(0, len(tokens), step)]
+        parts = [self.next(tokens[start : start + step]) for start in range(0, max(1, len(tokens)), step)]
         return np.concatenate(parts)
 
     def generate(
