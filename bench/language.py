@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not half.exists():
         once(ours(model, "gguf:f16"), said.work / "half")
         next((said.work / "half").glob("*.gguf")).replace(half)
-    print(f"load {load():.1f}, {cores()} cores")
+    print(load())
     print("| race | ours s | theirs s | ratio | ours MB | theirs MB | same bytes |\n" + "| --- " * 7 + "|")
     for race in races(model, half, said.llama, said.source):
         if said.only in race.title:
