@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.caching import FunctionCache
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
@@ -29,9 +34,29 @@ Value: TypeAlias = Any
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class _Kept(FunctionCache):  # type: ignore[misc]  # numba is untyped
+    """numba's cache on disk, but for all sources of this package: its own looks at the function's file alone."""
+
+    def _index_key(self, *args: Any) -> Any:
+        return (*super()._index_key(*args), _sources())
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """Hash of the sources that compiled functions are made from."""
+    digest = sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def compiled(function: F) -> F:
     """The function compiled by numba for this processor: IEEE arithmetic as written, no lock held, kept on disk."""
-    return cast(F, numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+    made = numba.njit(nogil=True, error_model="numpy")(function)
+    # numba raises RuntimeError where it finds no folder to write to: such a process compiles anew
+    with suppress(RuntimeError):
+        made._cache = _Kept(function)
+    return cast(F, made)
 
 
 def inlined(function: F) -> F:
