@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import BessemerError, UsageError
+from bessemer.ir.errors import BessemerError, Blocker, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.ir.unread import Unread, refuse_unread
 from bessemer.request import STAGES, ConvertOptions, Optimized
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
+    from bessemer.ir.checkpoint import Checkpoint
     from bessemer.ir.signature import TensorSpec
     from bessemer.passes.base import Pass
     from bessemer.passes.shapes import Dims
@@ -32,6 +33,20 @@ def open_model(path: Path, options: OpenOptions) -> Model:
     part = read_model(path, options)
     refuse_unread(part)
     return part
+
+
+def open_checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
+    """A file or a directory as named weights. Raises UnreadableInput, UsageError, and Declined where nobody knows how."""
+    from bessemer.sources.sniff import identify
+    from bessemer.sources.validity import blaming
+
+    entry = identify(path)
+    with blaming(path):
+        found = entry.open_checkpoint(path, options)
+    if found is None:
+        reason = f"{path.name} holds a graph, not the weights of a known architecture"
+        raise Declined("checkpoint", [Blocker("", entry.title, "no-checkpoint", reason)])
+    return found
 
 
 def read_model(path: Path, options: OpenOptions) -> Model:

@@ -108,11 +108,18 @@ class Progress(Protocol):
         """A stage begins."""
         ...
 
+    def at(self, share: float) -> None:
+        """How much of the stage is done, 0 to 1."""
+        ...
+
 
 class Silent:
     """Progress that nobody watches."""
 
     def stage(self, name: str, target: str = "") -> None:
+        """Say nothing."""
+
+    def at(self, share: float) -> None:
         """Say nothing."""
 
 
