@@ -124,6 +124,8 @@ class SourceEntry:
     """'module:function' from a directory to the file of another format that stands for it; to None where none does."""
     page: str = ""
     """'module:function' that writes further lines of the format's docs page."""
+    weights: bool = False
+    """Whether it holds weights and settings, no graph: `inspect` shows it as such."""
     checkpoint: str = ""
     """'module:function' (path, options) -> Checkpoint: the file as named tensors, settings and a tokenizer. Raises
     UnreadableInput, UsageError and Declined; '' for formats that hold graphs alone."""
