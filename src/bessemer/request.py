@@ -64,7 +64,7 @@ class Recipe:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature, original, factory, task, inputs, outputs: see OpenOptions;
+    shapes, signature, original, factory, task, graph, inputs, outputs: see OpenOptions;
     data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
@@ -78,6 +78,7 @@ class ConvertOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    graph: Literal["auto", "table", "torch"] = "auto"
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     data: Path | None = None
@@ -97,8 +98,9 @@ class ConvertOptions:
     def opening(self) -> OpenOptions:
         """The part that concerns the source."""
         return OpenOptions(
-            dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs
-        )
+            dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs,
+            self.graph,
+        )  # fmt: skip
 
 
 class Progress(Protocol):

@@ -26,6 +26,8 @@ class OpenOptions:
     the runtime first (`auto`).
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
+    graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
+    there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
     """
 
@@ -36,6 +38,7 @@ class OpenOptions:
     task: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    graph: Literal["auto", "table", "torch"] = "auto"
 
 
 def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:
