@@ -12,8 +12,8 @@ from bessemer.ir.model import Model, Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.decoder.model import TASKS, model_of
 from bessemer.sources.decoder.weights import most_stored
-from bessemer.sources.huggingface.checkpoint import tensors_of
 from bessemer.sources.huggingface.directory import CONFIG, companions_of, read_json, weights_of
+from bessemer.sources.huggingface.tensors import tensors_of
 
 HEADS = ("ForCausalLM", "LMHeadModel")
 """Ends of the names of classes that generate text."""
