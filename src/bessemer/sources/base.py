@@ -29,6 +29,8 @@ class OpenOptions:
     graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
     there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
+    adapters: LoRA adapters that are merged into the weights, and their factors; base: the model that an adapter is for, where
+    the adapter itself is opened. `opening.open_checkpoint` does both.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -39,6 +41,8 @@ class OpenOptions:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     graph: Literal["auto", "table", "torch"] = "auto"
+    adapters: tuple[tuple[Path, float], ...] = ()
+    base: Path | None = None
 
 
 def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:

@@ -19,8 +19,8 @@ class GgufOptions(BaseModel):
     )
     types: list[str] = Field(
         default_factory=list,
-        description="types of single tensors, the first match counts: PATTERN=TYPE (a regular expression and a type), joined "
-        "by ':'; `types=attn_v=Q6_K:ffn_down=Q5_K`",
+        description="types of single tensors, the first match counts: PATTERN=TYPE (a regular expression and a type), "
+        "joined by ':'; `types=attn_v=Q6_K:ffn_down=Q5_K`",
     )
     output: str = Field(default="", description="type of the output matrix")
     embedding: str = Field(default="", description="type of the token embedding")
