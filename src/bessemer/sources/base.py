@@ -27,7 +27,7 @@ class OpenOptions:
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
-    adapters: LoRA adapters that are merged into the weights, and their factors; base: the model that an adapter is for, where
+    adapters: LoRA adapters that are merged into the weights, with factors; base: the model that an adapter is for, where
     the adapter itself is opened. `opening.open_checkpoint` does both.
     """
 
