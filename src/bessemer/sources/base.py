@@ -29,7 +29,7 @@ class OpenOptions:
     graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
     there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
-    adapters: LoRA adapters that are merged into the weights, and their factors; base: the model that an adapter is for, where
+    adapters: LoRA adapters that are merged into the weights, with factors; base: the model that an adapter is for, where
     the adapter itself is opened. `opening.open_checkpoint` does both.
     """
 
