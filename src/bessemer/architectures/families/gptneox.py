@@ -30,16 +30,16 @@ def _order(config: Config) -> Index:
 
 TENSORS = (
     Pair("token_embd.weight", "gpt_neox.embed_in.weight"),
-    *common.weight("output_norm", "gpt_neox.final_layer_norm"),
+    *common.weight("output_norm", "gpt_neox.final_layer_norm", bias=True),
     Pair("output.weight", "embed_out.weight"),
     Pair("output.weight", "gpt_neox.embed_in.weight", when=lambda config, layer: bool(config["tie_word_embeddings"])),
-    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True),
     Pair("blk.{i}.attn_qkv.weight", LAYER + "attention.query_key_value.weight", Reordered(_order)),
     Pair("blk.{i}.attn_qkv.bias", LAYER + "attention.query_key_value.bias", Reordered(_order)),
-    *common.weight("blk.{i}.attn_output", LAYER + "attention.dense"),
-    *common.weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm"),
-    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.dense_h_to_4h"),
-    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.dense_4h_to_h"),
+    *common.weight("blk.{i}.attn_output", LAYER + "attention.dense", bias=True),
+    *common.weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm", bias=True),
+    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.dense_h_to_4h", bias=True),
+    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.dense_4h_to_h", bias=True),
 )
 
 

@@ -13,16 +13,16 @@ LAYER = "model.layers.{i}."
 
 TENSORS = (
     Pair("token_embd.weight", "model.embed_tokens.weight"),
-    *common.weight("output_norm", "model.final_layernorm"),
+    *common.weight("output_norm", "model.final_layernorm", bias=True),
     Pair("output.weight", "lm_head.weight"),
     Pair("output.bias", "lm_head.bias"),
-    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm"),
-    *common.weight("blk.{i}.attn_q", LAYER + "self_attn.q_proj"),
-    *common.weight("blk.{i}.attn_k", LAYER + "self_attn.k_proj"),
-    *common.weight("blk.{i}.attn_v", LAYER + "self_attn.v_proj"),
-    *common.weight("blk.{i}.attn_output", LAYER + "self_attn.dense"),
-    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.fc1"),
-    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.fc2"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True),
+    *common.weight("blk.{i}.attn_q", LAYER + "self_attn.q_proj", bias=True),
+    *common.weight("blk.{i}.attn_k", LAYER + "self_attn.k_proj", bias=True),
+    *common.weight("blk.{i}.attn_v", LAYER + "self_attn.v_proj", bias=True),
+    *common.weight("blk.{i}.attn_output", LAYER + "self_attn.dense", bias=True),
+    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.fc1", bias=True),
+    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.fc2", bias=True),
 )
 
 
