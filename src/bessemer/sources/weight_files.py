@@ -44,9 +44,9 @@ class WeightFiles:
     def _known(self, path: Path, options: OpenOptions) -> Checkpoint:
         held = self.checkpoint(path, options)
         if not held.config:
+            why = f"{self.name} stores tensors by name, and here no settings of an architecture"
             raise UsageError(
-                f"{path} holds weights and no graph",
-                why=held.notes[0] if held.notes else f"{self.name} stores tensors by name, and no settings of an architecture",
+                f"{path} holds weights and no graph", why=held.notes[0] if held.notes else why,
                 fix="Convert it to a format of weights (`bessemer targets` lists them)",
             )  # fmt: skip
         return held

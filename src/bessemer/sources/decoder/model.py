@@ -48,8 +48,8 @@ def model_of(checkpoint: Checkpoint, task: str | None = None, shapes: Shapes | N
     family, decoder = decoder_of(checkpoint)
     roles = family.roles(checkpoint)
     graph = draw(decoder, roles, bound(border(decoder, past=past), shapes or {}))
-    said = "asked for" if task else "what the architecture is for"
-    note = f"Task: {task or next(iter(TASKS))} ({said}); the graph is drawn from the table of the architecture '{family.name}'"
+    said = f"{task} (asked for)" if task else f"{next(iter(TASKS))} (what the architecture is for)"
+    note = f"Task: {said}; the graph is drawn from the table of the architecture '{family.name}'"
     return Model(graph, checkpoint.origin, [note, *decoder.notes, *checkpoint.notes], companions=checkpoint.companions)
 
 
