@@ -52,6 +52,36 @@ def convert(path: Path, asked: Sequence[Asked], out: Path, options: ConvertOptio
         )  # fmt: skip
 
 
+def check(path: Path, asked: Sequence[Asked], options: ConvertOptions) -> list[ev.TargetEvidence]:
+    """What each target would say: names, types and places of all tensors, nothing written or run."""
+    try:
+        checkpoint = open_checkpoint(path, options.opening)
+    except Declined as refusal:
+        return [declined_row(request, validated, refusal) for request, _, validated in asked]
+    return [_checked(checkpoint, *item) for item in asked]
+
+
+def _checked(checkpoint: Checkpoint, request: TargetRequest, target: CheckpointTarget, validated: Any) -> ev.TargetEvidence:
+    try:
+        prepared = target.prepare(checkpoint, validated)
+    except Declined as refusal:
+        return declined_row(request, validated, refusal)
+    return _written(
+        request, validated, prepared, "Every tensor has its place; `bessemer convert` will write and prove it.",
+        [*checkpoint.notes, *prepared.notes],
+    )  # fmt: skip
+
+
+def _written(
+    request: TargetRequest, validated: Any, prepared: PreparedWeights, summary: str, notes: list[str]
+) -> ev.TargetEvidence:
+    """A row of what was not executed."""
+    return ev.TargetEvidence(
+        target=request.name, precision=prepared.precision, options=shown_options(validated), status="compiled-only",
+        verified=False, summary=summary, notes=notes, operators=prepared.types,
+    )  # fmt: skip
+
+
 class _Road:
     """Makes one row per target; the original is opened for proofs once."""
 
@@ -99,8 +129,8 @@ class _Road:
     ) -> ev.TargetEvidence:  # fmt: skip
         files = [item.result() for item in hashes]
         self.work.publish(list(artifact.files), artifact.path.parent)
-        return ev.TargetEvidence(
-            target=request.name, precision=prepared.precision, options=shown_options(validated), status="compiled-only",
-            verified=False, summary="Written, not executed: the conversion was told to stop there.",
-            notes=[*self.checkpoint.notes, *prepared.notes], files=files, operators=prepared.types, seconds=seconds,
+        row = _written(
+            request, validated, prepared, "Written, not executed: the conversion was told to stop there.",
+            [*self.checkpoint.notes, *prepared.notes],
         )  # fmt: skip
+        return row.model_copy(update={"files": files, "seconds": seconds})

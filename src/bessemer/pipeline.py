@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
-from bessemer.opening import graph_of, normalise, open_model, original_of, passes_until
+from bessemer.opening import graph_of, normalise, open_checkpoint, open_model, original_of, passes_until
 from bessemer.request import ConvertOptions, Progress, Silent, Stage, TargetRequest
 from bessemer.workspace import Workspace, artifact_stem, check_companions
 
@@ -219,9 +219,25 @@ def spare_runner(target: str) -> IsolatedRunner:
 
 def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
     """What each target would say: lowered with real shapes and types, nothing written or run."""
+    from bessemer.targets.registry import find
+
+    weights = [request for request in targets if find(request.name).pillar == "checkpoint"]
+    graphs = [request for request in targets if request not in weights]
+    rows = {id(request): row for request, row in zip(graphs, _check_graphs(path, graphs, options), strict=True)}
+    if weights:
+        from bessemer import checkpoints
+
+        asked = [(request, *_resolve_weights(request)) for request in weights]
+        rows |= {id(item[0]): row for item, row in zip(asked, checkpoints.check(path, asked, options), strict=True)}
+    return [rows[id(request)] for request in targets]
+
+
+def _check_graphs(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
     from bessemer.assemble import declined_row, prepared_row
     from bessemer.integers import Integers
 
+    if not targets:
+        return []
     requests = [(request, *_resolve(request, options)) for request in targets]
     try:
         raw = open_model(path, options.opening)
@@ -245,8 +261,13 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
 
 def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
     """Inputs, outputs, operators, parameters, MACs, weights by type, activation memory."""
-    from bessemer.assemble import model_record
+    from bessemer.assemble import checkpoint_record, model_record
+    from bessemer.sources.sniff import identify
 
+    if identify(path).weights:
+        from bessemer.archive.manifest import file_record
+
+        return checkpoint_record(path, open_checkpoint(path, options.opening), file_record(path, str(path)))
     model = open_model(path, options.opening)
     normalise(model, ConvertOptions(shapes=options.shapes, level=0))
     return model_record(path, model)

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import EVERYWHERE, Record, Setting
+from bessemer.architectures.settings import EVERYWHERE, Record, Setting, setting
 from bessemer.architectures.transforms import SAME, Transform
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
@@ -95,8 +95,8 @@ class Family:
 
     def completed(self, config: Config) -> dict[str, Any]:
         """A config.json in this family's one spelling, with transformers' defaults."""
-        known = {key: value for key, value in config.items() if value is not None}
-        return self.complete({**self.defaults, **known})
+        merged = {**self.defaults, **config}
+        return self.complete({key: value for key, value in merged.items() if value is not None})
 
     def strangers(self, config: Config) -> tuple[str, ...]:
         """Keys of a config.json that no setting accounts for and that say something."""
@@ -144,13 +144,14 @@ class Family:
     def _metadata(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for held in (*self.settings, *EVERYWHERE):
-            written |= {f"{self.architecture}.{key}": value for key, value in held.write(config, blockers).items()}
+            found = _asked(held, held.write, config, blockers)
+            written |= {f"{self.architecture}.{key}": value for key, value in found.items()}
         return written
 
     def _config(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
         config: dict[str, Any] = {"architectures": [self.classes[0]], "model_type": self.model_types[0]}
         for held in (*self.settings, *EVERYWHERE):
-            config |= held.read(record, blockers)
+            config |= _asked(held, held.read, record, blockers)
         return config
 
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
@@ -180,6 +181,18 @@ class Family:
             if name not in drop and not any(re.search(pattern, name) for pattern in self.ignored):
                 spelled[name] = tensor
         return spelled
+
+
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError, IndexError)
+"""What arithmetic on settings of a wrong kind raises."""
+
+
+def _asked(held: Setting, way: Callable[[Any, list[Blocker]], dict[str, Any]], source: Any, blockers: list[Blocker]) -> Any:
+    try:
+        return way(source, blockers)
+    except _BROKEN as error:
+        blockers.append(setting(", ".join(held.keys), f"it cannot be worked out from the others: {error!r}"))
+        return {}
 
 
 class _Walk:
@@ -216,8 +229,8 @@ class _Walk:
         self._used.update(sources)
         try:
             made = getattr(transform, self.way)([self.have[name] for name in sources], results, self.config)
-        except ValueError as error:
-            self.blockers.append(_tensor(sources[0], str(error)))
+        except _BROKEN as error:
+            self.blockers.append(_tensor(sources[0], f"it does not fit the settings: {error}"))
             return
         self.made |= {tensor.name: tensor for tensor in made}
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bessemer.architectures import rope
-from bessemer.architectures.base import Config, Pair
+from bessemer.architectures.base import Applies, Config, Pair, always
 from bessemer.architectures.settings import Fixed, Read, Record, Setting, Value, Written, holds, real
-from bessemer.architectures.transforms import SAME, RopePermute, Transform
+from bessemer.architectures.transforms import SAME, RopePermute, Split, Stacked, Transform
 from bessemer.ir.decoder import Activation, Decoder, Experts, Layer
 
 ACTIVATIONS: Mapping[str, Activation] = {
@@ -49,49 +49,79 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 # Tensors
 
 
-def weight(gguf: str, hf: str, transform: Transform = SAME, **options: Any) -> tuple[Pair, Pair]:
-    """A matrix and its optional bias, both through the transform."""
-    return (
-        Pair(f"{gguf}.weight", f"{hf}.weight", transform, **options),
-        Pair(f"{gguf}.bias", f"{hf}.bias", transform, **{**options, "optional": True}),
-    )
+def says(key: str) -> Applies:
+    """For `Pair.when`: whether the config's flag is set."""
+    return lambda config, layer: bool(config.get(key))
 
 
-def ends(norm: str = "model.norm") -> tuple[Pair, ...]:
+def weight(gguf: str, hf: str, transform: Transform = SAME, bias: str | bool = False, **options: Any) -> tuple[Pair, ...]:
+    """A matrix or a norm, and its bias. bias: whether there is one, or the config's flag that says it."""
+    matrix = Pair(f"{gguf}.weight", f"{hf}.weight", transform, **options)
+    if not bias:
+        return (matrix,)
+    when = options.pop("when", says(bias) if isinstance(bias, str) else always)
+    return matrix, Pair(f"{gguf}.bias", f"{hf}.bias", transform, when=when, **options)
+
+
+def ends(norm: str = "model.norm", bias: bool = False, transform: Transform = SAME) -> tuple[Pair, ...]:
     """Embedding, last norm, output matrix (missing where it is the embedding)."""
     return (
         Pair("token_embd.weight", "model.embed_tokens.weight"),
-        *weight("output_norm", norm),
-        Pair("output.weight", "lm_head.weight", optional=True),
+        *weight("output_norm", norm, transform, bias),
+        *OUTPUT,
     )
 
 
-UNTIED = Pair("output.weight", "model.embed_tokens.weight")
-"""For architectures whose runtime wants an output matrix of its own: after `ends`, a copy of a tied one."""
+OUTPUT = (
+    Pair("output.weight", "lm_head.weight", when=lambda config, layer: not config.get("tie_word_embeddings")),
+)  # fmt: skip
+UNTIED = Pair("output.weight", "model.embed_tokens.weight", when=says("tie_word_embeddings"))
+"""For architectures whose runtime wants an output matrix of its own: a copy of a tied one."""
 
 
-def attention(permuted: bool, layer: str = LAYER) -> tuple[Pair, ...]:
-    """Query, key, value and output projections with biases. permuted: ggml turns neighbours (arch's 'norm' rope)."""
+def attention(permuted: bool, bias: str | bool = False, output_bias: str | bool | None = None) -> tuple[Pair, ...]:
+    """Query, key, value and output projections with biases. permuted: ggml's graph turns neighbours (its 'normal' rope)."""
     query, key = (RopePermute(heads), RopePermute(kv_heads)) if permuted else (SAME, SAME)
+    at = LAYER + "self_attn."
     return (
-        *weight("blk.{i}.attn_q", layer + "self_attn.q_proj", query),
-        *weight("blk.{i}.attn_k", layer + "self_attn.k_proj", key),
-        *weight("blk.{i}.attn_v", layer + "self_attn.v_proj"),
-        *weight("blk.{i}.attn_output", layer + "self_attn.o_proj"),
+        *weight("blk.{i}.attn_q", at + "q_proj", query, bias),
+        *weight("blk.{i}.attn_k", at + "k_proj", key, bias),
+        *weight("blk.{i}.attn_v", at + "v_proj", SAME, bias),
+        *weight("blk.{i}.attn_output", at + "o_proj", SAME, bias if output_bias is None else output_bias),
     )
 
 
-def gated(layer: str = LAYER, **options: Any) -> tuple[Pair, ...]:
-    """Gate, up and down with biases."""
-    rows = [weight(f"blk.{{i}}.ffn_{name}", f"{layer}mlp.{name}_proj", **options) for name in ("gate", "up", "down")]
+def gated(at: str = "mlp", suffix: str = "", bias: str | bool = False, when: Applies = always) -> tuple[Pair, ...]:
+    """Gate, up and down with biases. at: the module; suffix: of GGUF's names ('_shexp')."""
+    names = ("gate", "up", "down")
+    rows = [weight(f"blk.{{i}}.ffn_{name}{suffix}", f"{LAYER}{at}.{name}_proj", SAME, bias, when=when) for name in names]
     return tuple(pair for row in rows for pair in row)
 
 
-def norms(layer: str = LAYER, transform: Transform = SAME) -> tuple[Pair, ...]:
-    """Norms in front of attention and feed-forward, with biases."""
+PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+
+
+def experts(at: str = "mlp", names: Sequence[str] = PROJECTIONS, **options: Any) -> tuple[Pair, ...]:
+    """Gate, up and down of all experts, one file's tensor each or (transformers 5 in memory) gate and up in one."""
+    roles = [f"blk.{{i}}.ffn_{name}_exps.weight" for name in ("gate", "up", "down")]
+    stack = f"{LAYER}{at}.experts"
+    each = [
+        Pair(role, f"{stack}.{{e}}.{name}.weight", Stacked(), **options) for role, name in zip(roles, names, strict=True)
+    ]
+    both = Pair((roles[0], roles[1]), f"{LAYER}mlp.experts.gate_up_proj", Split(_halves), **options)
+    return (*each, both, Pair(roles[2], f"{LAYER}mlp.experts.down_proj", **options))
+
+
+def _halves(config: Config) -> tuple[int, int]:
+    width = int(config.get("moe_intermediate_size") or config["intermediate_size"])
+    return width, width
+
+
+def norms(transform: Transform = SAME, bias: bool = False) -> tuple[Pair, ...]:
+    """Norms in front of attention and feed-forward."""
     return (
-        *weight("blk.{i}.attn_norm", layer + "input_layernorm", transform),
-        *weight("blk.{i}.ffn_norm", layer + "post_attention_layernorm", transform),
+        *weight("blk.{i}.attn_norm", LAYER + "input_layernorm", transform, bias),
+        *weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm", transform, bias),
     )
 
 
@@ -122,6 +152,7 @@ HEAD_DIM: tuple[Setting, ...] = (
 RMS = Value("attention.layer_norm_rms_epsilon", "rms_norm_eps", real)
 LAYER_NORM = Value("attention.layer_norm_epsilon", "layer_norm_eps", real)
 THETA = Value("rope.freq_base", "rope_theta", real, default=10000.0)
+WINDOW = Value("attention.sliding_window", "sliding_window", optional=True)
 VOCABULARY = Written("vocab_size", lambda config: config.get("vocab_size"), ("vocab_size",))
 SILU = Fixed("hidden_act", ("silu", "swish"))
 WHOLE_ROPE = Fixed("partial_rotary_factor", (None, 1, 1.0))
@@ -158,6 +189,28 @@ def _notes(config: Config) -> tuple[str, ...]:
     if rope.kind(config) != "longrope":
         return ()
     return (f"rotary factors are those for up to {rope.longrope_context(config)} positions",)
+
+
+def windowed(config: Config) -> Decoder:
+    """A plain stack whose layers see the latest `sliding_window` positions; those that `layer_types` names, else all."""
+    fields = plain(config)
+    return Decoder(**{**fields, "layers": tuple(in_window(config, at, layer) for at, layer in enumerate(fields["layers"]))})
+
+
+def in_window(config: Config, at: int, layer: Layer) -> Layer:
+    """The layer with the window that the config gives it."""
+    kinds = config.get("layer_types")
+    full = kinds is not None and kinds[at] == "full_attention"
+    return Layer(layer.rope, None if full else config.get("sliding_window"), layer.experts)
+
+
+def window_note(config: Config) -> tuple[str, ...]:
+    """What a user should know where llama.cpp lets an architecture see more than it was trained to see."""
+    window, context = config.get("sliding_window"), config.get("max_position_embeddings", 0)
+    if not window or window >= context or "sliding_attention" not in config.get("layer_types", ("sliding_attention",)):
+        return ()
+    seen = f"the model sees the latest {window} positions; llama.cpp lets this architecture see all of them"
+    return (f"{seen}, so texts longer than {window} tokens depart from the original",)
 
 
 def llama_like(config: Config) -> Decoder:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import UsageError
@@ -18,14 +18,13 @@ from bessemer.weights.stream import Done
 
 
 class OllamaOptions(GgufOptions):
-    """Those of `gguf`, and: system: the system prompt (a text, or @FILE); context: num_ctx; license: @FILE or a text;
-    store: a local Ollama store ('~/.ollama/models') that the verified model is placed in, under `name`."""
+    """Those of `gguf`, and what stands in a Modelfile."""
 
-    system: str = ""
-    context: int = 0
-    license: str = ""
-    store: Path | None = None
-    name: str = ""
+    system: str = Field(default="", description="system prompt: a text, or @FILE")
+    context: int = Field(default=0, ge=0, description="num_ctx; 0 leaves it to Ollama")
+    license: str = Field(default="", description="a text, or @FILE; the source's own where nothing is said")
+    store: Path | None = Field(default=None, description="a local Ollama store that the verified model is placed in")
+    name: str = Field(default="", description="its name there: [HOST/NAMESPACE/]MODEL[:TAG]")
 
     @model_validator(mode="after")
     def _named(self) -> OllamaOptions:
