@@ -13,7 +13,8 @@ from bessemer.wire.gguf.types import BY_NAME
 
 COARSENESS: tuple[Arithmetic, ...] = ("F32", "F16", "BF16", "Q8")
 SMOOTH = {
-    "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "phi3", "granite", "olmo", "olmo2", "stablelm", "deepseek2", "smollm3",
+    "llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "phi3", "granite", "olmo", "olmo2", "stablelm", "deepseek2",
+    "smollm3",
 }  # fmt: skip
 """Architectures whose activation is SiLU. GELU is looked up in a table of F16, whatever the weights are."""
 
@@ -74,10 +75,10 @@ class LlamaSubject:
             return None
         plain, whole = (self._model.tokenize(["a"], add_special=wrapped)[0] for wrapped in (False, True))
         places = [at for at in range(len(whole)) if whole[at : at + len(plain)] == plain]
-        between = (
-            (tuple(whole[: places[0]]), tuple(whole[places[0] + len(plain) :])) if places else (None, None)
-        )
-        return Words(self._encode, *between, name="llama.cpp")
+        if not places:
+            return Words(self._encode, name="llama.cpp")
+        before, behind = whole[: places[0]], whole[places[0] + len(plain) :]
+        return Words(self._encode, tuple(before), tuple(behind), "llama.cpp")
 
     def answers(self, windows: Sequence[Window]) -> Iterator[Array]:
         """See `Subject`."""

@@ -40,7 +40,7 @@ def prove(
     package's own where empty). Raises what the subjects raise.
     """
     said = text or sample()
-    words = original.words or artifact.words
+    words = _reader(original.words, artifact.words)
     held = tokens(words, said, min(original.vocabulary, artifact.vocabulary))
     windows = plan(held, words, original, artifact)
     trial = _Trial(original, artifact, decoded, weights is not None and weights.equal, frozenset(types), importance)
@@ -202,6 +202,15 @@ def _embedding(
 
 def _apart(held: LanguageEmbedding) -> float:
     return 2.0 if held.cosine is None else max(0.0, 1 - held.cosine)
+
+
+def _reader(original: Words | None, artifact: Words | None) -> Words | None:
+    """The original's tokenizer; what it does not know of a text's ends, the artifact's says."""
+    if original is None or artifact is None:
+        return original or artifact
+    prefix = original.prefix if original.prefix is not None else artifact.prefix
+    suffix = original.suffix if original.suffix is not None else artifact.suffix
+    return Words(original.encode, prefix, suffix, original.name)
 
 
 def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
