@@ -145,12 +145,16 @@ class Family:
         written: dict[str, Any] = {}
         for held in (*self.settings, *EVERYWHERE):
             found = _asked(held, held.write, config, blockers)
-            written |= {f"{self.architecture}.{key}": value for key, value in found.items()}
+            written |= {self._key(key): value for key, value in found.items()}
         return written
+
+    def _key(self, key: str) -> str:
+        """In metadata: the architecture's own, but for what the tokenizer's keys say of the model."""
+        return key if key.startswith("tokenizer.") else f"{self.architecture}.{key}"
 
     def _config(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
         config: dict[str, Any] = {"architectures": [self.classes[0]], "model_type": self.model_types[0]}
-        for held in (*self.settings, *EVERYWHERE):
+        for held in (*EVERYWHERE, *self.settings):  # a family's own word comes last
             config |= _asked(held, held.read, record, blockers)
         return config
 

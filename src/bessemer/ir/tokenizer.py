@@ -12,6 +12,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+from bessemer.ir.errors import Blocker
+
 
 class TokenType(IntEnum):
     """`tokenizer.ggml.token_type`."""
@@ -35,7 +37,8 @@ class Tokenizer:
     'escape_whitespaces' -> whether; absent where the source says nothing;
     charsmap: SentencePiece's precompiled normalizer; templates: chat templates, '' names the default one;
     files: the source's own tokenizer files (name -> path), which say more than this; an equal copy restores them.
-    extra: further `tokenizer.` keys of GGUF, kept as they are.
+    extra: further `tokenizer.` keys of GGUF, kept as they are;
+    notes: where llama.cpp is known to depart from the source; blockers: why llama.cpp cannot tokenize as the source does.
     """
 
     kind: str
@@ -50,3 +53,5 @@ class Tokenizer:
     templates: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()

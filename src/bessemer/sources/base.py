@@ -26,7 +26,11 @@ class OpenOptions:
     the runtime first (`auto`).
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
+    graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
+    there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
+    adapters: LoRA adapters that are merged into the weights, with factors; base: the model that an adapter is for, where
+    the adapter itself is opened. `opening.open_checkpoint` does both.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -36,6 +40,9 @@ class OpenOptions:
     task: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    graph: Literal["auto", "table", "torch"] = "auto"
+    adapters: tuple[tuple[Path, float], ...] = ()
+    base: Path | None = None
 
 
 def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:
@@ -124,6 +131,8 @@ class SourceEntry:
     """'module:function' from a directory to the file of another format that stands for it; to None where none does."""
     page: str = ""
     """'module:function' that writes further lines of the format's docs page."""
+    weights: bool = False
+    """Whether it holds weights and settings, no graph: `inspect` shows it as such."""
     checkpoint: str = ""
     """'module:function' (path, options) -> Checkpoint: the file as named tensors, settings and a tokenizer. Raises
     UnreadableInput, UsageError and Declined; '' for formats that hold graphs alone."""

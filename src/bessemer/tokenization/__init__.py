@@ -1,1 +1,11 @@
-"""Tokenizers: read from the files of Hugging Face, SentencePiece and GGUF, written back, and proven equal."""
+"""Tokenizers: read from the files of Hugging Face, SentencePiece and GGUF, written back, and proven equal.
+
+`from_directory` and `from_gguf` read, `to_gguf` and `write_files` write, `encoder` tokenizes as the source does and
+`flat_encoder` as llama.cpp does; `differences` holds two encoders against each other on the hard strings of `corpus`.
+"""
+
+from bessemer.tokenization.corpus import Difference, corpus, differences
+from bessemer.tokenization.encoder import encoder, flat_encoder
+from bessemer.tokenization.gguf import from_gguf, to_gguf
+
+__all__ = ["Difference", "corpus", "differences", "encoder", "flat_encoder", "from_gguf", "to_gguf"]

@@ -6,22 +6,35 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bessemer.targets import FILE_TYPES
+
 
 class GgufOptions(BaseModel):
-    """precision: a type or mix of llama.cpp (`Q4_K_M`, `Q8_0`, `BF16`); `keep` stores every weight as the source does.
-
-    types: PATTERN=TYPE for tensors of their own, the first match counts (`attn_v=Q6_K:blk\\.0\\.=Q8_0`);
-    output, embedding: types of the output matrix and the token embedding; importance: an importance matrix as llama-imatrix
-    writes it; scale: of a LoRA adapter that is merged.
-    """
+    """What a GGUF file holds its weights as."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    precision: str = "keep"
-    types: list[str] = Field(default_factory=list)
-    output: str = ""
-    embedding: str = ""
-    importance: Path | None = None
+    precision: str = Field(
+        default="keep", description="a type or a mix by llama.cpp's name (Q4_K_M, Q8_0, BF16); keep: as the source has them"
+    )
+    types: list[str] = Field(
+        default_factory=list,
+        description="types of single tensors, the first match counts: PATTERN=TYPE (a regular expression and a type), "
+        "joined by ':'; `types=attn_v=Q6_K:ffn_down=Q5_K`",
+    )
+    output: str = Field(default="", description="type of the output matrix")
+    embedding: str = Field(default="", description="type of the token embedding")
+    importance: Path | None = Field(
+        default=None, description="an importance matrix, as llama-imatrix writes it (.gguf or the older .dat)"
+    )
+
+    @field_validator("precision")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        name = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}.get(given, given.upper())
+        if name != "KEEP" and name not in FILE_TYPES:
+            raise ValueError(f"GGUF has no such type or mix; it has keep, {', '.join(FILE_TYPES)}")
+        return "keep" if name == "KEEP" else name
 
     @field_validator("types")
     @classmethod

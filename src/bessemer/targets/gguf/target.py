@@ -33,7 +33,7 @@ class GgufTarget:
     options = GgufOptions
 
     def prepare(self, checkpoint: Checkpoint, options: GgufOptions) -> PreparedWeights:
-        """Metadata, names, types and places. Raises Declined for an architecture, tokenizer or type that GGUF cannot hold."""
+        """Metadata, names, types and places. Raises Declined for what GGUF cannot hold (architecture, tokenizer, type)."""
         metadata, tensors = contents(checkpoint)
         importance = _importance(options)
         plan = _plan(options, metadata, tensors, importance)

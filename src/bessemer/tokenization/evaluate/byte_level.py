@@ -1,0 +1,65 @@
+"""Byte-level BPE: words by the pre-tokenizer, spelled in letters for bytes, joined by the ranks of the merges.
+
+Algorithm: llama.cpp's `llm_tokenizer_bpe_session`; the same as `tokenizers.models.BPE` where `ignore_merges` agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.tokenizer import Tokenizer
+from bessemer.tokenization.evaluate.merging import Cost, merged
+from bessemer.tokenization.letters import spelled
+from bessemer.tokenization.pretokenizers import BY_NAME, Pre, splitter
+
+Encode = Callable[[str], list[int]]
+
+
+def encoder(tokenizer: Tokenizer) -> Encode:
+    """text -> ids. Raises Declined where the pre-tokenizer's name is not known."""
+    pre = BY_NAME.get("gemma4" if tokenizer.kind == "gemma4" else tokenizer.pre or "default")
+    if pre is None:
+        reason = f"the pre-tokenizer '{tokenizer.pre}' is not known"
+        raise Declined("tokenizer", [Blocker("", "Tokenizer", "tokenizer.pre", reason)])
+    words, word_ids = splitter(pre.expressions), _words(tokenizer, pre)
+    prepare = spelled if pre.byte_level else str
+
+    def encode(text: str) -> list[int]:
+        pieces = words(text if pre.byte_level else text.replace(" ", "▁"))
+        return [i for piece in pieces for i in word_ids(prepare(piece))]
+
+    return encode
+
+
+def _words(tokenizer: Tokenizer, pre: Pre) -> Encode:
+    ids = {token: i for i, token in enumerate(tokenizer.tokens)}
+    cost = _ranks(tokenizer.merges)
+    fallback: Encode = (lambda text: _letters(text, ids)) if pre.byte_level else (lambda text: _hexadecimal(text, ids))
+    whole = "gemma4" in pre.names
+
+    def encode(word: str) -> list[int]:
+        if word in ids and (pre.ignore_merges or (whole and not word.strip("\n"))):
+            return [ids[word]]
+        tokens = merged(list(word), cost)
+        return [i for token in tokens for i in ([ids[token]] if token in ids else fallback(token))]
+
+    return encode
+
+
+def _ranks(merges: tuple[str, ...]) -> Cost:
+    """The first space after the first character parts the two, so that a token may begin with a space."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(merge, rank)
+    return lambda left, right: ranks.get(f"{left} {right}")
+
+
+def _letters(text: str, ids: dict[str, int]) -> list[int]:
+    """A letter beyond ASCII takes two bytes, and llama.cpp looks for each of them alone."""
+    return [ids[letter] for letter in text if letter in ids]
+
+
+def _hexadecimal(text: str, ids: dict[str, int]) -> list[int]:
+    names = (f"<0x{byte:02X}>" for byte in text.encode("utf-8", "replace"))
+    return [ids[name] for name in names if name in ids]
