@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bessemer.ir.decoder import Decoder
-from bessemer.runners.decoder.attention import LOWEST
+from bessemer.runners.decoder.attention import UNSEEN
 from bessemer.runners.decoder.border import cache_sizes
 from bessemer.runners.decoder.tables import slopes
 from bessemer.sources.drawing import Drawing
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Attention:
     """Draws attention layer by layer. present: keys and values of all tokens, in the order of the layers.
 
-    The mask is added: 0 for what is seen, the lowest float32 for the rest, as transformers computes it eagerly. It says what
+    The mask is added: 0 for what is seen, a very low number for the rest, as transformers computes it eagerly. It says what
     is causal, too, so that rows of padding see what they see there.
     """
 
@@ -93,7 +93,7 @@ class Attention:
             seen = emit("And", [seen, near])
         kept = emit("Cast", [self._inputs["attention_mask"]], to=int(kind), dtype=kind)
         seen = emit("And", [seen, emit("Unsqueeze", [kept, literal(np.array([1, 2], np.int64))])])
-        mask = emit("Where", [seen, self._number(0.0), self._number(float(LOWEST))], dtype=_float())
+        mask = emit("Where", [seen, self._number(0.0), self._number(UNSEEN)], dtype=_float())
         if self._decoder.positions == "alibi":
             mask = emit("Add", [mask, self._alibi(behind)])
         self._masks[window] = mask

@@ -167,7 +167,8 @@ class Drawn:
         """x table^T: the table is stored once for both of its uses."""
         flat = self._reshaped(x, [-1, matrix.columns])
         made = self._drawing.emit("Gemm", [flat, self._table("token_embd.weight")], transB=1)
-        sizes = self._emit("Slice", self._emit("Shape", x), *(self._literal(np.array([n], np.int64)) for n in (0, 2)))
+        whole = self._drawing.emit("Shape", [x], dtype=_integer())
+        sizes = self._emit("Slice", whole, *(self._literal(np.array([n], np.int64)) for n in (0, 2)))
         shape = self._drawing.emit("Concat", [sizes, self._literal(np.array([matrix.rows], np.int64))], axis=0)
         return self._emit("Reshape", made, shape)
 
@@ -216,6 +217,12 @@ def _older(value: onnx_ir.Value) -> onnx_ir.Value:
     if node is not None:
         node.meta[FUSED_KEY] = True
     return value
+
+
+def _integer() -> Any:
+    import onnx_ir
+
+    return onnx_ir.DataType.INT64
 
 
 def _float() -> Any:

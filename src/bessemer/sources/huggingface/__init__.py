@@ -34,6 +34,11 @@ class HuggingFaceSource:
         foreign = _foreign(path, options)
         if foreign is not None:
             return _opened(path, *foreign, options)
+        from bessemer.sources.huggingface.drawn import drawn
+
+        model, why = drawn(path, options)
+        if model is not None:
+            return model
         from bessemer.sources.huggingface.exporting import export
 
         task, plan, built = _planned(path, options)
@@ -46,6 +51,8 @@ class HuggingFaceSource:
         }
         found = export(plan, Origin("huggingface", path, details), built.mapped)
         found.notes[:0] = _notes(built, task, options)
+        if why:
+            found.notes.append(f"The graph is traced by torch, since no table of an architecture draws it: {why}")
         return replace(found, companions=companions_of(path))
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
