@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record, manifest
 from bessemer.assemble import Meter, checkpoint_record, declined_row, shown_options
-from bessemer.ir.errors import Declined
+from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.opening import open_checkpoint
 from bessemer.request import ConvertOptions, Progress, TargetRequest
-from bessemer.targets.base import Artifact, CheckpointTarget, PreparedWeights
+from bessemer.sources.base import OpenOptions
+from bessemer.targets.base import Artifact, CheckpointTarget, Installs, PreparedWeights
 from bessemer.verify import evidence as ev
 from bessemer.workspace import Workspace, artifact_stem
 
@@ -137,7 +138,7 @@ class _Road:
         if self.options.execute:
             self.watch.stage("verify", request.name)
             row.timed("verify", lambda: row.prove(self.original, self.checkpoint, self._text))
-        if row.good and isinstance(target, OllamaTarget):
+        if row.good and isinstance(target, Installs):
             prepared.notes += target.install(prepared, row.artifact.path)
         return row.published(self.work, prepared, hashes, self.options, self.checkpoint.notes)
 

@@ -57,13 +57,15 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
         ran = runner or choose.reference(artifact.checkpoint, "decoded weights")
         if original is None or ran is None or not source.tensors:
             return _unrun(source, artifact, held, runner, library[0] if library else "")
-        decoded = choose.reference(artifact.checkpoint, "decoded weights") if runner and _blocks(artifact.checkpoint) else None
+        lossy = runner is not None and _blocks(artifact.checkpoint)
+        decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
         language = prove(
             original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
             importance=artifact.importance, text=text,
         )  # fmt: skip
     executed = runner is not None or library is not None
-    runtime = runner.runtime if runner is not None else f"{library[0]}, predictions by {ran.runtime}" if library else ran.runtime
+    read = f"{library[0]}, predictions by {ran.runtime}" if library else ran.runtime
+    runtime = runner.runtime if runner is not None else read
     return Outcome(language, "executed" if executed else "emulated", runtime, original.runtime, _advice(artifact, executed))
 
 
@@ -71,8 +73,8 @@ def _unrun(
     source: Checkpoint, artifact: Written, held: WeightProof, runner: Subject | None, library: str
 ) -> Outcome:
     """Weights and tokenizers alone."""
-    one, two = choose.words(source.tokenizer), runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
-    tokens: LanguageTokens | None = compared_tokens(one, two)
+    theirs = runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
+    tokens: LanguageTokens | None = compared_tokens(choose.words(source.tokenizer), theirs)
     runtime = runner.runtime if runner is not None else library
     language = Language(
         original="", artifact=runtime, text="", bound="every tensor there, each within its type's floor", tokens=tokens,

@@ -35,7 +35,8 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", thre
 
     wanted: 'runtime' or 'reference' insists. Raises MissingExtra, UsageError where neither can run it.
     """
-    aside = wanted == "reference" or (wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None)
+    large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
+    aside = wanted == "reference" or large
     running = None if aside else runtime(path, checkpoint, threads)
     if running is not None:
         return running
