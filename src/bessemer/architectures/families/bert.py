@@ -29,20 +29,20 @@ def _embedding(positions: Pair) -> tuple[Pair, ...]:
     return (
         Pair("token_embd.weight", "embeddings.word_embeddings.weight"),
         positions,
-        *common.weight("token_embd_norm", "embeddings.LayerNorm"),
+        *common.weight("token_embd_norm", "embeddings.LayerNorm", bias=True),
     )
 
 
 def _layers(layer: str) -> tuple[Pair, ...]:
     return (
-        *common.weight("blk.{i}.attn_q", layer + "attention.self.query"),
-        *common.weight("blk.{i}.attn_k", layer + "attention.self.key"),
-        *common.weight("blk.{i}.attn_v", layer + "attention.self.value"),
-        *common.weight("blk.{i}.attn_output", layer + "attention.output.dense"),
-        *common.weight("blk.{i}.attn_output_norm", layer + "attention.output.LayerNorm"),
-        *common.weight("blk.{i}.ffn_up", layer + "intermediate.dense"),
-        *common.weight("blk.{i}.ffn_down", layer + "output.dense"),
-        *common.weight("blk.{i}.layer_output_norm", layer + "output.LayerNorm"),
+        *common.weight("blk.{i}.attn_q", layer + "attention.self.query", bias=True),
+        *common.weight("blk.{i}.attn_k", layer + "attention.self.key", bias=True),
+        *common.weight("blk.{i}.attn_v", layer + "attention.self.value", bias=True),
+        *common.weight("blk.{i}.attn_output", layer + "attention.output.dense", bias=True),
+        *common.weight("blk.{i}.attn_output_norm", layer + "attention.output.LayerNorm", bias=True),
+        *common.weight("blk.{i}.ffn_up", layer + "intermediate.dense", bias=True),
+        *common.weight("blk.{i}.ffn_down", layer + "output.dense", bias=True),
+        *common.weight("blk.{i}.layer_output_norm", layer + "output.LayerNorm", bias=True),
     )
 
 
@@ -52,14 +52,14 @@ TYPES = Pair("token_types.weight", "embeddings.token_type_embeddings.weight")
 LAYERS = _layers("encoder.layer.{i}.")
 DISTILLED = "transformer.layer.{i}."
 DISTILLED_LAYERS = (
-    *common.weight("blk.{i}.attn_q", DISTILLED + "attention.q_lin"),
-    *common.weight("blk.{i}.attn_k", DISTILLED + "attention.k_lin"),
-    *common.weight("blk.{i}.attn_v", DISTILLED + "attention.v_lin"),
-    *common.weight("blk.{i}.attn_output", DISTILLED + "attention.out_lin"),
-    *common.weight("blk.{i}.attn_output_norm", DISTILLED + "sa_layer_norm"),
-    *common.weight("blk.{i}.ffn_up", DISTILLED + "ffn.lin1"),
-    *common.weight("blk.{i}.ffn_down", DISTILLED + "ffn.lin2"),
-    *common.weight("blk.{i}.layer_output_norm", DISTILLED + "output_layer_norm"),
+    *common.weight("blk.{i}.attn_q", DISTILLED + "attention.q_lin", bias=True),
+    *common.weight("blk.{i}.attn_k", DISTILLED + "attention.k_lin", bias=True),
+    *common.weight("blk.{i}.attn_v", DISTILLED + "attention.v_lin", bias=True),
+    *common.weight("blk.{i}.attn_output", DISTILLED + "attention.out_lin", bias=True),
+    *common.weight("blk.{i}.attn_output_norm", DISTILLED + "sa_layer_norm", bias=True),
+    *common.weight("blk.{i}.ffn_up", DISTILLED + "ffn.lin1", bias=True),
+    *common.weight("blk.{i}.ffn_down", DISTILLED + "ffn.lin2", bias=True),
+    *common.weight("blk.{i}.layer_output_norm", DISTILLED + "output_layer_norm", bias=True),
 )
 
 SETTINGS: tuple[Setting, ...] = (

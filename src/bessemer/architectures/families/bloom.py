@@ -22,16 +22,16 @@ def _order(config: Config) -> Index:
 
 TENSORS = (
     Pair("token_embd.weight", "transformer.word_embeddings.weight"),
-    *common.weight("token_embd_norm", "transformer.word_embeddings_layernorm"),
-    *common.weight("output_norm", "transformer.ln_f"),
+    *common.weight("token_embd_norm", "transformer.word_embeddings_layernorm", bias=True),
+    *common.weight("output_norm", "transformer.ln_f", bias=True),
     Pair("output.weight", "lm_head.weight", optional=True),
-    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True),
     Pair("blk.{i}.attn_qkv.weight", LAYER + "self_attention.query_key_value.weight", Reordered(_order)),
     Pair("blk.{i}.attn_qkv.bias", LAYER + "self_attention.query_key_value.bias", Reordered(_order)),
-    *common.weight("blk.{i}.attn_output", LAYER + "self_attention.dense"),
-    *common.weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm"),
-    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.dense_h_to_4h"),
-    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.dense_4h_to_h"),
+    *common.weight("blk.{i}.attn_output", LAYER + "self_attention.dense", bias=True),
+    *common.weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm", bias=True),
+    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.dense_h_to_4h", bias=True),
+    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.dense_4h_to_h", bias=True),
 )
 
 SETTINGS: tuple[Setting, ...] = (

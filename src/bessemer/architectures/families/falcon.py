@@ -36,11 +36,11 @@ def _one_norm(config: Config, layer: int) -> bool:
 
 TENSORS = (
     Pair("token_embd.weight", "transformer.word_embeddings.weight"),
-    *common.weight("output_norm", "transformer.ln_f"),
+    *common.weight("output_norm", "transformer.ln_f", bias=True),
     Pair("output.weight", "lm_head.weight", optional=True),
-    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", when=_one_norm),
-    *common.weight("blk.{i}.attn_norm", LAYER + "ln_mlp", when=_two_norms),
-    *common.weight("blk.{i}.attn_norm_2", LAYER + "ln_attn", when=_two_norms),
+    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True, when=_one_norm),
+    *common.weight("blk.{i}.attn_norm", LAYER + "ln_mlp", bias=True, when=_two_norms),
+    *common.weight("blk.{i}.attn_norm_2", LAYER + "ln_attn", bias=True, when=_two_norms),
     Pair("blk.{i}.attn_qkv.weight", LAYER + "self_attention.query_key_value.weight", Reordered(_order)),
     Pair("blk.{i}.attn_output.weight", LAYER + "self_attention.dense.weight"),
     Pair("blk.{i}.ffn_up.weight", LAYER + "mlp.dense_h_to_4h.weight"),

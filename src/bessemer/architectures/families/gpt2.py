@@ -24,12 +24,12 @@ def _turned(gguf: str, hf: str) -> tuple[Pair, ...]:
 TENSORS = (
     Pair("token_embd.weight", "transformer.wte.weight"),
     Pair("position_embd.weight", "transformer.wpe.weight"),
-    *common.weight("output_norm", "transformer.ln_f"),
+    *common.weight("output_norm", "transformer.ln_f", bias=True),
     Pair("output.weight", "lm_head.weight", optional=True),
-    *common.weight("blk.{i}.attn_norm", LAYER + "ln_1"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "ln_1", bias=True),
     *_turned("attn_qkv", "attn.c_attn"),
     *_turned("attn_output", "attn.c_proj"),
-    *common.weight("blk.{i}.ffn_norm", LAYER + "ln_2"),
+    *common.weight("blk.{i}.ffn_norm", LAYER + "ln_2", bias=True),
     *_turned("ffn_up", "mlp.c_fc"),
     *_turned("ffn_down", "mlp.c_proj"),
 )

@@ -7,7 +7,8 @@ from typing import Any
 
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import Config, Family, Pair
-from bessemer.architectures.settings import Fixed, Harmless, Read, Record, Setting, Value, Written, real
+from bessemer.architectures.settings import Fixed, Harmless, Read, Setting, Value, Written, real
+from bessemer.architectures.share import RotaryShare, rotated
 from bessemer.architectures.transforms import Reordered, interleaved
 from bessemer.ir.decoder import Decoder, Layer
 from bessemer.weights.views import Index
@@ -15,39 +16,24 @@ from bessemer.weights.views import Index
 LAYER = "gpt_neox.layers.{i}."
 
 
-def _size(config: Config) -> int:
-    return int(config["hidden_size"] // config["num_attention_heads"])
-
-
-def _dims(config: Config) -> int:
-    return int(config["rotary_pct"] * _size(config))
-
-
 def _order(config: Config) -> Index:
     heads = config["num_attention_heads"]
-    return interleaved(heads, heads, _size(config))
+    return interleaved(heads, heads, common.head_dim(config))
 
 
 TENSORS = (
     Pair("token_embd.weight", "gpt_neox.embed_in.weight"),
-    *common.weight("output_norm", "gpt_neox.final_layer_norm"),
+    *common.weight("output_norm", "gpt_neox.final_layer_norm", bias=True),
     Pair("output.weight", "embed_out.weight"),
     Pair("output.weight", "gpt_neox.embed_in.weight", when=lambda config, layer: bool(config["tie_word_embeddings"])),
-    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True),
     Pair("blk.{i}.attn_qkv.weight", LAYER + "attention.query_key_value.weight", Reordered(_order)),
     Pair("blk.{i}.attn_qkv.bias", LAYER + "attention.query_key_value.bias", Reordered(_order)),
-    *common.weight("blk.{i}.attn_output", LAYER + "attention.dense"),
-    *common.weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm"),
-    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.dense_h_to_4h"),
-    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.dense_4h_to_h"),
+    *common.weight("blk.{i}.attn_output", LAYER + "attention.dense", bias=True),
+    *common.weight("blk.{i}.ffn_norm", LAYER + "post_attention_layernorm", bias=True),
+    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.dense_h_to_4h", bias=True),
+    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.dense_4h_to_h", bias=True),
 )
-
-
-def _share(record: Record) -> float | None:
-    """Which part of a head rotates; all of it where the file does not say."""
-    width, heads = record.get("embedding_length"), record.get("attention.head_count")
-    dims = record.get("rope.dimension_count")
-    return dims * heads / width if width and heads and dims else None
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -58,28 +44,27 @@ SETTINGS: tuple[Setting, ...] = (
     Value("attention.head_count", "num_attention_heads"),
     Value("attention.layer_norm_epsilon", "layer_norm_eps", real),
     Value("use_parallel_residual", "use_parallel_residual", bool, default=True),
-    Written("rope.dimension_count", _dims),
-    Read("rotary_pct", _share),
+    RotaryShare("rotary_pct"),
     Written("rope.freq_base", lambda config: base if (base := float(config["rotary_emb_base"])) != 10000 else None),
     Read("rotary_emb_base", lambda record: record.get("rope.freq_base", 10000.0)),
     rope.Scaling(("linear",)),
     Fixed("hidden_act", ("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh")),
     Fixed("attention_bias", (True,)),
-    Harmless(("classifier_dropout",)),
+    Harmless(("classifier_dropout", "head_dim", "num_key_value_heads")),
 )
 
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
-    config = rope.unified(config)
+    config = common.completed(config)
     for name, new, default in (("rotary_pct", "partial_rotary_factor", 0.25), ("rotary_emb_base", "rope_theta", 10000.0)):
         config[name] = config.pop(new, config.get(name, default))
     return config
 
 
 def _computes(config: Config) -> Decoder:
-    size = _size(config)
+    size = common.head_dim(config)
     return Decoder(
-        layers=(Layer(rope.rope({**config, "rope_theta": config["rotary_emb_base"]}, _dims(config))),)
+        layers=(Layer(rope.rope({**config, "rope_theta": config["rotary_emb_base"]}, rotated(config, "rotary_pct"))),)
         * config["num_hidden_layers"],
         hidden=config["hidden_size"], heads=config["num_attention_heads"], kv_heads=config["num_attention_heads"],
         head_dim=size, vocabulary=config["vocab_size"], context=config["max_position_embeddings"],

@@ -62,7 +62,7 @@ ENDS = (
 FIRST = (
     *ENDS,
     Pair("blk.{i}.ssm_x.weight", MIXER + "x_proj.weight"),
-    *common.weight("blk.{i}.ssm_dt", MIXER + "dt_proj"),
+    *common.weight("blk.{i}.ssm_dt", MIXER + "dt_proj", bias=True),
     Pair("blk.{i}.ssm_a", MIXER + "A_log", EXPONENTIAL),
     Pair("blk.{i}.ssm_d", MIXER + "D"),
     Pair("blk.{i}.ssm_out.weight", MIXER + "out_proj.weight"),

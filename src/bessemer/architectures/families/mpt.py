@@ -35,14 +35,14 @@ def _learned(config: Config, layer: int) -> bool:
 TENSORS = (
     Pair("token_embd.weight", "transformer.wte.weight"),
     Pair("position_embd.weight", "transformer.wpe.weight", when=_learned),
-    *common.weight("output_norm", "transformer.norm_f"),
+    *common.weight("output_norm", "transformer.norm_f", bias="_biased"),
     Pair("output.weight", "lm_head.weight", optional=True),
-    *common.weight("blk.{i}.attn_norm", LAYER + "norm_1"),
-    *common.weight("blk.{i}.attn_qkv", LAYER + "attn.Wqkv"),
-    *common.weight("blk.{i}.attn_output", LAYER + "attn.out_proj"),
-    *common.weight("blk.{i}.ffn_norm", LAYER + "norm_2"),
-    *common.weight("blk.{i}.ffn_up", LAYER + "ffn.up_proj"),
-    *common.weight("blk.{i}.ffn_down", LAYER + "ffn.down_proj"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "norm_1", bias="_biased"),
+    *common.weight("blk.{i}.attn_qkv", LAYER + "attn.Wqkv", bias="_biased"),
+    *common.weight("blk.{i}.attn_output", LAYER + "attn.out_proj", bias="_biased"),
+    *common.weight("blk.{i}.ffn_norm", LAYER + "norm_2", bias="_biased"),
+    *common.weight("blk.{i}.ffn_up", LAYER + "ffn.up_proj", bias="_biased"),
+    *common.weight("blk.{i}.ffn_down", LAYER + "ffn.down_proj", bias="_biased"),
 )
 
 
@@ -99,6 +99,10 @@ def _ratio(record: Record) -> Any:
     return inner // width if width and inner and inner % width == 0 else None
 
 
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "_biased": config.get("no_bias") is False}
+
+
 def _computes(config: Config) -> Decoder:
     size, held = config["d_model"] // config["n_heads"], _attention(config)
     return Decoder(
@@ -118,7 +122,7 @@ FAMILIES = (
             "vocab_size": 50368, "d_model": 2048, "n_heads": 16, "n_layers": 24, "max_seq_len": 2048, "expansion_ratio": 4,
             "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True, "attn_config": {"alibi": True},
         },
-        count="n_layers",
+        complete=_completed, count="n_layers",
         prefixes={"blocks.": "transformer.blocks.", "wte.": "transformer.wte.", "norm_f.": "transformer.norm_f."},
     ),
 )  # fmt: skip

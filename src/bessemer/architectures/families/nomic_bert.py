@@ -18,14 +18,14 @@ LAYER = "encoder.layers.{i}."
 TENSORS = (
     Pair("token_embd.weight", "embeddings.word_embeddings.weight"),
     Pair("token_types.weight", "embeddings.token_type_embeddings.weight", optional=True),
-    *common.weight("token_embd_norm", "emb_ln"),
+    *common.weight("token_embd_norm", "emb_ln", bias=True),
     Pair("blk.{i}.attn_qkv.weight", LAYER + "attn.Wqkv.weight"),
     Pair("blk.{i}.attn_output.weight", LAYER + "attn.out_proj.weight"),
-    *common.weight("blk.{i}.attn_output_norm", LAYER + "norm1"),
+    *common.weight("blk.{i}.attn_output_norm", LAYER + "norm1", bias=True),
     Pair("blk.{i}.ffn_up.weight", LAYER + "mlp.fc11.weight"),
     Pair("blk.{i}.ffn_gate.weight", LAYER + "mlp.fc12.weight"),
     Pair("blk.{i}.ffn_down.weight", LAYER + "mlp.fc2.weight"),
-    *common.weight("blk.{i}.layer_output_norm", LAYER + "norm2"),
+    *common.weight("blk.{i}.layer_output_norm", LAYER + "norm2", bias=True),
 )
 
 SETTINGS: tuple[Setting, ...] = (

@@ -6,41 +6,31 @@ from typing import Any
 
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import Config, Family, Pair
-from bessemer.architectures.settings import Fixed, Harmless, Read, Record, Refused, Setting, Written
+from bessemer.architectures.settings import Fixed, Harmless, Read, Refused, Setting, Written
+from bessemer.architectures.share import RotaryShare, rotated
 from bessemer.ir.decoder import Decoder
 
 LAYER = "model.layers.{i}."
 
 TENSORS = (
     Pair("token_embd.weight", "model.embed_tokens.weight"),
-    *common.weight("output_norm", "model.final_layernorm"),
+    *common.weight("output_norm", "model.final_layernorm", bias=True),
     Pair("output.weight", "lm_head.weight"),
     Pair("output.bias", "lm_head.bias"),
-    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm"),
-    *common.weight("blk.{i}.attn_q", LAYER + "self_attn.q_proj"),
-    *common.weight("blk.{i}.attn_k", LAYER + "self_attn.k_proj"),
-    *common.weight("blk.{i}.attn_v", LAYER + "self_attn.v_proj"),
-    *common.weight("blk.{i}.attn_output", LAYER + "self_attn.dense"),
-    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.fc1"),
-    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.fc2"),
+    *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True),
+    *common.weight("blk.{i}.attn_q", LAYER + "self_attn.q_proj", bias=True),
+    *common.weight("blk.{i}.attn_k", LAYER + "self_attn.k_proj", bias=True),
+    *common.weight("blk.{i}.attn_v", LAYER + "self_attn.v_proj", bias=True),
+    *common.weight("blk.{i}.attn_output", LAYER + "self_attn.dense", bias=True),
+    *common.weight("blk.{i}.ffn_up", LAYER + "mlp.fc1", bias=True),
+    *common.weight("blk.{i}.ffn_down", LAYER + "mlp.fc2", bias=True),
 )
-
-
-def _dims(config: Config) -> int:
-    return int(config["partial_rotary_factor"] * common.head_dim(config))
-
-
-def _share(record: Record) -> float | None:
-    width, heads = record.get("embedding_length"), record.get("attention.head_count")
-    dims = record.get("rope.dimension_count")
-    return dims * heads / width if width and heads and dims else None
 
 
 SETTINGS: tuple[Setting, ...] = (
     *common.SIZES,
     common.LAYER_NORM,
-    Written("rope.dimension_count", _dims),
-    Read("partial_rotary_factor", _share),
+    RotaryShare(),
     Written("rope.freq_base", lambda config: base if (base := float(config["rope_theta"])) != 10000 else None),
     Read("rope_theta", lambda record: record.get("rope.freq_base", 10000.0)),
     rope.Scaling(("linear",)),
@@ -59,7 +49,7 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _computes(config: Config) -> Decoder:
-    fields = common.plain(config, _dims(config))
+    fields = common.plain(config, rotated(config))
     return Decoder(**{**fields, "norm": "layer", "parallel": "one", "gated": False})
 
 

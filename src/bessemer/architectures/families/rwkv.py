@@ -27,11 +27,11 @@ RESCALED = Halved("rescale_every")
 
 SIXTH = (
     Pair("token_embd.weight", "rwkv.embeddings.weight"),
-    *common.weight("token_embd_norm", "rwkv.blocks.0.pre_ln"),
-    *common.weight("output_norm", "rwkv.ln_out"),
+    *common.weight("token_embd_norm", "rwkv.blocks.0.pre_ln", bias=True),
+    *common.weight("output_norm", "rwkv.ln_out", bias=True),
     Pair("output.weight", "head.weight"),
-    *common.weight("blk.{i}.attn_norm", BLOCK + "ln1"),
-    *common.weight("blk.{i}.attn_norm_2", BLOCK + "ln2"),
+    *common.weight("blk.{i}.attn_norm", BLOCK + "ln1", bias=True),
+    *common.weight("blk.{i}.attn_norm_2", BLOCK + "ln2", bias=True),
     Pair("blk.{i}.time_mix_lerp_x.weight", ATTENTION + "time_maa_x", FLAT),
     Pair("blk.{i}.time_mix_lerp_fused.weight", tuple(f"{ATTENTION}time_maa_{part}" for part in "wkvrg"), Stacked()),
     Pair("blk.{i}.time_mix_w1.weight", ATTENTION + "time_maa_w1", TURNED),
@@ -41,7 +41,7 @@ SIXTH = (
     Pair("blk.{i}.time_mix_decay_w2.weight", ATTENTION + "time_decay_w2", TURNED),
     Pair("blk.{i}.time_mix_first.weight", ATTENTION + "time_faaaa"),
     *(Pair(f"blk.{{i}}.time_mix_{n}.weight", f"{ATTENTION}{n}.weight") for n in ("receptance", "key", "value", "gate")),
-    *common.weight("blk.{i}.time_mix_ln", ATTENTION + "ln_x"),
+    *common.weight("blk.{i}.time_mix_ln", ATTENTION + "ln_x", bias=True),
     Pair("blk.{i}.time_mix_output.weight", ATTENTION + "output.weight", RESCALED),
     Pair("blk.{i}.channel_mix_lerp_k.weight", FEED + "time_maa_k", FLAT),
     Pair("blk.{i}.channel_mix_lerp_r.weight", FEED + "time_maa_r", FLAT),
@@ -51,9 +51,9 @@ SIXTH = (
 )
 FOURTH = (
     Pair("emb.weight", "rwkv.embeddings.weight"),
-    *common.weight("blocks.0.ln0", "rwkv.blocks.0.pre_ln"),
-    *common.weight("blocks.{i}.ln1", BLOCK + "ln1"),
-    *common.weight("blocks.{i}.ln2", BLOCK + "ln2"),
+    *common.weight("blocks.0.ln0", "rwkv.blocks.0.pre_ln", bias=True),
+    *common.weight("blocks.{i}.ln1", BLOCK + "ln1", bias=True),
+    *common.weight("blocks.{i}.ln2", BLOCK + "ln2", bias=True),
     Pair("blocks.{i}.att.time_decay", ATTENTION + "time_decay", EXPONENTIAL),
     Pair("blocks.{i}.att.time_first", ATTENTION + "time_first"),
     Pair("blocks.{i}.att.time_mix_k", ATTENTION + "time_mix_key", FLAT),
@@ -63,7 +63,7 @@ FOURTH = (
     Pair("blocks.{i}.ffn.time_mix_k", FEED + "time_mix_key", FLAT),
     Pair("blocks.{i}.ffn.time_mix_r", FEED + "time_mix_receptance", FLAT),
     *(Pair(f"blocks.{{i}}.ffn.{n}.weight", f"{FEED}{n}.weight") for n in ("key", "value", "receptance")),
-    *common.weight("ln_out", "rwkv.ln_out"),
+    *common.weight("ln_out", "rwkv.ln_out", bias=True),
     Pair("head.weight", "head.weight"),
 )
 

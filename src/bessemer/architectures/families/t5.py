@@ -7,6 +7,7 @@ matrix of its own here: the embedding times that factor.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from bessemer.architectures.settings import (
     Written,
     holds,
     real,
+    setting,
 )
 from bessemer.architectures.transforms import Copied
 from bessemer.ir.checkpoint import Lazy
+from bessemer.ir.errors import Blocker
 from bessemer.weights.views import Floats, floats
 
 _holds_gate = holds("enc.blk.0.ffn_gate.weight")
@@ -120,8 +123,26 @@ SETTINGS: tuple[Setting, ...] = (
         "output_past", "_gated", "scale_decoder_outputs",
     )),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The decoder's layers; llama.cpp's loader has room for as many as the encoder has."""
+
+    keys: tuple[str, ...] = ("num_decoder_layers",)
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        count = int(config["num_decoder_layers"])
+        if count > config["num_layers"]:
+            blockers.append(setting(self.keys[0], "llama.cpp cannot load a decoder that has more layers than the encoder"))
+        return {"decoder_block_count": count}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        return {self.keys[0]: record.get("decoder_block_count", record.get("block_count"))}
+
+
 DECODER_SETTINGS: tuple[Setting, ...] = (
-    Value("decoder_block_count", "num_decoder_layers", default=lambda record: record.get("block_count")),
+    Layers(),
     Value("decoder_start_token_id", "decoder_start_token_id", default=0),
     Read("is_encoder_decoder", lambda record: True),
     Read("tie_word_embeddings", lambda record: "output.weight" not in record.tensors or _scaled(record)),

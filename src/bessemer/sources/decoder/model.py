@@ -13,6 +13,8 @@ from bessemer.ir.model import Model
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.passes.half import note_half
 from bessemer.runners.decoder.border import border
+from bessemer.runners.decoder.runner import DecoderRunner
+from bessemer.runners.decoder.session import DecoderSession
 from bessemer.runners.decoder.wiring import Wiring
 from bessemer.sources.decoder.operations import Drawn
 from bessemer.sources.decoder.weights import most_stored
@@ -42,15 +44,27 @@ def model_of(checkpoint: Checkpoint, task: str | None = None, shapes: Shapes | N
 
     Raises Declined, and UsageError for another task or an input that is not there.
     """
-    name = task or "text-generation-with-past"
-    if name not in TASKS:
-        raise UsageError(f"--task {name} is none that a table of an architecture draws", fix=f"Choose {' or '.join(TASKS)}")
+    past = _past(task)
     family, decoder = decoder_of(checkpoint)
     roles = family.roles(checkpoint)
-    graph = draw(decoder, roles, bound(border(decoder, past=TASKS[name]), shapes or {}))
-    said = "asked for" if task else "what the architecture is for"
-    note = f"Task: {name} ({said}); the graph is drawn from the table of the architecture '{family.name}'"
+    graph = draw(decoder, roles, bound(border(decoder, past=past), shapes or {}))
+    said = f"{task} (asked for)" if task else f"{next(iter(TASKS))} (what the architecture is for)"
+    note = f"Task: {said}; the graph is drawn from the table of the architecture '{family.name}'"
     return Model(graph, checkpoint.origin, [note, *decoder.notes, *checkpoint.notes], companions=checkpoint.companions)
+
+
+def session_of(checkpoint: Checkpoint, task: str | None = None) -> DecoderSession:
+    """The reference evaluator behind the graph's border. Raises as `model_of`."""
+    family, decoder = decoder_of(checkpoint)
+    runner = DecoderRunner(decoder, family.roles(checkpoint))
+    return DecoderSession(runner, past=_past(task))
+
+
+def _past(task: str | None) -> bool:
+    name = task or next(iter(TASKS))
+    if name not in TASKS:
+        raise UsageError(f"--task {name} is none that a table of an architecture draws", fix=f"Choose {' or '.join(TASKS)}")
+    return TASKS[name]
 
 
 def bound(signature: Signature, shapes: Shapes) -> Signature:

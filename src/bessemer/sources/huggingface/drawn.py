@@ -9,8 +9,9 @@ from bessemer.ir.canonical import COMPUTED_KEY
 from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import Declined, UsageError
 from bessemer.ir.model import Model, Origin
+from bessemer.runners.base import Runner
 from bessemer.sources.base import OpenOptions
-from bessemer.sources.decoder.model import TASKS, model_of
+from bessemer.sources.decoder.model import TASKS, model_of, session_of
 from bessemer.sources.decoder.weights import most_stored
 from bessemer.sources.huggingface.directory import CONFIG, companions_of, read_json, weights_of
 from bessemer.sources.huggingface.tensors import tensors_of
@@ -36,6 +37,11 @@ def drawn(path: Path, options: OpenOptions) -> tuple[Model | None, str]:
         if wanted:
             raise
         return None, refusal.blockers[0].reason if refusal.blockers else str(refusal)
+
+
+def reference(path: Path, options: OpenOptions) -> Runner:
+    """Our own evaluator of an architecture's table. Raises Declined for models that no table of ours computes."""
+    return session_of(weights_alone(path, read_json(path, CONFIG)), options.task)
 
 
 def weights_alone(path: Path, config: dict[str, Any]) -> Checkpoint:

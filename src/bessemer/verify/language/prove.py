@@ -215,6 +215,11 @@ def _reader(original: Words | None, artifact: Words | None) -> Words | None:
     return Words(original.encode, prefix, suffix, original.name)
 
 
+def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageTokens | None:
+    """Two tokenizers on the package's corpus; None where a side has none."""
+    return _tokenizers(original, artifact, _corpus() if original and artifact else ())
+
+
 def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
     if original is None or artifact is None:
         return None
