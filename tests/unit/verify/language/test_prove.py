@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def test_without_a_runtime_the_reference_stands_in(
     with pytest.raises(llama.LlamaMissing, match="llama_runtime"):
         original(path, held)
     monkeypatch.setattr(llama, "available", lambda: True)
-    held.origin.format = "npz"
+    held.origin = replace(held.origin, format="npz")
     with pytest.raises(UsageError, match="Nothing here runs"):
         original(path, held)
 

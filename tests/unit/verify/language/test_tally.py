@@ -1,8 +1,9 @@
-"""Divergence and perplexity by the definitions of llama.cpp's perplexity tool, worked out once more one position at a time."""
+"""Divergence and perplexity by the definitions of llama.cpp's perplexity tool, worked out again, one position at a time."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_streams_are_paired_however_they_are_cut(sizes: list[int], others: list[
 
     def parts(cuts: list[int], sign: int) -> list[np.ndarray]:
         ends = np.cumsum([0, *cuts])
-        return [sign * np.arange(a, b)[:, None] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        return [sign * np.arange(a, b)[:, None] for a, b in pairwise(ends)]
 
     got = list(paired(iter(parts(sizes, 1)), iter(parts(others, -1))))
     assert sum(len(one) for one, _ in got) == rows
