@@ -215,7 +215,7 @@ class _Walk:
         sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
-        absent = [name for name in sources if name not in self.have]
+        absent = [name for name in sources if name not in self.have] if sources and results else gguf
         if not absent:
             self._wanted.update(dict.fromkeys(gguf, ()))
             self._apply(pair.transform, sources, results)

@@ -140,6 +140,6 @@ def _from_nvfp4(data: Bytes, out: Floats) -> None:
 
 
 CODECS = {
-    "MXFP4": Codec(BY_NAME["MXFP4"], decoder(_from_mxfp4), encoder("MXFP4", _mxfp4, scales=())),
-    "NVFP4": Codec(BY_NAME["NVFP4"], decoder(_from_nvfp4), encoder("NVFP4", _nvfp4, scales=())),
+    "MXFP4": Codec(BY_NAME["MXFP4"], decoder(_from_mxfp4), encoder(_mxfp4)),
+    "NVFP4": Codec(BY_NAME["NVFP4"], decoder(_from_nvfp4), encoder(_nvfp4)),
 }

@@ -282,6 +282,6 @@ def _from_xs(data: Bytes, out: Floats) -> None:
 
 
 CODECS = {
-    "IQ4_NL": Codec(BY_NAME["IQ4_NL"], decoder(_from_nl), encoder("IQ4_NL", _nl, _nl_weighted)),
-    "IQ4_XS": Codec(BY_NAME["IQ4_XS"], decoder(_from_xs), encoder("IQ4_XS", _xs, _xs_weighted)),
+    "IQ4_NL": Codec(BY_NAME["IQ4_NL"], decoder(_from_nl), encoder(_nl, _nl_weighted)),
+    "IQ4_XS": Codec(BY_NAME["IQ4_XS"], decoder(_from_xs), encoder(_xs, _xs_weighted)),
 }

@@ -260,13 +260,13 @@ def _from_q2_0(data: Bytes, out: Floats) -> None:
 
 
 CODECS = {
-    "Q4_0": Codec(BY_NAME["Q4_0"], decoder(_from_q4_0), encoder("Q4_0", _q4_0, weighted_q4_0)),
-    "Q4_1": Codec(BY_NAME["Q4_1"], decoder(_from_q4_1), encoder("Q4_1", _q4_1, weighted_q4_1, scales=(0, 2))),
-    "Q5_0": Codec(BY_NAME["Q5_0"], decoder(_from_q5_0), encoder("Q5_0", _q5_0, weighted_q5_0)),
-    "Q5_1": Codec(BY_NAME["Q5_1"], decoder(_from_q5_1), encoder("Q5_1", _q5_1, weighted_q5_1, scales=(0, 2))),
-    "Q8_0": Codec(BY_NAME["Q8_0"], decoder(_from_q8_0), encoder("Q8_0", _q8_0)),
+    "Q4_0": Codec(BY_NAME["Q4_0"], decoder(_from_q4_0), encoder(_q4_0, weighted_q4_0)),
+    "Q4_1": Codec(BY_NAME["Q4_1"], decoder(_from_q4_1), encoder(_q4_1, weighted_q4_1)),
+    "Q5_0": Codec(BY_NAME["Q5_0"], decoder(_from_q5_0), encoder(_q5_0, weighted_q5_0)),
+    "Q5_1": Codec(BY_NAME["Q5_1"], decoder(_from_q5_1), encoder(_q5_1, weighted_q5_1)),
+    "Q8_0": Codec(BY_NAME["Q8_0"], decoder(_from_q8_0), encoder(_q8_0)),
     "Q8_1": Codec(BY_NAME["Q8_1"], decoder(_from_q8_1)),
     "Q8_K": Codec(BY_NAME["Q8_K"], decoder(_from_q8_k)),
-    "Q1_0": Codec(BY_NAME["Q1_0"], decoder(_from_q1_0), encoder("Q1_0", _q1_0)),
-    "Q2_0": Codec(BY_NAME["Q2_0"], decoder(_from_q2_0), encoder("Q2_0", _q2_0)),
+    "Q1_0": Codec(BY_NAME["Q1_0"], decoder(_from_q1_0), encoder(_q1_0)),
+    "Q2_0": Codec(BY_NAME["Q2_0"], decoder(_from_q2_0), encoder(_q2_0)),
 }

@@ -5,13 +5,12 @@ Infinities and NaN pass through (as ggml has it: a NaN in float16 is 0x7E00 with
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from bessemer.blocks.base import Bytes, Codec, Decode, Encode, Floats
-from bessemer.blocks.calls import decoder, whole_of
+from bessemer.blocks.base import Bytes, Codec, Decode, Floats
+from bessemer.blocks.calls import decoder, encoder
 from bessemer.blocks.lanes import (
     LANES,
     Value,
@@ -82,13 +81,6 @@ def _from_bf16(data: Bytes, out: Floats) -> None:
         out[i] = single(_U32(pair(data, 2 * i) << _U32(16)))
 
 
-def _encoder(run: Callable[[Any, Any], None]) -> Encode:
-    def encode(weights: Floats, importance: Floats | None, out: Bytes) -> None:
-        run(np.ascontiguousarray(weights).reshape(-1), whole_of(out))
-
-    return encode
-
-
 def _copy(weights: Any, out: Any) -> None:
     out[...] = weights.view(np.uint8)
 
@@ -103,9 +95,9 @@ def _viewed(kind: str) -> Decode:
 
 
 CODECS = {
-    "F32": Codec(BY_NAME["F32"], _viewed("<f4"), _encoder(_copy)),
-    "F16": Codec(BY_NAME["F16"], decoder(_from_f16), _encoder(_f16)),
-    "BF16": Codec(BY_NAME["BF16"], decoder(_from_bf16), _encoder(_bf16)),
+    "F32": Codec(BY_NAME["F32"], _viewed("<f4"), encoder(_copy)),
+    "F16": Codec(BY_NAME["F16"], decoder(_from_f16), encoder(_f16)),
+    "BF16": Codec(BY_NAME["BF16"], decoder(_from_bf16), encoder(_bf16)),
     **{
         name: Codec(BY_NAME[name], _viewed(kind))
         for name, kind in {"F64": "<f8", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8"}.items()

@@ -97,6 +97,6 @@ def _from_tq2_0(data: Bytes, out: Floats) -> None:
 
 
 CODECS = {
-    "TQ1_0": Codec(BY_NAME["TQ1_0"], decoder(_from_tq1_0), encoder("TQ1_0", _tq1_0, scales=(52,))),
-    "TQ2_0": Codec(BY_NAME["TQ2_0"], decoder(_from_tq2_0), encoder("TQ2_0", _tq2_0, scales=(64,))),
+    "TQ1_0": Codec(BY_NAME["TQ1_0"], decoder(_from_tq1_0), encoder(_tq1_0)),
+    "TQ2_0": Codec(BY_NAME["TQ2_0"], decoder(_from_tq2_0), encoder(_tq2_0)),
 }

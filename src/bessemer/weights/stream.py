@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bessemer.ir.checkpoint import Bytes, Lazy
+from bessemer.ir.errors import UnreadableInput
 from bessemer.weights.views import floats, row_bytes
 
 ELEMENTS = 1 << 20
@@ -99,12 +100,22 @@ def _stored(piece: Piece, start: int, stop: int) -> Bytes:
     values = floats(tensor, start, stop)
     if piece.type == "F32":
         return np.ascontiguousarray(values).view(np.uint8)
+    return _encoded(piece, np.ascontiguousarray(values), start)
+
+
+def _encoded(piece: Piece, values: npt.NDArray[np.float32], start: int) -> Bytes:
     from bessemer.blocks import encoded
+    from bessemer.blocks.sound import fault
 
     importance = piece.importance
     if importance is not None and importance.ndim == 2:
-        importance = importance[start // (tensor.rows // len(importance))]
-    return encoded(np.ascontiguousarray(values), piece.type, importance)
+        importance = importance[start // (piece.tensor.rows // len(importance))]
+    data = encoded(values, piece.type, importance)
+    if why := fault(values, data, piece.type):
+        raise UnreadableInput(
+            "A tensor cannot be quantized", where=piece.tensor.name, why=why, fix="Give it another type: F16, BF16 or F32"
+        )
+    return data
 
 
 def _run(tasks: Iterator[_Task], threads: int, done: Done | None) -> None:
