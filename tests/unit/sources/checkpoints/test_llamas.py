@@ -141,7 +141,10 @@ def test_version_2_of_llama2c(tmp_path: Path, real_asset: Asset, group: int) -> 
 Make = Callable[[np.ndarray[Any, Any]], bytes]
 
 
-def ggml(weights: Arrays, magic: bytes, version: int, number: int, made: Make, words: Iterable[tuple[bytes, float]]) -> bytes:
+Words = Iterable[tuple[bytes, float]]
+
+
+def ggml(weights: Arrays, magic: bytes, version: int, number: int, made: Make, words: Words) -> bytes:
     """A file of llama.cpp before GGUF. number, made: type and bytes of the matrices."""
     scored = magic != b"lmgg"
     body = magic + (struct.pack("<I", version) if scored else b"") + struct.pack("<7I", 512, 64, 4, 8, 5, 8, 0)
