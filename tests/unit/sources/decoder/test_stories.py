@@ -48,7 +48,7 @@ def test_the_story_is_the_same_in_llama_cpp_onnxruntime_and_the_reference(
     if available():
         from bessemer.runners.llama.client import Llama
 
-        with Llama(path) as original:
+        with Llama(path, threads=1) as original:
             assert original.generate(ONCE, COUNT, stop=False) == story
 
 
