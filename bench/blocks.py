@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from bessemer.blocks import codec, codecs
-from bessemer.runners.llama.ggml import dequantize_into, quantize_into
-from bessemer.wire.gguf.types import BY_NAME
+from bessemer.blocks import codec, codecs, decoded, encoded
+from bessemer.runners.llama.ggml import dequantized, quantized
 
 COLUMNS, BAND = 4096, 64
 
 
-def measure(run: Callable[[slice], None], rows: int, threads: int) -> float:
+def measure(run: Callable[[slice], Any], rows: int, threads: int) -> float:
     """Seconds for all bands on this many threads."""
     bands = [slice(start, start + BAND) for start in range(0, rows, BAND)]
     with ThreadPoolExecutor(threads) as pool:
@@ -33,7 +32,7 @@ def measure(run: Callable[[slice], None], rows: int, threads: int) -> float:
         return time.perf_counter() - start
 
 
-def pairs(ours: Callable[[slice], None], theirs: Callable[[slice], None], rows: int, threads: int, count: int) -> Any:
+def pairs(ours: Callable[[slice], Any], theirs: Callable[[slice], Any], rows: int, threads: int, count: int) -> Any:
     """Median seconds of both, and median of the ratios within pairs."""
     found = [(measure(ours, rows, threads), measure(theirs, rows, threads)) for _ in range(count)]
     mine, other = zip(*found, strict=True)
@@ -41,34 +40,22 @@ def pairs(ours: Callable[[slice], None], theirs: Callable[[slice], None], rows: 
 
 
 def encoding(name: str, weights: Any, importance: Any, threads: int, count: int) -> tuple[float, float, float]:
-    made, wanted = (np.zeros((len(weights), BY_NAME[name].row_bytes(COLUMNS)), np.uint8) for _ in range(2))
-    encode = codec(name).encode
-    assert encode is not None
-    encode(weights[:1], importance, made[:1])  # compiles
-    timed = pairs(
-        lambda rows: encode(weights[rows], importance, made[rows]),
-        lambda rows: quantize_into(weights[rows], name, importance, wanted[rows]),
+    if not np.array_equal(encoded(weights, name, importance), quantized(weights, name, importance)):
+        raise SystemExit(f"{name}: bytes differ")
+    return pairs(
+        lambda rows: encoded(weights[rows], name, importance),
+        lambda rows: quantized(weights[rows], name, importance),
         len(weights), threads, count,
     )  # fmt: skip
-    if not np.array_equal(made, wanted):
-        raise SystemExit(f"{name}: bytes differ")
-    return timed
 
 
 def decoding(name: str, weights: Any, threads: int, count: int) -> tuple[float, float, float]:
-    held = np.zeros((len(weights), BY_NAME[name].row_bytes(COLUMNS)), np.uint8)
-    quantize_into(weights, name, np.ones(COLUMNS, np.float32), held)
-    made, wanted = np.empty_like(weights), np.empty_like(weights)
-    decode = codec(name).decode
-    decode(held[:1], made[:1])
-    timed = pairs(
-        lambda rows: decode(held[rows], made[rows]),
-        lambda rows: dequantize_into(held[rows], name, wanted[rows]),
-        len(weights), threads, count,
-    )  # fmt: skip
-    if not np.array_equal(made, wanted):
+    held = quantized(weights, name, np.ones(COLUMNS, np.float32))
+    if not np.array_equal(decoded(held, name), dequantized(held, name)):
         raise SystemExit(f"{name}: decoded weights differ")
-    return timed
+    return pairs(
+        lambda rows: decoded(held[rows], name), lambda rows: dequantized(held[rows], name), len(weights), threads, count
+    )
 
 
 def lines(names: list[str], million: float, count: int) -> Iterator[str]:

@@ -64,7 +64,7 @@ class Recipe:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature, original, factory, task, inputs, outputs, adapters, base: see OpenOptions;
+    shapes, signature, original, factory, task, graph, inputs, outputs, adapters, base: see OpenOptions;
     data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
@@ -78,6 +78,7 @@ class ConvertOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    graph: Literal["auto", "table", "torch"] = "auto"
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     adapters: tuple[tuple[Path, float], ...] = ()
@@ -100,7 +101,7 @@ class ConvertOptions:
         """The part that concerns the source."""
         return OpenOptions(
             dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs,
-            self.adapters, self.base,
+            self.graph, self.adapters, self.base,
         )  # fmt: skip
 
 

@@ -145,12 +145,16 @@ class Family:
         written: dict[str, Any] = {}
         for held in (*self.settings, *EVERYWHERE):
             found = _asked(held, held.write, config, blockers)
-            written |= {f"{self.architecture}.{key}": value for key, value in found.items()}
+            written |= {self._key(key): value for key, value in found.items()}
         return written
+
+    def _key(self, key: str) -> str:
+        """In metadata: the architecture's own, but for what the tokenizer's keys say of the model."""
+        return key if key.startswith("tokenizer.") else f"{self.architecture}.{key}"
 
     def _config(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
         config: dict[str, Any] = {"architectures": [self.classes[0]], "model_type": self.model_types[0]}
-        for held in (*self.settings, *EVERYWHERE):
+        for held in (*EVERYWHERE, *self.settings):  # a family's own word comes last
             config |= _asked(held, held.read, record, blockers)
         return config
 
@@ -211,7 +215,7 @@ class _Walk:
         sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
-        absent = [name for name in sources if name not in self.have]
+        absent = [name for name in sources if name not in self.have] if sources and results else gguf
         if not absent:
             self._wanted.update(dict.fromkeys(gguf, ()))
             self._apply(pair.transform, sources, results)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bessemer.architectures import rope
 from bessemer.architectures.base import Applies, Config, Pair, always
-from bessemer.architectures.settings import Fixed, Read, Record, Setting, Value, Written, holds, real
+from bessemer.architectures.settings import Fixed, Read, Record, Setting, Value, Written, holds, real, setting
 from bessemer.architectures.transforms import SAME, RopePermute, Split, Stacked, Transform
 from bessemer.ir.decoder import Activation, Decoder, Experts, Layer
+from bessemer.ir.errors import Blocker
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh",
@@ -46,6 +48,15 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def renamed(config: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Other spellings of keys become the table's, where the table's is not there."""
+    for other, name in names.items():
+        if other in config:
+            config.setdefault(name, config[other])
+            del config[other]
+    return config
+
+
 # Tensors
 
 
@@ -54,13 +65,15 @@ def says(key: str) -> Applies:
     return lambda config, layer: bool(config.get(key))
 
 
-def weight(gguf: str, hf: str, transform: Transform = SAME, bias: str | bool = False, **options: Any) -> tuple[Pair, ...]:
+def weight(
+    gguf: str, hf: str, transform: Transform = SAME, bias: str | bool = False, when: Applies = always
+) -> tuple[Pair, ...]:
     """A matrix or a norm, and its bias. bias: whether there is one, or the config's flag that says it."""
-    matrix = Pair(f"{gguf}.weight", f"{hf}.weight", transform, **options)
+    matrix = Pair(f"{gguf}.weight", f"{hf}.weight", transform, when=when)
     if not bias:
         return (matrix,)
-    when = options.pop("when", says(bias) if isinstance(bias, str) else always)
-    return matrix, Pair(f"{gguf}.bias", f"{hf}.bias", transform, when=when, **options)
+    also = says(bias) if isinstance(bias, str) else always
+    return matrix, Pair(f"{gguf}.bias", f"{hf}.bias", transform, when=lambda c, i: when(c, i) and also(c, i))
 
 
 def ends(norm: str = "model.norm", bias: bool = False, transform: Transform = SAME) -> tuple[Pair, ...]:
@@ -94,7 +107,7 @@ def attention(permuted: bool, bias: str | bool = False, output_bias: str | bool 
 def gated(at: str = "mlp", suffix: str = "", bias: str | bool = False, when: Applies = always) -> tuple[Pair, ...]:
     """Gate, up and down with biases. at: the module; suffix: of GGUF's names ('_shexp')."""
     names = ("gate", "up", "down")
-    rows = [weight(f"blk.{{i}}.ffn_{name}{suffix}", f"{LAYER}{at}.{name}_proj", SAME, bias, when=when) for name in names]
+    rows = [weight(f"blk.{{i}}.ffn_{name}{suffix}", f"{LAYER}{at}.{name}_proj", SAME, bias, when) for name in names]
     return tuple(pair for row in rows for pair in row)
 
 
@@ -137,6 +150,28 @@ def _even_heads(record: Record) -> Any:
     return width // count if isinstance(width, int) and isinstance(count, int) and count > 0 else None
 
 
+@dataclass(frozen=True)
+class HeadDim:
+    """`head_dim` <-> 'attention.key_length' and 'value_length'. explicit: config.json says it although it is the width's
+    even share, because transformers' class would take another number."""
+
+    explicit: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ("head_dim",)
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        return {"attention.key_length": head_dim(config), "attention.value_length": head_dim(config)}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        even = _even_heads(record)
+        size = record.get("attention.key_length", even)
+        if record.get("attention.value_length", size) != size:
+            blockers.append(setting("attention.value_length", "values of another size than keys have no place here"))
+        return {"head_dim": int(size)} if size is not None and (self.explicit or size != even) else {}
+
+
 SIZES: tuple[Setting, ...] = (
     Value("block_count", "num_hidden_layers"),
     Value("context_length", "max_position_embeddings"),
@@ -144,10 +179,6 @@ SIZES: tuple[Setting, ...] = (
     Value("feed_forward_length", "intermediate_size"),
     Value("attention.head_count", "num_attention_heads"),
     Value("attention.head_count_kv", "num_key_value_heads", default=_same_heads),
-)
-HEAD_DIM: tuple[Setting, ...] = (
-    Value("attention.key_length", "head_dim", default=_even_heads),
-    Written("attention.value_length", head_dim),
 )
 RMS = Value("attention.layer_norm_rms_epsilon", "rms_norm_eps", real)
 LAYER_NORM = Value("attention.layer_norm_epsilon", "layer_norm_eps", real)

@@ -84,13 +84,15 @@ class Scaling:
         if "rope_freqs.weight" in record.tensors and "llama3" in self.allowed:
             return _read_llama3(record, blockers)
         name = record.get("rope.scaling.type", "linear")
+        if "rope_factors_long.weight" in record.tensors:
+            name = "longrope"  # llama.cpp's converter leaves the type out for Phi-3
         factor = record.get("rope.scaling.factor") or record.get("rope.scale_linear")
         if name == "none" or (name == "linear" and not factor):
             return {}
         if name not in self.allowed:
             blockers.append(setting("rope.scaling.type", f"'{name}' has no place in this architecture's config.json"))
             return {}
-        return {"rope_scaling": {"rope_type": name, "type": name, **_READERS[name](record, factor)}}
+        return {"rope_scaling": {"rope_type": name, **_READERS[name](record, factor)}}
 
 
 _YARN = {
@@ -216,7 +218,7 @@ def _read_llama3(record: Record, blockers: list[Blocker]) -> dict[str, Any]:
     for candidate in _candidates(wanted, theta):
         made = llama3_divisors(candidate, theta, 2 * len(wanted))
         if np.allclose(made, wanted, rtol=1e-6, atol=0):
-            return {"rope_scaling": {"rope_type": "llama3", "type": "llama3", **candidate}}
+            return {"rope_scaling": {"rope_type": "llama3", **candidate}}
     blockers.append(setting("rope_freqs.weight", "no parameters of llama3 scaling give these frequencies"))
     return {}
 

@@ -205,8 +205,22 @@ class Harmless:
         return {}
 
 
-def _token(kind: str) -> Read:
-    return Read(f"{kind}_token_id", lambda record: record.metadata.get(f"tokenizer.ggml.{_GGUF_TOKENS[kind]}_token_id"))
+@dataclass(frozen=True)
+class _Tokens:
+    """Ids of special tokens, which a config.json repeats from the tokenizer. Missing ones are said to be none, because
+    transformers' classes have ids of their own models in mind."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return tuple(f"{kind}_token_id" for kind in _GGUF_TOKENS)
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        return {}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        found = {kind: record.metadata.get(f"tokenizer.ggml.{name}_token_id") for kind, name in _GGUF_TOKENS.items()}
+        said = {kind: value for kind, value in found.items() if value is not None or kind in ("bos", "eos", "pad")}
+        return {f"{kind}_token_id": None if value is None else int(value) for kind, value in said.items()}
 
 
 _GGUF_TOKENS = {"bos": "bos", "eos": "eos", "pad": "padding", "sep": "seperator", "cls": "cls", "mask": "mask"}
@@ -226,7 +240,7 @@ EVERYWHERE: tuple[Setting, ...] = (
     )),
     Refused("quantization_config", "the weights are packed by a quantization library; load and save them unquantized first"),
     Refused("pruned_heads", "heads that are cut out of some layers have no place in GGUF"),
-    *(_token(kind) for kind in _GGUF_TOKENS),
+    _Tokens(),
     Read("vocab_size", lambda record: _rows(record, "token_embd.weight")),
     Read("tie_word_embeddings", lacks("output.weight")),
 )  # fmt: skip

@@ -16,9 +16,10 @@ def rotated(config: Config, key: str = "partial_rotary_factor") -> int:
 
 @dataclass(frozen=True)
 class RotaryShare:
-    """`partial_rotary_factor` (name: its key) <-> 'rope.dimension_count'."""
+    """`partial_rotary_factor` (name: its key; usual: transformers' default for it) <-> 'rope.dimension_count'."""
 
     name: str = "partial_rotary_factor"
+    usual: float = 1.0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -31,4 +32,4 @@ class RotaryShare:
         width, heads = record.get("embedding_length"), record.get("attention.head_count")
         size = record.get("attention.key_length") or (width // heads if width and heads else None)
         dims = record.get("rope.dimension_count")
-        return {self.name: dims / size} if dims and size else {}
+        return {self.name: dims / size} if dims and size and dims / size != self.usual else {}

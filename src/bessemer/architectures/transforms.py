@@ -120,6 +120,44 @@ class Transposed(Transform):
 
 
 @dataclass(frozen=True)
+class Swapped(Transform):
+    """Two axes change places; the order is its own reverse. Blocks are decoded first."""
+
+    axes: tuple[int, ...]
+
+    def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        if len(tensors[0].shape) != len(self.axes):
+            raise ValueError(f"{tensors[0].name} has {len(tensors[0].shape)} axes, {len(self.axes)} are wanted")
+        return [views.renamed(views.transposed(unblocked(tensors[0]), self.axes), names[0])]
+
+    backward = forward
+
+
+@dataclass(frozen=True)
+class Halved(_ValuesOfOne):
+    """GGUF holds layer i divided by 2 ** (i // n), n being a number of the config under `key` (RWKV's guard against overflow
+    in half precision); n = 0: as it is."""
+
+    key: str
+    changes_values: ClassVar[bool] = True
+
+    def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        return [self._times(tensors[0], names[0], -1, config)]
+
+    def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        return [self._times(tensors[0], names[0], 1, config)]
+
+    def _times(self, tensor: Lazy, name: str, sign: int, config: Config) -> Lazy:
+        every = int(config[self.key])
+        layer = next(int(part) for part in name.split(".") if part.isdecimal())
+        power = layer // every if every > 0 else 0
+        if not power:
+            return views.renamed(tensor, name)
+        kind = tensor.type if tensor.type in views.FLOATING else "F32"
+        return views.renamed(views.mapped(tensor, lambda values: np.ldexp(values, sign * power), kind), name)
+
+
+@dataclass(frozen=True)
 class Reshaped(Transform):
     """The same elements as another shape. there, back: the shape from the config and the shape that is."""
 
@@ -192,6 +230,61 @@ class Reordered(Transform):
 
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(gathered(tensors[0], np.argsort(self.order(config), kind="stable")), names[0])]
+
+
+@dataclass(frozen=True)
+class Chained(_ValuesOfOne):
+    """Transforms of one tensor one after another, in forward's order."""
+
+    steps: tuple[Transform, ...]
+    changes_values: ClassVar[bool] = True
+
+    def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        held = list(tensors)
+        for step in self.steps:
+            held = step.forward(held, names, config)
+        return held
+
+    def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        held = list(tensors)
+        for step in reversed(self.steps):
+            held = step.backward(held, names, config)
+        return held
+
+
+@dataclass(frozen=True)
+class Repeated(Transform):
+    """GGUF holds a tensor of another row once more, times a number (config); the way back forgets it."""
+
+    factor: Callable[[Config], float]
+    changes_values: ClassVar[bool] = True
+
+    def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        factor = np.float32(self.factor(config))
+        return [views.renamed(views.mapped(tensors[0], lambda values: values * factor), names[0])]
+
+    def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        return []
+
+
+@dataclass(frozen=True)
+class DroppedRows(_ValuesOfOne):
+    """GGUF lacks the first rows, which no token ever reaches (RoBERTa's positions up to the padding id's): zeros on the way
+    back. count: how many (config)."""
+
+    count: Size
+
+    def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        rows, columns = tensors[0].shape
+        count = self.count(config)
+        return [views.renamed(views.row_slice(tensors[0], count, rows, (max(rows - count, 0), columns)), names[0])]
+
+    def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        plain = unblocked(tensors[0])
+        rows, columns = plain.shape
+        count = self.count(config)
+        nothing = views.from_array(names[0], np.zeros((count, columns), views.numpy_type(plain.type)))
+        return [views.row_concat(names[0], [nothing, plain], (rows + count, columns))]
 
 
 def interleaved(heads: int, kv_heads: int, size: int) -> views.Index:

@@ -252,12 +252,6 @@ def spread(typing: Any, value: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def first(typing: Any, value: Any) -> Any:
-    """The number in the first lane."""
-    return _SCALARS[value](value), lambda context, builder, sig, args: builder.extract_element(args[0], ir.IntType(32)(0))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
 def unsigned_shift(typing: Any, value: Any, by: Any) -> Any:
     """int32 >> by, zeros coming in."""
     return INTS(INTS, types.int32), lambda context, builder, sig, args: builder.lshr(args[0], _spread(builder, args[1]))

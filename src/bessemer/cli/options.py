@@ -59,6 +59,14 @@ Task = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME", help="What a Hugging Face model is exported for; text-generation, for instance."),
 ]
+Graph = Annotated[
+    Literal["auto", "table", "torch"],
+    typer.Option(
+        "--graph",
+        help="How a language model's weights become a graph: drawn from the table of its architecture, traced by torch, or "
+        "drawn where there is a table.",
+    ),
+]
 CutInputs = Annotated[
     list[str] | None,
     typer.Option(
@@ -204,6 +212,7 @@ class Asked:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    graph: Literal["auto", "table", "torch"] = "auto"
     inputs: Sequence[str] | None = None
     outputs: Sequence[str] | None = None
     adapter: Sequence[str] | None = None
@@ -244,6 +253,7 @@ class Asked:
             original=self.original,
             factory=self.factory,
             task=self.task,
+            graph=self.graph,
             inputs=names(self.inputs),
             outputs=names(self.outputs),
             adapters=tuple(map(_adapter, self.adapter or ())),
@@ -296,6 +306,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "original": (OriginalIn, "auto"),
     "factory": (Factory, None),
     "task": (Task, None),
+    "graph": (Graph, "auto"),
     "inputs": (CutInputs, None),
     "outputs": (CutOutputs, None),
     "adapter": (Adapters, None),
@@ -318,7 +329,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "recipe": (RecipeFile, None),
 }
 QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
-MODEL = ("shape", "signature", "original", "factory", "task", "inputs", "outputs", "adapter", "base")
+MODEL = ("shape", "signature", "original", "factory", "task", "graph", "inputs", "outputs", "adapter", "base")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")
 

@@ -26,6 +26,8 @@ class OpenOptions:
     the runtime first (`auto`).
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
+    graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
+    there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
     adapters: LoRA adapters that are merged into the weights, with factors; base: the model that an adapter is for, where
     the adapter itself is opened. `opening.open_checkpoint` does both.
@@ -38,6 +40,7 @@ class OpenOptions:
     task: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    graph: Literal["auto", "table", "torch"] = "auto"
     adapters: tuple[tuple[Path, float], ...] = ()
     base: Path | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from bessemer.ir.errors import UnreadableInput
@@ -32,6 +33,13 @@ def read(path: Path) -> Tokenizer:
     types = (TokenType.CONTROL, *[TokenType.NORMAL] * (len(tokens) - 1))
     special = {"bos": 0, "eos": 0, **({"eot": 261} if len(tokens) > 261 else {})}
     return Tokenizer("rwkv", "", tuple(tokens), types, special=special, files={path.name: path})
+
+
+def padded(tokenizer: Tokenizer, rows: int | None) -> Tokenizer:
+    """With unused tokens up to the rows of the embedding."""
+    missing = range(len(tokenizer.tokens), rows or 0)
+    tokens = tokenizer.tokens + tuple(f"[PAD{i}]" for i in missing)
+    return replace(tokenizer, tokens=tokens, types=tokenizer.types + (TokenType.UNUSED,) * len(missing))
 
 
 def _literal(path: Path, number: int, line: str) -> bytes:

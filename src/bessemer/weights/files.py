@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import weakref
+import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 from bessemer.ir.checkpoint import Bytes, Lazy
 from bessemer.ir.errors import UnreadableInput
 from bessemer.weights.views import row_bytes
+
+CHUNK = 1 << 22
 
 
 class FileBytes:
@@ -26,7 +31,7 @@ class FileBytes:
     def read(self, offset: int, size: int) -> Bytes:
         """Bytes as uint8 [size]. Raises UnreadableInput where the file has become shorter than it was."""
         found = np.empty(size, np.uint8)
-        view, at = memoryview(found), offset
+        view, at = found.data, offset
         while view:
             count = os.preadv(self._place, [view], at)
             if not count:
@@ -48,3 +53,35 @@ def stored_at(
         return data if change is None else change(data)
 
     return Lazy(name, tuple(shape), kind, width, read)
+
+
+class Checksum:
+    """Of a run of bytes in a file, compared once, before any of it is used."""
+
+    def __init__(self, file: FileBytes, offset: int, size: int, wanted: int, what: str) -> None:
+        self._file, self._run, self._wanted, self._what = file, (offset, size), wanted, what
+        self._lock, self._done = Lock(), False
+
+    def compare(self) -> None:
+        """Raises UnreadableInput for other bytes than were written."""
+        with self._lock:
+            if not self._done and self._found() != self._wanted:
+                why = f"the checksum of '{self._what}' does not fit its bytes"
+                raise UnreadableInput(f"{self._file.path} is damaged", why=why)
+            self._done = True
+
+    def guarding(self, tensor: Lazy) -> Lazy:
+        """The tensor, whose first read compares."""
+
+        def read(start: int, stop: int) -> Bytes:
+            if not self._done:
+                self.compare()
+            return tensor.read(start, stop)
+
+        return replace(tensor, read=read)
+
+    def _found(self) -> int:
+        value, (offset, size) = 0, self._run
+        for start in range(0, size, CHUNK):
+            value = zlib.crc32(self._file.read(offset + start, min(CHUNK, size - start)).data, value)
+        return value

@@ -103,6 +103,19 @@ def row_concat(name: str, tensors: Sequence[Lazy], shape: Sequence[int]) -> Lazy
     return _checked(Lazy(name, tuple(shape), first.type, first.row_bytes, read), starts[-1])
 
 
+def column_concat(name: str, tensors: Sequence[Lazy]) -> Lazy:
+    """Tensors of one plain type side by side along the last axis. Raises ValueError where types or other axes differ."""
+    first = tensors[0]
+    if {(tensor.type, tensor.shape[:-1]) for tensor in tensors} != {(first.type, first.shape[:-1])}:
+        raise ValueError(f"{name} joins tensors of different types or shapes")
+    shape = (*first.shape[:-1], sum(tensor.columns for tensor in tensors))
+
+    def read(start: int, stop: int) -> Bytes:
+        return np.concatenate([tensor.read(start, stop) for tensor in tensors], axis=1)
+
+    return Lazy(name, shape, first.type, sum(tensor.row_bytes for tensor in tensors), read)
+
+
 def reshaped(tensor: Lazy, shape: Sequence[int]) -> Lazy:
     """The same elements in the same order as another shape. Raises ValueError where rows would cut blocks."""
     if prod(shape) != tensor.size:

@@ -96,7 +96,8 @@ def layout(tensors: Sequence[tuple[str, str, tuple[int, ...]]], metadata: Mappin
         at += size
     text = json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, [8 + len(text) + starts[name] for name, _, _ in tensors], 8 + len(text) + at
+    first = 8 + len(text)
+    return len(text).to_bytes(8, "little") + text, [first + starts[name] for name, _, _ in tensors], first + at
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -100,23 +100,29 @@ class _Queries:
 
 
 @dataclass(frozen=True)
-class _Yarn:
+class _Yarn(rope.Scaling):
     """DeepSeek's yarn: `mscale_all_dim` is a tenth of itself in GGUF; llama.cpp takes `mscale` to be the same."""
 
-    keys = ()
+    allowed: tuple[str, ...] = ("yarn",)
 
     def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        written = super().write(config, blockers)
         if rope.kind(config) != "yarn":
-            return {}
+            return written
         scaling = config["rope_scaling"]
         weight = scaling.get("mscale_all_dim")
         if not weight or scaling.get("mscale") != weight:
             blockers.append(setting("rope_scaling.mscale", "llama.cpp's graph of DeepSeek asks for mscale = mscale_all_dim"))
             return {}
-        return {"rope.scaling.yarn_log_multiplier": 0.1 * float(weight)}
+        return {**written, "rope.scaling.yarn_log_multiplier": 0.1 * float(weight)}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
-        return {}
+        read = super().read(record, blockers)
+        tenth = record.get("rope.scaling.yarn_log_multiplier")
+        if "rope_scaling" in read and tenth is not None:
+            weight = real(real(tenth) * 10)
+            read["rope_scaling"] |= {"mscale": weight, "mscale_all_dim": weight}
+        return read
 
 
 def _key_sizes(record: Record) -> int | None:
@@ -127,7 +133,7 @@ def _key_sizes(record: Record) -> int | None:
 _SETTINGS: tuple[Setting, ...] = (
     *common.SIZES[:-1], Written("attention.head_count_kv", lambda config: 1, ("num_key_value_heads", "head_dim")),
     Read("num_key_value_heads", lambda record: record.get("attention.head_count")),
-    common.RMS, common.THETA, common.VOCABULARY, common.SILU, rope.Scaling(("yarn",)), _Yarn(), _Queries(),
+    common.RMS, common.THETA, common.VOCABULARY, common.SILU, _Yarn(), _Queries(),
     Value("leading_dense_block_count", "first_k_dense_replace", default=0),
     Value("attention.kv_lora_rank", "kv_lora_rank"),
     Value("rope.dimension_count", "qk_rope_head_dim"),

@@ -128,7 +128,7 @@ class Thetas:
 
 
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, *common.HEAD_DIM, common.RMS, common.WHOLE_ROPE, Fixed("attention_bias", (False,)),
+    *common.SIZES, common.HeadDim(explicit=True), common.RMS, common.WHOLE_ROPE, Fixed("attention_bias", (False,)),
     Fixed("tie_word_embeddings", (True,)), Refused("use_bidirectional_attention", "llama.cpp's graph of Gemma is causal"),
 )  # fmt: skip
 _WINDOW = Value("attention.sliding_window", "sliding_window", default=4096)

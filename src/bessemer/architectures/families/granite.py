@@ -12,7 +12,7 @@ _MULTIPLIERS = {
     "attention.scale": "attention_multiplier", "logit_scale": "logits_scaling",
 }  # fmt: skip
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, *common.HEAD_DIM, common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
+    *common.SIZES, common.HeadDim(), common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
     *common.BIASES, Written("rope.dimension_count", common.head_dim), rope.Scaling(("linear", "yarn")),
     *(Value(gguf, name, real, default=1.0) for gguf, name in _MULTIPLIERS.items()),
 )  # fmt: skip

@@ -13,7 +13,7 @@ from bessemer.architectures.settings import Fixed, Record, Setting, Value, Writt
 from bessemer.ir.decoder import Decoder, Experts
 
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, *common.HEAD_DIM, common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
+    *common.SIZES, common.HeadDim(), common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
     Written("rope.dimension_count", common.head_dim), rope.Scaling(("linear", "yarn", "llama3")),
 )  # fmt: skip
 _STACK = (*common.ends(), *common.norms())
@@ -30,6 +30,10 @@ _MISTRAL: dict[str, Any] = {**_DEFAULTS, "max_position_embeddings": 131072, "num
 
 def _made(config: Config) -> dict[str, npt.NDArray[np.float32]]:
     return rope.llama3_tensor(config, common.head_dim(config))
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    return common.renamed(common.completed(config), {"num_experts": "num_local_experts"})
 
 
 def _mixtral(config: Config) -> Decoder:
@@ -61,7 +65,7 @@ FAMILIES = (
         ),
         computes=_mixtral,
         defaults={**_MISTRAL, "rms_norm_eps": 1e-5, "rope_theta": 1e6, "num_local_experts": 8, "num_experts_per_tok": 2},
-        complete=common.completed, made=_made, claims=lambda record: not _dense(record), parts="num_local_experts",
+        complete=_completed, made=_made, claims=lambda record: not _dense(record), parts="num_local_experts",
         notes=common.window_note,
     ),
     Family(

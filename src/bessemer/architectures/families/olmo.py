@@ -29,7 +29,7 @@ _TENSORS_2 = (
     Pair("blk.{i}.post_ffw_norm.weight", _AT + "post_feedforward_layernorm.weight"),
 )
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, common.THETA, common.SILU, common.WHOLE_ROPE, Fixed("attention_bias", (False,)),
+    *common.SIZES, common.HeadDim(), common.THETA, common.SILU, common.WHOLE_ROPE, Fixed("attention_bias", (False,)),
     rope.Scaling(("linear", "yarn")),
 )  # fmt: skip
 _DEFAULTS: dict[str, Any] = {

@@ -38,7 +38,7 @@ class _Window:
 
 
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, *common.HEAD_DIM, common.RMS, common.THETA, common.SILU, RotaryShare(),
+    *common.SIZES, common.HeadDim(), common.RMS, common.THETA, common.SILU, RotaryShare(),
     rope.Scaling(("longrope",)), _Window(),
     Value("rope.scaling.original_context_length", "original_max_position_embeddings", default=4096),
     Harmless(("embd_layer",)), Refused("attention_bias", "llama.cpp's graph of Phi-3 has no biases"),

@@ -10,8 +10,7 @@ from bessemer.architectures.settings import Fixed, Harmless, Read, Refused, Sett
 from bessemer.ir.decoder import Decoder, Experts
 
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, *common.HEAD_DIM, common.RMS, common.THETA, common.SILU, common.WHOLE_ROPE,
-    rope.Scaling(("linear", "yarn")),
+    *common.SIZES, common.RMS, common.THETA, common.SILU, common.WHOLE_ROPE, rope.Scaling(("linear", "yarn")),
 )  # fmt: skip
 _WINDOWED: tuple[Setting, ...] = (
     Value("attention.sliding_window", "sliding_window", optional=True),
@@ -43,7 +42,7 @@ _EXPERTS: dict[str, Any] = {"decoder_sparse_step": 1, "norm_topk_prob": False}
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """`sliding_window` counts where `use_sliding_window` says so, in the layers from `max_window_layers` on."""
-    config = common.completed(config)
+    config = common.renamed(common.completed(config), {"num_local_experts": "num_experts"})
     if not config.get("use_sliding_window"):
         return {key: value for key, value in config.items() if key not in ("sliding_window", "layer_types")}
     count, first = config.get("num_hidden_layers"), config.get("max_window_layers", 28)
@@ -79,7 +78,7 @@ FAMILIES = (
     Family(
         "qwen2", "qwen2", ("qwen2",), ("Qwen2ForCausalLM", "Qwen2Model"),
         (*_STACK, *common.attention(permuted=False, bias=True, output_bias=False), *common.gated()),
-        (*_SETTINGS, *_WINDOWED),
+        (*_SETTINGS, *_WINDOWED, common.HeadDim()),
         computes=lambda config: Decoder(**_fields(config)), defaults=_DEFAULTS, complete=_completed,
         notes=common.window_note, prefixes=_PREFIXES,
     ),
@@ -90,7 +89,7 @@ FAMILIES = (
             *common.experts(), *_SHARED,
         ),
         (
-            *_SETTINGS, *_WINDOWED, *_MIXTURE, Fixed("norm_topk_prob", (False,)),
+            *_SETTINGS, *_WINDOWED, *_MIXTURE, Fixed("norm_topk_prob", (False,)), common.HeadDim(),
             Value("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
             Read("qkv_bias", holds("blk.0.attn_q.bias")),
         ),
@@ -100,14 +99,17 @@ FAMILIES = (
     Family(
         "qwen3", "qwen3", ("qwen3",), ("Qwen3ForCausalLM", "Qwen3Model"),
         (*_STACK, *common.attention(permuted=False), *_HEAD_NORMS, *common.gated()),
-        (*_SETTINGS, *_WINDOWED, Fixed("attention_bias", (False,))),
+        (*_SETTINGS, *_WINDOWED, common.HeadDim(explicit=True), Fixed("attention_bias", (False,))),
         computes=_qwen3, defaults={**_DEFAULTS, "head_dim": 128}, complete=_completed, notes=common.window_note,
         prefixes=_PREFIXES,
     ),
     Family(
         "qwen3-moe", "qwen3moe", ("qwen3_moe",), ("Qwen3MoeForCausalLM",),
         (*_STACK, *common.attention(permuted=False), *_HEAD_NORMS, _ROUTER, *common.experts()),
-        (*_SETTINGS, *_WINDOWED, *_MIXTURE, Fixed("norm_topk_prob", (True,)), Fixed("attention_bias", (False,))),
+        (
+            *_SETTINGS, *_WINDOWED, *_MIXTURE, common.HeadDim(), Fixed("norm_topk_prob", (True,)),
+            Fixed("attention_bias", (False,)),
+        ),
         computes=_qwen3_moe, defaults={**_DEFAULTS, **_EXPERTS}, complete=_completed, notes=common.window_note,
     ),
 )  # fmt: skip

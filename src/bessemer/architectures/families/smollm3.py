@@ -36,7 +36,7 @@ def _positions(count: int, step: int) -> list[int]:
 
 
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, *common.HEAD_DIM, common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
+    *common.SIZES, common.HeadDim(), common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
     Written("rope.dimension_count", common.head_dim), rope.Scaling(("linear", "yarn")), _Positions(),
     Refused("use_sliding_window", "llama.cpp's graph sees all positions"), Fixed("attention_bias", (False,)),
     Fixed("mlp_bias", (False,)), Harmless(("layer_types", "sliding_window", "max_window_layers")),

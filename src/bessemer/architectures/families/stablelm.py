@@ -37,7 +37,8 @@ _TENSORS = (
     *common.gated(),
 )  # fmt: skip
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, common.LAYER_NORM, common.THETA, common.SILU, RotaryShare(), rope.Scaling(("linear",)),
+    *common.SIZES, common.HeadDim(), common.LAYER_NORM, common.THETA, common.SILU,
+    RotaryShare(usual=0.25), rope.Scaling(("linear",)),
     Read("use_qkv_bias", holds("blk.0.attn_q.bias")),
     Read("qk_layernorm", holds("blk.0.attn_q_norm.weight")),
     Read("use_parallel_residual", lacks("blk.0.ffn_norm.weight")),

@@ -8,7 +8,8 @@ from bessemer.architectures.settings import Fixed, Setting, Value, real
 from bessemer.ir.decoder import Decoder
 
 _SETTINGS: tuple[Setting, ...] = (
-    *common.SIZES, Value("attention.layer_norm_epsilon", "norm_epsilon", real), common.THETA, common.WHOLE_ROPE,
+    *common.SIZES, common.HeadDim(),
+    Value("attention.layer_norm_epsilon", "norm_epsilon", real), common.THETA, common.WHOLE_ROPE,
     Fixed("hidden_act", ("gelu_pytorch_tanh", "gelu_new")), Fixed("use_bias", (True,)), common.WINDOW,
     rope.Scaling(("linear", "yarn")), Fixed("mlp_type", (None, "default")), Fixed("norm_type", (None, "layer_norm")),
 )  # fmt: skip

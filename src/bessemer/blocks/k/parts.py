@@ -6,7 +6,6 @@ import numpy as np
 
 from bessemer.blocks.lanes import (
     Value,
-    first,
     from_half,
     highest,
     inlined,
@@ -66,9 +65,3 @@ def as_whole(levels: Value, into: Value) -> None:
     """Float levels as int32."""
     for j in range(len(levels)):
         store(into, j, whole(load(levels, j)))
-
-
-@inlined
-def half_at(held: Value, at: int) -> Value:
-    """The float16 at bytes `at`, at + 1 as float32."""
-    return first(from_half(spread(np.int32(held[at]) | np.int32(held[at + 1]) << 8)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bessemer.blocks.k.parts import SIZE, as_whole, greatest, half_at, proportions, put_half, put_pairs
+from bessemer.blocks.k.parts import SIZE, as_whole, greatest, proportions, put_half, put_pairs
 from bessemer.blocks.k.search import positive_scale, round_again, scale_and_minimum, sum_of_squares, weigh
 from bessemer.blocks.lanes import (
     LANES,
@@ -22,10 +22,14 @@ from bessemer.blocks.lanes import (
     scatter,
     store,
 )
+from bessemer.blocks.neighbours import read_half
 
 BYTES = 84
 LEVELS, SCALE, MINIMUM = 16, 80, 82
 """Where they start."""
+
+HALVES = (SCALE, MINIMUM)
+"""Where its float16 lie."""
 
 TOP = 15
 """Scales and minima have 4 bits."""
@@ -106,7 +110,7 @@ def decode(source: Value, out: Value) -> None:
     """dequantize_row_q2_K. source: uint8; out: float32, flat."""
     for block in range(len(source) // BYTES):
         held, made = source[block * BYTES : (block + 1) * BYTES], out[block * SIZE : (block + 1) * SIZE]
-        scale, minimum = half_at(held, SCALE), half_at(held, MINIMUM)
+        scale, minimum = read_half(held, SCALE), read_half(held, MINIMUM)
         for j in range(16):
             block_scale, block_minimum = scale * np.float32(held[j] & 15), minimum * np.float32(held[j] >> 4)
             # block j lies in bits 2 * (j // 2 % 4) of 16 bytes

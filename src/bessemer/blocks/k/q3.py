@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bessemer.blocks.k.parts import SIZE, half_at, put_half, put_pairs
+from bessemer.blocks.k.parts import SIZE, put_half, put_pairs
 from bessemer.blocks.k.search import descended_scale, round_again, signed_scale, sum_of_squares, weigh
 from bessemer.blocks.lanes import (
     LANES,
@@ -28,10 +28,14 @@ from bessemer.blocks.lanes import (
     store,
     whole,
 )
+from bessemer.blocks.neighbours import read_half
 
 BYTES = 110
 LEVELS, SCALES, SCALE = 32, 96, 108
 """Where they start; the third bits come first."""
+
+HALVES = (SCALE,)
+"""Where its float16 lies."""
 
 ZERO = np.float32(0)
 
@@ -132,7 +136,7 @@ def decode(source: Value, out: Value) -> None:
     """dequantize_row_q3_K. source: uint8; out: float32, flat."""
     for block in range(len(source) // BYTES):
         held, made = source[block * BYTES : (block + 1) * BYTES], out[block * SIZE : (block + 1) * SIZE]
-        scale = half_at(held, SCALE)
+        scale = read_half(held, SCALE)
         for j in range(16):
             low = load(held, LEVELS + j // 8 * 32 + j % 2 * 16) >> (j // 2 % 4 * 2) & 3
             high = (load(held, j % 2 * 16) >> (j // 2) & 1) << 2

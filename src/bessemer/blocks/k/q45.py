@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bessemer.blocks.k.parts import SIZE, as_whole, greatest, half_at, proportions, put_half
+from bessemer.blocks.k.parts import SIZE, as_whole, greatest, proportions, put_half
 from bessemer.blocks.k.search import positive_scale, round_again, scale_and_minimum, sum_of_squares, weigh
 from bessemer.blocks.lanes import (
     LANES,
@@ -25,6 +25,10 @@ from bessemer.blocks.lanes import (
     store,
     whole,
 )
+from bessemer.blocks.neighbours import read_half
+
+HALVES = (0, 2)
+"""Where its float16 lie."""
 
 TOP = 63
 """Scales and minima have 6 bits."""
@@ -146,7 +150,7 @@ def decode(source: Value, out: Value, five: bool) -> None:
     size = 176 if five else 144
     for block in range(len(source) // size):
         held, made = source[block * size : (block + 1) * size], out[block * SIZE : (block + 1) * SIZE]
-        scale, minimum = half_at(held, 0), half_at(held, 2)
+        scale, minimum = read_half(held, 0), read_half(held, 2)
         for j in range(8):
             level_of, offset = _numbers(held, j)
             block_scale, block_minimum = scale * np.float32(level_of), minimum * np.float32(offset)

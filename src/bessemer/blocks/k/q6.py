@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bessemer.blocks.k.parts import SIZE, half_at, put_half
+from bessemer.blocks.k.parts import SIZE, put_half
 from bessemer.blocks.k.search import EMPTY, round_again, signed_scale
 from bessemer.blocks.lanes import (
     LANES,
@@ -28,10 +28,14 @@ from bessemer.blocks.lanes import (
     store,
     whole,
 )
+from bessemer.blocks.neighbours import read_half
 
 BYTES = 210
 HIGH, SCALES, SCALE = 128, 192, 208
 """Where they start; the low four bits come first."""
+
+HALVES = (SCALE,)
+"""Where its float16 lies."""
 
 ZERO = np.float32(0)
 
@@ -95,7 +99,7 @@ def decode(source: Value, out: Value) -> None:
     """dequantize_row_q6_K. source: uint8; out: float32, flat."""
     for block in range(len(source) // BYTES):
         held, made = source[block * BYTES : (block + 1) * BYTES], out[block * SIZE : (block + 1) * SIZE]
-        scale = half_at(held, SCALE)
+        scale = read_half(held, SCALE)
         for j in range(16):
             half, quarter, place = j // 8, j // 2 % 4, j % 2 * 16
             low = load(held, half * 64 + quarter % 2 * 32 + place) >> (quarter // 2 * 4) & 15

@@ -14,8 +14,10 @@ Kept = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
 ROWS = 256
 """Queries whose scores are held together."""
-LOWEST = np.finfo(np.float32).min
-"""Score of what is not seen: a row that sees nothing looks at everything alike, as in transformers' eager attention."""
+UNSEEN = -1e38
+"""Score of what is not seen. Added to others it swallows them: a row that sees nothing looks at everything alike, as in
+transformers' eager attention. (ONNX Runtime gives such a row zeros where it is told the lowest float32.)
+"""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ def _weights(scores: Floats, behind: Places, head: int, how: Scores, kept: Kept 
     if how.slopes is not None:
         scores -= how.slopes[head] * behind.astype(np.float32)
     if how.causal:
-        scores[behind < 0] = LOWEST
+        scores[behind < 0] = UNSEEN
     if how.window is not None:
-        scores[behind >= how.window] = LOWEST
+        scores[behind >= how.window] = UNSEEN
         if not how.causal:
-            scores[-behind >= how.window] = LOWEST
+            scores[-behind >= how.window] = UNSEEN
     if kept is not None:
-        scores[:, ~kept] = LOWEST
+        scores[:, ~kept] = UNSEEN
     if how.sinks is None:
         return softmax(scores)
     sink = np.full((len(scores), 1), how.sinks[head], np.float32)

@@ -112,6 +112,10 @@ class Drawn:
         """See `Operations`."""
         return self.attention.attended(query, key, value, layer)
 
+    def kept(self, key: onnx_ir.Value, value: onnx_ir.Value, layer: int) -> tuple[onnx_ir.Value, onnx_ir.Value]:
+        """See `Operations`."""
+        return self.attention.kept(key, value, layer)
+
     def mixed(self, x: onnx_ir.Value, at: str, experts: Experts) -> onnx_ir.Value:
         """See `Operations`."""
         return Mixture(self._decoder, self._drawing, self._roles).mixed(x, at, experts, self)
@@ -167,7 +171,8 @@ class Drawn:
         """x table^T: the table is stored once for both of its uses."""
         flat = self._reshaped(x, [-1, matrix.columns])
         made = self._drawing.emit("Gemm", [flat, self._table("token_embd.weight")], transB=1)
-        sizes = self._emit("Slice", self._emit("Shape", x), *(self._literal(np.array([n], np.int64)) for n in (0, 2)))
+        whole = self._drawing.emit("Shape", [x], dtype=_integer())
+        sizes = self._emit("Slice", whole, *(self._literal(np.array([n], np.int64)) for n in (0, 2)))
         shape = self._drawing.emit("Concat", [sizes, self._literal(np.array([matrix.rows], np.int64))], axis=0)
         return self._emit("Reshape", made, shape)
 
@@ -216,6 +221,12 @@ def _older(value: onnx_ir.Value) -> onnx_ir.Value:
     if node is not None:
         node.meta[FUSED_KEY] = True
     return value
+
+
+def _integer() -> Any:
+    import onnx_ir
+
+    return onnx_ir.DataType.INT64
 
 
 def _float() -> Any:

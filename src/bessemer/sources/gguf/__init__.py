@@ -1,4 +1,4 @@
-"""GGUF files: what llama.cpp runs. An architecture that has a table comes in Hugging Face's form; every other one as it is."""
+"""GGUF files, which llama.cpp runs. An architecture with a table comes in Hugging Face's form, every other one as it is."""
 
 from __future__ import annotations
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from bessemer.ir.checkpoint import Bytes, Lazy
 from bessemer.ir.errors import Blocker, Declined, UnreadableInput
-from bessemer.weights.files import FileBytes, stored_at
+from bessemer.weights.files import Checksum, FileBytes, stored_at
 from bessemer.weights.views import NUMPY, row_bytes
 from bessemer.wire.errors import WireError
-from bessemer.wire.torchzip.tensors import Storage, Tensor
+from bessemer.wire.torchzip.tensors import Tensor
 
-CHUNK = 1 << 22
 KINDS = {name: kind for kind, name in NUMPY.items()}
 
 
@@ -51,7 +48,7 @@ def lazies(path: Path, found: dict[tuple[str, ...], Any]) -> dict[tuple[str, ...
     strange = [blocker for place, tensor in found.items() if (blocker := _strange(".".join(place), tensor))]
     if strange:
         raise Declined(f"Reading {path} as a checkpoint", strange)
-    file, checks = FileBytes(path), dict[int, Callable[[], None]]()
+    file, checks = FileBytes(path), dict[int, Checksum]()
     return {place: _lazy(".".join(place), tensor, file, checks) for place, tensor in found.items()}
 
 
@@ -64,50 +61,21 @@ def _strange(name: str, tensor: Tensor) -> Blocker | None:
     return None
 
 
-def _lazy(name: str, tensor: Tensor, file: FileBytes, checks: dict[int, Callable[[], None]]) -> Lazy:
+def _lazy(name: str, tensor: Tensor, file: FileBytes, checks: dict[int, Checksum]) -> Lazy:
     storage, kind = tensor.storage, KINDS[tensor.dtype]
     if storage.place is None or not tensor.contiguous or tensor.conjugate or tensor.negative:
         return _strided(name, tensor, kind)
     width = row_bytes(kind, 1)
-    check = checks.setdefault(id(storage), _Check(file, storage))
     change = _turned(width) if storage.swap and width > 1 else None
     lazy = stored_at(file, name, tensor.shape, kind, storage.place + tensor.offset * width, change)
-
-    def read(start: int, stop: int) -> Bytes:
-        check()
-        return lazy.read(start, stop)
-
-    return Lazy(name, lazy.shape, kind, lazy.row_bytes, read)
+    if not storage.crc:
+        return lazy
+    checksum = Checksum(file, storage.place, storage.nbytes, storage.crc, storage.key)
+    return checks.setdefault(id(storage), checksum).guarding(lazy)
 
 
 def _turned(width: int) -> Callable[[Bytes], Bytes]:
     return lambda rows: np.ascontiguousarray(rows.reshape(-1, width)[:, ::-1]).reshape(rows.shape)
-
-
-class _Check:
-    """Compares a storage with its checksum, once, before any of it is used."""
-
-    def __init__(self, file: FileBytes, storage: Storage) -> None:
-        self._file, self._storage = file, storage
-        self._lock, self._done = Lock(), storage.crc == 0
-
-    def __call__(self) -> None:
-        if self._done:
-            return
-        with self._lock:
-            if not self._done:
-                self._compare()
-                self._done = True
-
-    def _compare(self) -> None:
-        storage, value = self._storage, 0
-        place = storage.place or 0
-        for start in range(0, storage.nbytes, CHUNK):
-            value = zlib.crc32(self._file.read(place + start, min(CHUNK, storage.nbytes - start)), value)
-        if value != storage.crc:
-            raise UnreadableInput(
-                f"{self._file.path} is damaged: the checksum of the storage '{storage.key}' does not fit its bytes"
-            )
 
 
 def _strided(name: str, tensor: Tensor, kind: str) -> Lazy:

@@ -6,6 +6,7 @@ Algorithm: llama.cpp's `llm_tokenizer_bpe_session`; the same as `tokenizers.mode
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.tokenizer import Tokenizer
@@ -16,13 +17,40 @@ from bessemer.tokenization.pretokenizers import BY_NAME, Pre, splitter
 Encode = Callable[[str], list[int]]
 
 
-def encoder(tokenizer: Tokenizer) -> Encode:
+@dataclass
+class Tables:
+    """What does not depend on the pre-tokenizer. ids: by spelling; cost: rank of a merge; words: those met so far."""
+
+    ids: dict[str, int]
+    cost: Cost
+    words: dict[str, list[str]] = field(default_factory=dict)
+
+    def merged(self, word: str) -> list[str]:
+        """The word's tokens; short words are kept for the next time."""
+        found = self.words.get(word)
+        if found is None:
+            found = merged(list(word), self.cost)
+            if len(word) < 32 and len(self.words) < 1 << 16:
+                self.words[word] = found
+        return found
+
+
+def tables(tokenizer: Tokenizer) -> Tables:
+    """The first space after the first character parts a merge, so that a token may begin with a space."""
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(tokenizer.merges):
+        ranks.setdefault(merge, rank)
+    ids = {token: i for i, token in enumerate(tokenizer.tokens)}
+    return Tables(ids, lambda left, right: ranks.get(f"{left} {right}"))
+
+
+def encoder(tokenizer: Tokenizer, known: Tables | None = None) -> Encode:
     """text -> ids. Raises Declined where the pre-tokenizer's name is not known."""
     pre = BY_NAME.get("gemma4" if tokenizer.kind == "gemma4" else tokenizer.pre or "default")
     if pre is None:
         reason = f"the pre-tokenizer '{tokenizer.pre}' is not known"
         raise Declined("tokenizer", [Blocker("", "Tokenizer", "tokenizer.pre", reason)])
-    words, word_ids = splitter(pre.expressions), _words(tokenizer, pre)
+    words, word_ids = splitter(pre.expressions), _words(known or tables(tokenizer), pre)
     prepare = spelled if pre.byte_level else str
 
     def encode(text: str) -> list[int]:
@@ -32,27 +60,17 @@ def encoder(tokenizer: Tokenizer) -> Encode:
     return encode
 
 
-def _words(tokenizer: Tokenizer, pre: Pre) -> Encode:
-    ids = {token: i for i, token in enumerate(tokenizer.tokens)}
-    cost = _ranks(tokenizer.merges)
+def _words(known: Tables, pre: Pre) -> Encode:
+    ids = known.ids
     fallback: Encode = (lambda text: _letters(text, ids)) if pre.byte_level else (lambda text: _hexadecimal(text, ids))
     whole = "gemma4" in pre.names
 
     def encode(word: str) -> list[int]:
         if word in ids and (pre.ignore_merges or (whole and not word.strip("\n"))):
             return [ids[word]]
-        tokens = merged(list(word), cost)
-        return [i for token in tokens for i in ([ids[token]] if token in ids else fallback(token))]
+        return [i for token in known.merged(word) for i in ([ids[token]] if token in ids else fallback(token))]
 
     return encode
-
-
-def _ranks(merges: tuple[str, ...]) -> Cost:
-    """The first space after the first character parts the two, so that a token may begin with a space."""
-    ranks: dict[str, int] = {}
-    for rank, merge in enumerate(merges):
-        ranks.setdefault(merge, rank)
-    return lambda left, right: ranks.get(f"{left} {right}")
 
 
 def _letters(text: str, ids: dict[str, int]) -> list[int]:

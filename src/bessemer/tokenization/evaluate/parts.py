@@ -12,10 +12,19 @@ Encode = Callable[[str], list[int]]
 
 def parted(tokenizer: Tokenizer, encode: Encode, parse_special: bool) -> Encode:
     """`encode` with added tokens found in the text; control and unknown tokens only with `parse_special`."""
+    return around(sought(tokenizer, parse_special), encode)
+
+
+def sought(tokenizer: Tokenizer, parse_special: bool) -> list[tuple[str, int]]:
+    """(spelling, id) of the tokens that part a text, in the order in which they are looked for."""
     known = control(tokenizer)
     rows = enumerate(zip(tokenizer.tokens, tokenizer.types, strict=True))
     special = [(token, i) for i, (token, kind) in rows if token and _found(token in known, kind, parse_special)]
-    special.sort(key=lambda row: -len(row[0].encode("utf-8", "replace")))
+    return sorted(special, key=lambda row: -len(row[0].encode("utf-8", "replace")))
+
+
+def around(special: list[tuple[str, int]], encode: Encode) -> Encode:
+    """`encode` for what lies between the tokens that are looked for."""
 
     def whole(text: str) -> list[int]:
         parts: Iterable[str | int] = [text] if text else []

@@ -1,0 +1,85 @@
+"""The tokenizer of a directory, whichever files it comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bessemer.ir.errors import MissingExtra, UnreadableInput
+from bessemer.ir.tokenizer import Tokenizer
+from bessemer.tokenization import jsonmodel, pieces, rwkv, settings, slow
+from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, parsed, text
+
+FILES = (
+    "tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
+    "special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json",
+    "rwkv_vocab_v20230424.txt",
+)  # fmt: skip
+_PIECES = ("tokenizer.model", "spiece.model")
+
+
+def from_directory(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
+    """The tokenizer, proven against its own library; None where no file holds a vocabulary. config: config.json.
+
+    SentencePiece's own file goes first, as it holds the scores; then tokenizer.json, then what older tokenizers are saved
+    as (vocab.json with merges.txt, vocab.txt). Raises UnreadableInput for broken files, MissingExtra.
+    """
+    files = {name: folder / name for name in FILES if (folder / name).is_file()}
+    rows = _rows(config)
+    if "rwkv_vocab_v20230424.txt" in files and "tokenizer.json" not in files:
+        return rwkv.padded(rwkv.read(files["rwkv_vocab_v20230424.txt"]), rows)
+    data, content = _json(files)
+    beside = settings.read(folder, config, data.get("added_tokens") or ())
+    model = next((files[name] for name in _PIECES if name in files), None)
+    if model is not None and not (data and _is_text(model)):
+        return pieces.read(model, beside, rows, files)
+    if not data:
+        data, content = slow.converted(files, beside)
+        beside = settings.read(folder, config, data.get("added_tokens") or ())
+    return _from_json(files, data, content, beside, rows) if data else None
+
+
+def _rows(config: Mapping[str, Any]) -> int | None:
+    inner = config.get("text_config")
+    value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, Mapping) else None)
+    if value is None or (isinstance(value, int) and 0 < value <= MAXIMUM_TOKENS):
+        return value
+    raise UnreadableInput(f"config.json gives the vocabulary {str(value)[:40]} tokens")
+
+
+def _json(files: Mapping[str, Path]) -> tuple[Mapping[str, Any], str]:
+    if "tokenizer.json" not in files:
+        return {}, ""
+    path = files["tokenizer.json"]
+    content = text(path)
+    data = parsed(path, content)
+    if not isinstance(data.get("model"), dict):
+        raise UnreadableInput(f"{path} is no tokenizer of the tokenizers library", why="it has no object 'model'")
+    return data, content
+
+
+def _is_text(path: Path) -> bool:
+    """Llama 3 came with a tokenizer.model that is a list of tokens in base64; its tokenizer.json says the same."""
+    with path.open("rb") as file:
+        return file.read(64).isascii()
+
+
+def _from_json(
+    files: Mapping[str, Path], data: Mapping[str, Any], content: str, beside: settings.Settings, rows: int | None
+) -> Tokenizer:
+    path = files.get("tokenizer.json") or next(iter(files.values()))
+    source = jsonmodel.Source(path, data, loaded(path, content), beside, rows)
+    return jsonmodel.read(source, files)
+
+
+def loaded(path: Path, content: str) -> Any:
+    """The `tokenizers` library's tokenizer. Raises MissingExtra, UnreadableInput."""
+    try:
+        from tokenizers import Tokenizer as Library
+    except ImportError as error:
+        raise MissingExtra("tokenizers", extra="gguf", needed_for="Reading tokenizer.json") from error
+    try:
+        return Library.from_str(content)
+    except Exception as error:  # the library raises bare Exception for whatever it does not like
+        raise UnreadableInput(f"{path} is not read by the tokenizers library", why=str(error)[:300]) from error

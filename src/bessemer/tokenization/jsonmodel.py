@@ -1,0 +1,220 @@
+"""tokenizer.json -> `Tokenizer`: byte-level BPE, BPE with byte tokens, WordPiece, Unigram."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.tokenizer import Tokenizer, TokenType
+from bessemer.tokenization import frame
+from bessemer.tokenization.corpus import Difference
+from bessemer.tokenization.encoder import library_encoder
+from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, by_id
+from bessemer.tokenization.pieces import standing
+from bessemer.tokenization.proof import Departure, judged, ties
+from bessemer.tokenization.recognise import Traits, recognised
+from bessemer.tokenization.settings import Settings
+from bessemer.tokenization.vocabulary import Vocabulary, blocker
+
+BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+LONGEST_WORD = 100  # BERT gives up on longer words
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tokenizer.json with all around it. data: its object; library: `tokenizers.Tokenizer`; rows: of the embedding."""
+
+    path: Path
+    data: Mapping[str, Any]
+    library: Any
+    settings: Settings
+    rows: int | None
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """The object `model`."""
+        model: Mapping[str, Any] = self.data["model"]
+        return model
+
+    def encode(self, text: str) -> list[int]:
+        """The source's ids."""
+        return library_encoder(self.library)(text)
+
+
+def read(source: Source, files: Mapping[str, Path]) -> Tokenizer:
+    """Kind, vocabulary, flags and proof. What llama.cpp has no word for is a blocker of the result."""
+    reader = _READERS.get(str(source.model.get("type")), _unknown)
+    return replace(reader(source), files=files, templates=source.settings.templates)
+
+
+def _unknown(source: Source) -> Tokenizer:
+    vocabulary = source.model.get("vocab")
+    tokens = by_id(source.path, vocabulary) if isinstance(vocabulary, dict) else []
+    found = Vocabulary(tokens, [TokenType.NORMAL] * len(tokens))
+    found.fit(source.rows)
+    reason = f"llama.cpp has no tokenizer of the type '{source.model.get('type')}'"
+    return found.into(Tokenizer("none", "", (), (), blockers=(blocker("type", reason),)), source.rows)
+
+
+def _bpe(source: Source) -> Tokenizer:
+    byte_tokens = source.model.get("byte_fallback") or not _mentions(source.data, "ByteLevel")
+    return _sentencepiece(source) if byte_tokens else _byte_level(source)
+
+
+def _mentions(data: Mapping[str, Any], kind: str) -> bool:
+    parts = [data.get(name) or {} for name in ("pre_tokenizer", "decoder", "normalizer")]
+    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", [])) if isinstance(step, dict)]
+    return any(part.get("type") == kind for part in [*parts, *inner])
+
+
+def _byte_level(source: Source) -> Tokenizer:
+    vocabulary = _base(source)
+    tokenizer = _framed(source, Tokenizer("gpt2", "", (), (), merges=_merges(source)), vocabulary)
+    traits = Traits(
+        bool(source.model.get("ignore_merges")),
+        clean if isinstance(clean := source.settings.config.get("clean_up_tokenization_spaces"), bool) else None,
+        tokenizer.flags.get("add_sep_token", False),
+    )
+    return recognised(tokenizer, source.library, source.encode, traits)
+
+
+def _base(source: Source) -> Vocabulary:
+    tokens = by_id(source.path, source.model.get("vocab"))
+    vocabulary = Vocabulary(tokens, [TokenType.UNUSED if token is None else TokenType.NORMAL for token in tokens])
+    vocabulary.add(source.settings.added)
+    vocabulary.fit(source.rows)
+    return vocabulary
+
+
+def _framed(source: Source, tokenizer: Tokenizer, vocabulary: Vocabulary) -> Tokenizer:
+    """Tokens, special ids and what stands around a text."""
+    tokenizer = vocabulary.into(tokenizer, source.rows)
+    ids = {token: i for i, token in enumerate(tokenizer.tokens)}
+    special = source.settings.special(ids, len(tokenizer.tokens))
+    return frame.framed(replace(tokenizer, special=special), source.library)
+
+
+def _merges(source: Source) -> tuple[str, ...]:
+    merges = source.model.get("merges") or []
+    if isinstance(merges, list) and len(merges) <= MAXIMUM_TOKENS:
+        if all(isinstance(merge, str) for merge in merges):
+            return tuple(merges)
+        if all(isinstance(merge, list) and len(merge) == 2 and isinstance(merge[0] + merge[1], str) for merge in merges):
+            return tuple(f"{left.replace(' ', 'Ġ')} {right.replace(' ', 'Ġ')}" for left, right in merges)
+    raise UnreadableInput(f"The merges of {source.path} are neither strings nor pairs of strings")
+
+
+def _sentencepiece(source: Source) -> Tokenizer:
+    """BPE on characters with byte tokens: scores that order the merges as their ranks do; else merges, where no space is
+    put ahead (llama.cpp's 'sarvam-moe')."""
+    ranks: dict[str, int] = {}
+    merges = _merges(source)
+    for merge in merges:
+        ranks.setdefault(merge.replace(" ", "", 1), len(ranks))
+    vocabulary = _base(source)
+    tokens = vocabulary.spelled()
+    vocabulary.types = [
+        TokenType.BYTE if token in BYTES else kind for token, kind in zip(tokens, vocabulary.types, strict=True)
+    ]
+    unknown = source.model.get("unk_token")
+    vocabulary.types = [TokenType.UNKNOWN if token == unknown else k for token, k in zip(tokens, vocabulary.types, strict=True)]
+    vocabulary.scores = [_score(token, kind, ranks) for token, kind in zip(tokens, vocabulary.types, strict=True)]
+    prefix = _prefixed(source)
+    flags = {"add_space_prefix": prefix} if not prefix or "add_prefix_space" in source.settings.config else {}
+    tokenizer = _framed(source, Tokenizer("llama", "default", (), (), flags=flags), vocabulary)
+    found = standing(judged(tokenizer, source.encode, ()))
+    if found.blockers and not prefix:
+        merged = replace(tokenizer, kind="gpt2", pre="sarvam-moe", merges=merges, scores=())
+        other = judged(merged, source.encode, ())
+        return found if other.blockers else other
+    return found
+
+
+def _score(token: str, kind: int, ranks: Mapping[str, int]) -> float:
+    if kind in (TokenType.CONTROL, TokenType.USER_DEFINED):
+        return -1000.0
+    return -float(ranks.get(token, 0))
+
+
+def _prefixed(source: Source) -> bool:
+    return source.library.encode("x", add_special_tokens=False).tokens[:1] != ["x"]
+
+
+def _wordpiece(source: Source) -> Tokenizer:
+    vocabulary = _base(source)
+    rows = zip(vocabulary.spelled(), vocabulary.types, strict=True)
+    vocabulary.tokens = [phantom(token, kind) for token, kind in rows]
+    normalizer = frame.normalizer_flags(source.data.get("normalizer"))
+    tokenizer = _framed(source, Tokenizer("bert", "", (), (), flags=normalizer), vocabulary)
+    tokenizer = replace(tokenizer, pre="default", extra=_token_types(source))
+    if source.model.get("continuing_subword_prefix", "##") != "##":
+        reason = "it marks the inside of words otherwise than with '##'"
+        return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("wordpiece", reason)))
+    return judged(tokenizer, source.encode, WORDPIECE)
+
+
+def phantom(token: str, kind: int) -> str:
+    """llama.cpp's spelling of WordPiece: what begins a word carries U+2581, '##' goes."""
+    if kind == TokenType.CONTROL:
+        return token
+    return token[2:] if token.startswith("##") else "▁" + token
+
+
+def _token_types(source: Source) -> dict[str, Any]:
+    count = source.settings.model.get("type_vocab_size", 1)
+    return {"tokenizer.ggml.token_type_count": int(count)} if isinstance(count, int) else {}
+
+
+def _unlike_marks(found: Difference) -> bool:
+    parts = [unicodedata.normalize("NFD", character) for character in found.text]
+    return any(
+        unicodedata.category(c) in ("Mc", "Me", "Cn") or any(unicodedata.category(x) != "Mn" for x in part[1:])
+        for c, part in zip(found.text, parts, strict=True)
+    )
+
+
+def _long_word(found: Difference) -> bool:
+    return any(len(word) > LONGEST_WORD for word in found.text.split())
+
+
+WORDPIECE = (
+    Departure("llama.cpp drops every mark of a script and takes Hangul syllables apart incompletely", _unlike_marks),
+    Departure(f"the source gives up on words of more than {LONGEST_WORD} characters, llama.cpp does not", _long_word),
+)
+
+
+def _unigram(source: Source) -> Tokenizer:
+    rows = source.model.get("vocab")
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
+        raise UnreadableInput(f"The vocabulary of {source.path} is no list of tokens with scores")
+    unknown = source.model.get("unk_id")
+    types = [TokenType.UNKNOWN if i == unknown else TokenType.NORMAL for i in range(len(rows))]
+    vocabulary = Vocabulary([str(token) for token, _ in rows], list(types), [float(score) for _, score in rows])
+    vocabulary.add(source.settings.added)
+    vocabulary.fit(source.rows)
+    merged = source.library.encode("a   b", add_special_tokens=False).ids == source.library.encode("a b", add_special_tokens=False).ids
+    flags = {"add_space_prefix": _prefixed(source), "remove_extra_whitespaces": merged}
+    tokenizer = Tokenizer("t5", "default", (), (), flags=flags, charsmap=_charsmap(source))
+    tokenizer = _framed(source, tokenizer, vocabulary)
+    if isinstance(unknown, int):
+        tokenizer = replace(tokenizer, special={"unk": unknown, **tokenizer.special})
+    return judged(tokenizer, source.encode, [ties(tokenizer)])
+
+
+def _charsmap(source: Source) -> bytes:
+    normalizer = source.data.get("normalizer") or {}
+    steps = [normalizer, *normalizer.get("normalizers", [])]
+    found = next((step["precompiled_charsmap"] for step in steps if step.get("precompiled_charsmap")), "")
+    try:
+        return base64.b64decode(found, validate=True)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise UnreadableInput(f"The charsmap of {source.path} is not base64") from error
+
+
+_READERS: dict[str, Callable[[Source], Tokenizer]] = {"BPE": _bpe, "WordPiece": _wordpiece, "Unigram": _unigram}
