@@ -33,12 +33,12 @@ def _byte_level(files: Mapping[str, Path], settings: Settings) -> dict[str, Any]
     level = {"type": "ByteLevel", "add_prefix_space": bool(settings.config.get("add_prefix_space")), "trim_offsets": True}
     data: dict[str, Any] = {
         "version": "1.0",
-        "added_tokens": _added(settings),
+        "added_tokens": _added(settings, vocabulary := document(files["vocab.json"])),
         "normalizer": None,
         "pre_tokenizer": level | {"use_regex": True},
         "post_processor": level | {"use_regex": True},
         "decoder": level | {"use_regex": True},
-        "model": {"type": "BPE", "vocab": document(files["vocab.json"]), "merges": _merges(files["merges.txt"])},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": _merges(files["merges.txt"])},
     }
     if name == "Qwen2Tokenizer":
         split = {"type": "Split", "pattern": {"Regex": BY_NAME["qwen2"].expressions[0]}, "behavior": "Isolated", "invert": False}
@@ -66,9 +66,13 @@ def _class(settings: Settings) -> str:
     return str(settings.config.get("tokenizer_class") or "").removesuffix("Fast")
 
 
-def _added(settings: Settings) -> list[dict[str, Any]]:
+def _added(settings: Settings, vocabulary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Added tokens, and those of the vocabulary that have a role."""
+    named = {vocabulary[name]: True for name in settings.named.values() if isinstance(vocabulary.get(name), int)}
+    names = {i: name for name, i in vocabulary.items() if i in named} if named else {}
+    rows = {i: (name, True) for i, name in names.items()} | {i: (t.content, t.special) for i, t in settings.added.items()}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return [{"id": i, "content": t.content, "special": t.special} | plain for i, t in sorted(settings.added.items())]
+    return [{"id": i, "content": content, "special": special} | plain for i, (content, special) in sorted(rows.items())]
 
 
 def _merges(path: Path) -> list[str]:
