@@ -70,8 +70,8 @@ def _bpe(source: Source) -> Tokenizer:
 
 def _mentions(data: Mapping[str, Any], kind: str) -> bool:
     parts = [data.get(name) or {} for name in ("pre_tokenizer", "decoder", "normalizer")]
-    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", [])) if isinstance(step, dict)]
-    return any(part.get("type") == kind for part in [*parts, *inner])
+    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", []))]
+    return any(isinstance(part, dict) and part.get("type") == kind for part in [*parts, *inner])
 
 
 def _byte_level(source: Source) -> Tokenizer:
@@ -117,11 +117,8 @@ def _sentencepiece(source: Source) -> Tokenizer:
         ranks.setdefault(merge.replace(" ", "", 1), len(ranks))
     vocabulary = _base(source)
     tokens = vocabulary.spelled()
-    vocabulary.types = [
-        TokenType.BYTE if token in BYTES else kind for token, kind in zip(tokens, vocabulary.types, strict=True)
-    ]
-    unknown = source.model.get("unk_token")
-    vocabulary.types = [TokenType.UNKNOWN if token == unknown else k for token, k in zip(tokens, vocabulary.types, strict=True)]
+    marked = dict.fromkeys(BYTES, TokenType.BYTE) | {source.model.get("unk_token"): TokenType.UNKNOWN}
+    vocabulary.types = [marked.get(token, kind) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     vocabulary.scores = [_score(token, kind, ranks) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     prefix = _prefixed(source)
     flags = {"add_space_prefix": prefix} if not prefix or "add_prefix_space" in source.settings.config else {}
@@ -141,7 +138,8 @@ def _score(token: str, kind: int, ranks: Mapping[str, int]) -> float:
 
 
 def _prefixed(source: Source) -> bool:
-    return source.library.encode("x", add_special_tokens=False).tokens[:1] != ["x"]
+    tokens: list[str] = source.library.encode("x", add_special_tokens=False).tokens
+    return tokens[:1] != ["x"]
 
 
 def _wordpiece(source: Source) -> Tokenizer:

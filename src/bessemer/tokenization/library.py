@@ -68,7 +68,7 @@ def post_processor(tokenizer: Tokenizer) -> Json | None:
         plain = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
         return plain if _letters(tokenizer) else None
     first, second = ({"Sequence": {"id": name, "type_id": kind}} for kind, name in enumerate("AB"))
-    used = {name: i for name, i in (*before, *behind)}
+    used = dict([*before, *behind])
     bert = tokenizer.kind == "bert"
     one = [_special(name, 0) for name, _ in before], [_special(name, 0) for name, _ in behind]
     two = [] if bert else [_special(name, 1) for name, _ in before]

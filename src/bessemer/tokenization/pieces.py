@@ -34,7 +34,8 @@ def read(path: Path, settings: Settings, rows: int | None, files: Mapping[str, P
     own = {role: i for role, i in model.ids.items() if 0 <= i < len(tokenizer.tokens)}
     tokenizer = replace(tokenizer, special=own | settings.special(ids, len(tokenizer.tokens)))
     if model.model not in (BPE, UNIGRAM):
-        return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("type", "it splits texts into words or characters")))
+        reason = "it splits texts into words or characters"
+        return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("type", reason)))
     return standing(_proven(tokenizer, _departures(path, model, tokenizer)))
 
 

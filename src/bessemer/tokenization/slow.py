@@ -41,7 +41,8 @@ def _byte_level(files: Mapping[str, Path], settings: Settings) -> dict[str, Any]
         "model": {"type": "BPE", "vocab": vocabulary, "merges": _merges(files["merges.txt"])},
     }
     if name == "Qwen2Tokenizer":
-        split = {"type": "Split", "pattern": {"Regex": BY_NAME["qwen2"].expressions[0]}, "behavior": "Isolated", "invert": False}
+        pattern = {"Regex": BY_NAME["qwen2"].expressions[0]}
+        split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
         steps = [split, level | {"add_prefix_space": False, "use_regex": False}]
         data |= {"normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
     elif name not in _LIKE_GPT2:
@@ -92,9 +93,12 @@ def _wordpiece(path: Path, settings: Settings) -> dict[str, Any]:
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     special = [{"id": vocabulary[name], "content": name} | plain for name in names.values() if name in vocabulary]
     normalizer = {
-        "type": "BertNormalizer", "clean_text": True, "lowercase": bool(config.get("do_lower_case", True)),
-        "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)), "strip_accents": config.get("strip_accents"),
-    }  # fmt: skip
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "lowercase": bool(config.get("do_lower_case", True)),
+        "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)),
+        "strip_accents": config.get("strip_accents"),
+    }
     return {
         "version": "1.0",
         "added_tokens": sorted({row["id"]: row for row in special}.values(), key=lambda row: row["id"]),

@@ -76,8 +76,10 @@ def _config(
 
 
 def _templates(templates: Mapping[str, str]) -> dict[str, Any]:
-    if set(templates) <= {""}:
-        return {"chat_template": text for text in templates.values()}
+    if not templates:
+        return {}
+    if set(templates) == {""}:
+        return {"chat_template": templates[""]}
     return {"chat_template": [{"name": name or "default", "template": text} for name, text in templates.items()]}
 
 
