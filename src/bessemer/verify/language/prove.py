@@ -91,7 +91,8 @@ class _Trial:
         if self.equal or not self.types:
             return f"mean KL divergence up to {share} ({means})"
         if self.decoded is not None:
-            return f"beside its decoded weights mean KL divergence up to {share} ({means}) or {bounds.added(self.types):g} of the quantization's own loss"
+            added = f"{bounds.added(self.types):g} of the quantization's own loss"
+            return f"beside its decoded weights mean KL divergence up to {share} ({means}) or {added}"
         return f"mean KL divergence up to {share} ({means}) and 16 dB above the weights' noise"
 
     def runs(self, windows: Plan) -> Iterator[LanguageRun]:
