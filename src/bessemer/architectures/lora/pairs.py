@@ -159,7 +159,9 @@ def for_base(adapter: Checkpoint, config: Mapping[str, Any]) -> Checkpoint:
         from bessemer.architectures.lora.gguf import from_gguf_adapter
 
         metadata = adapter.records.metadata if adapter.records is not None else {}
-        return replace(from_gguf_adapter(metadata, adapter.tensors, config), records=adapter.records, origin=adapter.origin)
+        made = from_gguf_adapter(metadata, adapter.tensors, config)
+        records = None if adapter.records is None else replace(adapter.records, refusal=None)
+        return replace(made, general=adapter.general, records=records, origin=adapter.origin)
     if not any(_MLX.match(name) for name in adapter.tensors):
         return replace(adapter, config=dict(config))
     found = pairs(adapter)
