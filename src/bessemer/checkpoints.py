@@ -86,7 +86,7 @@ def _written(
     """A row of what was not executed."""
     return ev.TargetEvidence(
         target=request.name, precision=prepared.precision, options=shown_options(validated), status="compiled-only",
-        verified=False, summary=summary, notes=notes, operators=prepared.types,
+        verified=False, summary=summary, notes=notes, tensors=prepared.types,
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ class _Row:
         row = ev.TargetEvidence(
             target=self.request.name, precision=prepared.precision, options=shown_options(self.validated),
             status="compiled-only", verified=False, summary=_UNPROVEN, notes=[*notes, *prepared.notes], files=files,
-            operators=prepared.types, seconds=self.seconds,
+            tensors=prepared.types, seconds=self.seconds,
         )  # fmt: skip
         judged = self._judged() if options.execute else {}
         failed = judged.get("status") == "failed"

@@ -7,7 +7,7 @@ from typing import Any
 
 from bessemer.ir.canonical import COMPUTED_KEY
 from bessemer.ir.checkpoint import Checkpoint
-from bessemer.ir.errors import Declined, UsageError
+from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, Origin
 from bessemer.runners.base import Runner
 from bessemer.sources.base import OpenOptions
@@ -53,6 +53,10 @@ def weights_alone(path: Path, config: dict[str, Any]) -> Checkpoint:
 
 
 def _drawn(path: Path, config: dict[str, Any], options: OpenOptions) -> Model:
+    if config.get("new_decoder_architecture") and options.graph == "auto":
+        why = "transformers keeps a copy of each key for every head, and the table's graph one"
+        copied = Blocker("", "falcon", "kept-copies", why)
+        raise Declined("the table of an architecture", [copied])
     checkpoint = weights_alone(path, config)
     kind = most_stored(checkpoint.tensors)
     checkpoint.origin.details.update(

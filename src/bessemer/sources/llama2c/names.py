@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bessemer.ir.checkpoint import Lazy
+from bessemer.sources.llama2c.vocabulary import SPECIAL
 from bessemer.weights.views import renamed
 
 ENDS = {"tok_embeddings": "token_embd", "norm": "output_norm", "output": "output"}
@@ -62,7 +63,8 @@ def translated(facts: Facts, tensors: Mapping[str, Lazy]) -> tuple[dict[str, Any
 
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(COMPUTED)}
     named = {_gguf(name): renamed(tensor, _gguf(name)) for name, tensor in kept.items()}
-    return find_gguf(facts.metadata).from_gguf(facts.metadata, named)
+    metadata = {**facts.metadata, **SPECIAL}
+    return find_gguf(metadata).from_gguf(metadata, named)
 
 
 def _gguf(name: str) -> str:

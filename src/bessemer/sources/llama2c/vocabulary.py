@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 SPACE = "\u2581"
 FIRST = ("<unk>", "<s>", "</s>")
 """Pieces 0 to 2 of a Llama's vocabulary; llama2.c puts line ends around the last two."""
+SPECIAL = {
+    "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0,
+    "tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.add_eos_token": False,
+}  # fmt: skip
+"""What every Llama's vocabulary begins with."""
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 BYTES = range(3, 259)
-"""Ids of single bytes in a Llama's vocabulary."""
+"""Ids of single bytes in a Llama's vocabulary: spelled '<0x80>', or as the byte, or as the letter of its number."""
 
 
 def beside(path: Path, count: int) -> Tokenizer | None:
@@ -56,15 +61,16 @@ def metadata(tokens: Iterable[tuple[bytes, float]]) -> dict[str, Any]:
     return {
         "tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.tokens": pieces,
         "tokenizer.ggml.scores": scores, "tokenizer.ggml.token_type": [int(_type(*item)) for item in enumerate(pieces)],
-        "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.unknown_token_id": 0,
+        **SPECIAL,
     }  # fmt: skip
 
 
 def _piece(place: int, raw: bytes) -> str:
     if place < len(FIRST):
         return FIRST[place]
-    if place in BYTES and len(raw) == 1:
-        return f"<0x{raw[0]:02X}>"
+    byte = place - BYTES.start
+    if place in BYTES and raw in (bytes([byte]), chr(byte).encode()):
+        return f"<0x{byte:02X}>"
     return raw.decode("utf-8", "surrogateescape").replace(" ", SPACE)
 
 

@@ -37,7 +37,7 @@ CAUSAL: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3": ("Qwen3", {**GROUPED, "head_dim": 8}),
     "qwen3-moe": ("Qwen3Moe", {**QWEN_EXPERTS, "head_dim": 8, "norm_topk_prob": True}),
     "gemma": ("Gemma", {**GROUPED, "head_dim": 8}),
-    "gemma2": ("Gemma2", {**GROUPED, "head_dim": 8, "sliding_window": 6}),
+    "gemma2": ("Gemma2", {**GROUPED, "head_dim": 8, "sliding_window": 6, "query_pre_attn_scalar": 8}),
     "gemma3": ("Gemma3", {**GROUPED, "num_hidden_layers": 6, "head_dim": 8, "sliding_window": 6,
                           "query_pre_attn_scalar": 8}),
     "phi": ("Phi", {**SIZES, "partial_rotary_factor": 0.5}),
