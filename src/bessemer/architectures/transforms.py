@@ -253,18 +253,18 @@ class Chained(_ValuesOfOne):
 
 
 @dataclass(frozen=True)
-class Copied(Transform):
-    """One tensor that is two in GGUF: as it is, and times a number (config). The way back forgets the second."""
+class Repeated(Transform):
+    """GGUF holds a tensor of another row once more, times a number (config); the way back forgets it."""
 
     factor: Callable[[Config], float]
+    changes_values: ClassVar[bool] = True
 
     def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         factor = np.float32(self.factor(config))
-        scaled = views.mapped(tensors[0], lambda values: values * factor)
-        return [views.renamed(tensors[0], names[0]), views.renamed(scaled, names[1])]
+        return [views.renamed(views.mapped(tensors[0], lambda values: values * factor), names[0])]
 
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
-        return [views.renamed(tensors[0], names[0])]
+        return []
 
 
 @dataclass(frozen=True)

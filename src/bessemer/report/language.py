@@ -52,9 +52,8 @@ def reading(run: LanguageRun) -> str:
 
 def predictions(run: LanguageRun) -> str:
     """A comparison in a line."""
-    far = f"KL divergence {number(run.mean_kld)} (largest {number(run.max_kld)}, limit {units.number(run.limit)})"
-    if run.comparison == "quantization":
-        far = f"KL divergence {number(run.mean_kld)} (largest {number(run.max_kld)})"
+    limit = "" if run.limit is None else f", limit {units.number(run.limit)}"
+    far = f"KL divergence {number(run.mean_kld)} (largest {number(run.max_kld)}{limit})"
     said = f"{far}, same top token {units.percent(run.same_top)}, perplexity {perplexities(run)}"
     return f"{said}; {reading(run)}"
 

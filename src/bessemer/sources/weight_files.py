@@ -24,15 +24,29 @@ class WeightFiles:
     checkpoint: Callable[[Path, OpenOptions], Checkpoint]
 
     def open(self, path: Path, options: OpenOptions) -> Model:
-        """Raises UsageError: weights alone compute nothing."""
-        raise self._graphless(path)
+        """The graph that the table of its architecture draws. Raises UsageError where nothing says what the weights are of,
+        Declined where no graph of it can be drawn."""
+        from bessemer.sources.decoder.model import model_of
+
+        return model_of(self._known(path, options), options.task, options.shapes)
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
-        """Raises UsageError: see `open`."""
-        raise self._graphless(path)
+        """The reference evaluator: no runtime of such files shows keys and values. Raises as `open`."""
+        from bessemer.sources.decoder.model import session_of
 
-    def _graphless(self, path: Path) -> UsageError:
-        return UsageError(
-            f"{path} holds weights and no graph", why=f"{self.name} stores tensors by name, and this asks for a computation",
-            fix="Convert it to a format of weights (`bessemer targets` lists them)",
-        )  # fmt: skip
+        if options.original == "runtime":
+            raise UsageError(
+                f"No runtime of {self.name} files answers what the graph does, keys and values among it",
+                fix="Leave --original away; the report of a GGUF target compares with llama.cpp",
+            )  # fmt: skip
+        return session_of(self._known(path, options), options.task)
+
+    def _known(self, path: Path, options: OpenOptions) -> Checkpoint:
+        held = self.checkpoint(path, options)
+        if not held.config:
+            why = f"{self.name} stores tensors by name, and here no settings of an architecture"
+            raise UsageError(
+                f"{path} holds weights and no graph", why=held.notes[0] if held.notes else why,
+                fix="Convert it to a format of weights (`bessemer targets` lists them)",
+            )  # fmt: skip
+        return held

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bessemer.ir.canonical import COMPUTED_KEY
 from bessemer.ir.encoding import Encoding
@@ -142,6 +142,15 @@ class CheckpointTarget(Protocol):
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
         """Stream everything into files in the existing directory `out`; `done` hears how many weights were written."""
+        ...
+
+
+@runtime_checkable
+class Installs(Protocol):
+    """A target that can place a verified artifact where its runtime looks for models."""
+
+    def install(self, prepared: Any, artifact: Path) -> list[str]:
+        """Do so if the options ask for it; returns sentences for the report. Raises UsageError."""
         ...
 
 

@@ -209,7 +209,7 @@ class LanguageRun(Record):
     original: float | None = Field(description="perplexity of the first model")
     artifact: float | None = Field(description="perplexity of the second")
     spread: float
-    limit: float
+    limit: float | None = Field(default=None, description="null for what is stated and not judged")
     within: bool
 
 
@@ -220,7 +220,7 @@ class LanguageEmbedding(Record):
     tokens: int
     cosine: float | None = Field(description="null where a value is not finite")
     max_abs: float | None
-    limit: float = Field(description="what 1 - cosine may be")
+    limit: float | None = Field(default=None, description="what 1 - cosine may be; null for what is not judged")
     within: bool
 
 

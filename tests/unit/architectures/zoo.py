@@ -24,7 +24,7 @@ _DEEPSEEK: dict[str, Any] = {
 }  # fmt: skip
 
 _SU = {
-    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 128,
+    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 300,
     "short_factor": [1.0, 1.05, 1.1, 1.2], "long_factor": [1.5, 2.0, 3.0, 5.0],
 }  # fmt: skip
 
@@ -56,8 +56,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     }),
     "phi3": ("phi3", {"num_key_value_heads": 2, "pad_token_id": 0}),
     "phi3-longrope": ("phi3", {
-        "num_key_value_heads": 2, "pad_token_id": 0, "max_position_embeddings": 512,
-        "original_max_position_embeddings": 128, "rope_parameters": {**_SU, "partial_rotary_factor": 0.5},
+        "num_key_value_heads": 2, "pad_token_id": 0, "max_position_embeddings": 1200,
+        "original_max_position_embeddings": 300, "rope_parameters": {**_SU, "partial_rotary_factor": 0.5},
     }),
     "granite": ("granite", {
         "num_key_value_heads": 2, "embedding_multiplier": 12.0, "residual_multiplier": 0.22,

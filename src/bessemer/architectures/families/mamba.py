@@ -108,6 +108,7 @@ SETTINGS_2: tuple[Setting, ...] = (
     Value("ssm.time_step_rank", "num_heads"),
     Value("ssm.group_count", "n_groups"),
     Refused("time_step_limit", "GGUF's runtimes do not clip the step"),
+    Harmless(("time_step_rank",)),
 )
 
 

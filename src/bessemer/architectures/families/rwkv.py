@@ -133,5 +133,8 @@ FAMILIES = (
         "rwkv6", "rwkv6", ("rwkv6",), ("Rwkv6ForCausalLM",), SIXTH, SETTINGS,
         defaults={**DEFAULTS, "head_size": 64}, complete=_completed,
     ),
-    Family("rwkv4", "rwkv4", ("rwkv",), ("RwkvForCausalLM",), FOURTH, SETTINGS_4, defaults=DEFAULTS, complete=_completed_4),
+    Family(
+        "rwkv4", "rwkv4", ("rwkv",), ("RwkvForCausalLM",), FOURTH, SETTINGS_4,
+        defaults={**DEFAULTS, "context_length": 1024}, complete=_completed_4,
+    ),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from bessemer.architectures.settings import (
     real,
     setting,
 )
-from bessemer.architectures.transforms import Copied
+from bessemer.architectures.transforms import Repeated
 from bessemer.ir.checkpoint import Lazy
 from bessemer.ir.errors import Blocker
 from bessemer.weights.views import Floats, floats
@@ -77,8 +77,8 @@ def _feed_forward(gguf: str, hf: str, **options: Any) -> tuple[Pair, ...]:
 
 EMBEDDING = Pair("token_embd.weight", "shared.weight")
 ENDS = (
-    Pair(("token_embd.weight", "output.weight"), "shared.weight", Copied(_factor), when=_own_output),
-    Pair("token_embd.weight", "shared.weight", when=lambda config, layer: not _own_output(config)),
+    EMBEDDING,
+    Pair("output.weight", "shared.weight", Repeated(_factor), optional=True, when=_own_output),
     Pair("output.weight", "lm_head.weight", when=_untied),
 )
 ENCODER_LAYERS = (
@@ -155,7 +155,7 @@ def _scales(record: Record) -> bool:
 
 
 def _scaled(record: Record) -> bool:
-    """Whether the output matrix is what `Copied` makes of the embedding."""
+    """Whether the output matrix is what `Repeated` makes of the embedding."""
     embedding, output, width = (record.tensors.get("token_embd.weight"), record.tensors.get("output.weight"), 0)
     if embedding is None or output is None or embedding.shape != output.shape:
         return False

@@ -13,6 +13,7 @@ from bessemer.ir.decoder import Activation, Decoder, Experts, Rope
 from bessemer.ir.errors import UsageError
 from bessemer.runners.decoder import functions
 from bessemer.runners.decoder.attention import Scores, attended, turned
+from bessemer.runners.decoder.border import cache_sizes, key_sizes
 from bessemer.runners.decoder.experts import routed
 from bessemer.runners.decoder.reading import Weights
 from bessemer.runners.decoder.tables import Floats, slopes, turns
@@ -125,16 +126,29 @@ class Arrays:
         bias = slopes(held.heads, held.alibi_bias) if held.positions == "alibi" else None
         sinks = self._weights(f"blk.{layer}.attn_sinks.weight")
         how = Scores(held.scale, held.softcap, held.causal, held.layers[layer].window, bias, sinks)
-        narrow = held.heads if held.latent is not None else held.kv_heads
+        if held.latent is None:
+            key, value = self.kept(key, value, layer)
+        narrow = key_sizes(held)[0]
         sizes = ((query, held.heads), (key, narrow), (value, narrow))
-        queries, keys, values = (x.reshape(self._texts, self._count, heads, -1) for x, heads in sizes)
-        keys, values = self._with_past(keys, values, layer)
+        queries, keys, values = (x.reshape(self._texts, -1, heads, x.shape[1] // heads) for x, heads in sizes)
         kept = self._feeds.kept
         made = [
             attended(queries[text], keys[text], values[text], how, None if kept is None else kept[text])
             for text in range(self._texts)
         ]
         return np.concatenate(made).reshape(len(query), -1)
+
+    def kept(self, key: Floats, value: Floats, layer: int) -> tuple[Floats, Floats]:
+        """See `Operations`."""
+        heads = cache_sizes(self._decoder)[0]
+        apart = [x.reshape(self._texts, self._count, heads, -1).swapaxes(1, 2) for x in (key, value)]
+        if self._feeds.past:
+            apart = [np.concatenate(pair, 2) for pair in zip(self._feeds.past[layer], apart, strict=True)]
+        if self._feeds.present is not None:
+            self._feeds.present.append((apart[0], apart[1]))
+        rows = apart[0].shape[0] * apart[0].shape[2]
+        whole = [x.swapaxes(1, 2).reshape(rows, -1) for x in apart]
+        return whole[0], whole[1]
 
     def mixed(self, x: Floats, at: str, experts: Experts) -> Floats:
         """See `Operations`."""
@@ -170,15 +184,6 @@ class Arrays:
     def clipped(self, x: Floats, limit: float) -> Floats:
         """See `Operations`."""
         return np.clip(x, np.float32(-limit), np.float32(limit)) if limit else x
-
-    def _with_past(self, keys: Floats, values: Floats, layer: int) -> tuple[Floats, Floats]:
-        """Keys and values of all tokens, [texts, all tokens, kv heads, columns]."""
-        if self._feeds.past:
-            old = [part.swapaxes(1, 2) for part in self._feeds.past[layer]]
-            keys, values = np.concatenate([old[0], keys], 1), np.concatenate([old[1], values], 1)
-        if self._feeds.present is not None:
-            self._feeds.present.append((keys.swapaxes(1, 2), values.swapaxes(1, 2)))
-        return keys, values
 
     def _expert(self, x: Floats, at: str, expert: int) -> Floats:
         up = self._by_expert(x, f"{at}ffn_up_exps", expert)

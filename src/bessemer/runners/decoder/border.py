@@ -9,12 +9,19 @@ BATCH, TOKENS, PAST = "batch_size", "sequence_length", "past_sequence_length"
 WHOLE = f"{PAST} + {TOKENS}"
 
 
-def cache_sizes(decoder: Decoder) -> tuple[int, int, int]:
-    """Heads, columns of a key and columns of a value that are kept for each token and layer."""
+def key_sizes(decoder: Decoder) -> tuple[int, int, int]:
+    """Heads of keys and values, columns of a key and of a value."""
     latent = decoder.latent
     if latent is None:
         return decoder.kv_heads, decoder.head_dim, decoder.head_dim
     return decoder.heads, latent.nope_dim + latent.rope_dim, latent.value_dim
+
+
+def cache_sizes(decoder: Decoder) -> tuple[int, int, int]:
+    """Heads and the two sizes of what is kept for each token and layer: keys and values, or with `latent`, as transformers
+    does it, what they are made from and the part of a key that turned."""
+    latent = decoder.latent
+    return key_sizes(decoder) if latent is None else (1, latent.key_rank, latent.rope_dim)
 
 
 def border(decoder: Decoder, *, past: bool) -> Signature:

@@ -62,7 +62,12 @@ class Operations(Protocol[T]):
         ...
 
     def attended(self, query: T, key: T, value: T, layer: int) -> T:
-        """softmax(query key^T scale + masks) value, of this layer, with the keys and values of earlier tokens."""
+        """softmax(query key^T scale + masks) value of this layer; keys and values are those of all tokens, or of the new
+        ones where the layer's were not `kept`: then they follow those of earlier tokens, and are kept."""
+        ...
+
+    def kept(self, key: T, value: T, layer: int) -> tuple[T, T]:
+        """What is kept of a token and a layer, that of earlier tokens first."""
         ...
 
     def mixed(self, x: T, at: str, experts: Experts) -> T:
@@ -184,15 +189,17 @@ class Wiring(Generic[T]):
         return do.turned(query, rope, held.heads), do.turned(key, rope, held.kv_heads)
 
     def _latent(self, x: T, place: int, sizes: Latent) -> tuple[T, T, T]:
-        """DeepSeek-V2, section 2.1.3: queries and keys have a part without and one with positions."""
+        """DeepSeek-V2, section 2.1.3: queries and keys have a part without and one with positions. What is kept is what
+        keys and values are made from."""
         at, do, heads, rope = f"blk.{place}.", self.do, self.decoder.heads, self.decoder.layers[place].rope
         query = self._compressed_query(x, at) if sizes.query_rank else do.linear(x, f"{at}attn_q")
         plain, turning = do.split(query, (sizes.nope_dim, sizes.rope_dim), heads)
         packed, shared = do.split(do.linear(x, f"{at}attn_kv_a_mqa"), (sizes.key_rank, sizes.rope_dim))
-        held = do.linear(do.normalized(packed, f"{at}attn_kv_a_norm", "rms"), f"{at}attn_kv_b")
-        key, value = do.split(held, (sizes.nope_dim, sizes.value_dim), heads)
+        packed = do.normalized(packed, f"{at}attn_kv_a_norm", "rms")
         if rope is not None:
             turning, shared = do.turned(turning, rope, heads), do.turned(shared, rope, 1)
+        packed, shared = do.kept(packed, shared, place)
+        key, value = do.split(do.linear(packed, f"{at}attn_kv_b"), (sizes.nope_dim, sizes.value_dim), heads)
         query = do.joined((plain, turning), heads)
         return query, do.joined((key, do.spread(shared, heads)), heads), value
 

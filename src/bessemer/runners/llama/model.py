@@ -160,10 +160,8 @@ class Model:
     def embeddings(self, tokens: Sequence[int], pooled: bool = False) -> Array:
         """What the last layer gives: [n, hidden], or [hidden] pooled as the file says."""
         self._need(POOLED if pooled else EMBEDDINGS, len(tokens))
-        halves = self.call.llama_model_has_encoder(self.model) and self.call.llama_model_has_decoder(
-            self.model
-        )
-        self._feed(self.call.llama_encode if halves else self.call.llama_decode, tokens, every=True)
+        encodes = self.call.llama_model_has_encoder(self.model)  # T5's kind; BERT's is all the library's 'decoder' does
+        self._feed(self.call.llama_encode if encodes else self.call.llama_decode, tokens, every=True)
         hidden = int(self.call.llama_model_n_embd(self.model))
         if pooled and self.call.llama_pooling_type(self.held) != NO_POOLING:
             return _copied(self.call.llama_get_embeddings_seq(self.held, 0), (hidden,), self.path)

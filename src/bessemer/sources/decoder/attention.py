@@ -9,7 +9,7 @@ import numpy as np
 
 from bessemer.ir.decoder import Decoder
 from bessemer.runners.decoder.attention import UNSEEN
-from bessemer.runners.decoder.border import cache_sizes
+from bessemer.runners.decoder.border import key_sizes
 from bessemer.runners.decoder.tables import slopes
 from bessemer.sources.drawing import Drawing
 
@@ -37,16 +37,30 @@ class Attention:
         self._drawing.layer = where
         if self._decoder.softcap:  # the standard's operator would cap the mask as well
             return self._spelled(query, key, value, mask, layer)
-        past = [self._past(layer, part) for part in ("key", "value")]
-        heads, kept = self._decoder.heads, cache_sizes(self._decoder)[0]
+        keeps = self._keeps and self._decoder.latent is None
+        past = [self._inputs[f"past_key_values.{layer}.{part}"] for part in ("key", "value")] if keeps else []
         made = self._drawing.emit(
-            "Attention", [query, key, value, mask, *(item for item in past if item is not None)], dtype=query.dtype,
-            outputs=3 if self._keeps else 1, q_num_heads=heads, kv_num_heads=kept, scale=self._decoder.scale,
+            "Attention", [query, key, value, mask, *past], outputs=3 if keeps else 1, q_num_heads=self._decoder.heads,
+            kv_num_heads=key_sizes(self._decoder)[0], scale=self._decoder.scale,
         )  # fmt: skip
-        if not self._keeps:
+        if not keeps:
             return made  # type: ignore[no-any-return]  # one output is a value, several are a list
         self.present += made[1:]
         return made[0]  # type: ignore[no-any-return]
+
+    def kept(self, key: onnx_ir.Value, value: onnx_ir.Value, layer: int) -> tuple[onnx_ir.Value, onnx_ir.Value]:
+        """One head each, [batch, all tokens, columns]; see `runners.decoder.wiring.Operations`."""
+        first, second = (self._appended(item, layer, part) for item, part in ((key, "key"), (value, "value")))
+        return first, second
+
+    def _appended(self, new: onnx_ir.Value, layer: int, part: str) -> onnx_ir.Value:
+        past = self._past(layer, part)
+        if past is None:
+            return new
+        emit, axis = self._drawing.emit, self._drawing.literal(np.array([1], np.int64))
+        whole = emit("Concat", [past, emit("Unsqueeze", [new, axis])], axis=2)
+        self.present.append(whole)
+        return emit("Squeeze", [whole, axis])  # type: ignore[no-any-return]
 
     @property
     def _keeps(self) -> bool:
@@ -60,7 +74,7 @@ class Attention:
     ) -> onnx_ir.Value:
         """Products and a softmax; queries of one key's head stand on an axis of their own, so that no key is copied."""
         held, emit = self._decoder, self._drawing.emit
-        kept, width, depth = cache_sizes(held)
+        kept, width, depth = key_sizes(held)
         share = held.heads // kept
         queries = emit("Transpose", [self._shaped(query, [0, 0, kept, share, width])], perm=[0, 2, 3, 1, 4])
         keys, values = self._joined(key, kept, width, layer, "key"), self._joined(value, kept, depth, layer, "value")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bessemer.architectures.base import Family, find
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
-from bessemer.ir.errors import Blocker, Declined, UsageError
+from bessemer.ir.errors import Blocker, Declined, UnreadableInput, UsageError
 from bessemer.ir.model import Model
 from bessemer.ir.signature import Signature, TensorSpec
 from bessemer.passes.half import note_half
 from bessemer.runners.decoder.border import border
+from bessemer.runners.decoder.checking import Contradiction, check
+from bessemer.runners.decoder.runner import DecoderRunner
+from bessemer.runners.decoder.session import DecoderSession
 from bessemer.runners.decoder.wiring import Wiring
 from bessemer.sources.decoder.operations import Drawn
 from bessemer.sources.decoder.weights import most_stored
@@ -26,15 +30,31 @@ TASKS = {"text-generation-with-past": True, "text-generation": False}
 """Tasks that a causal decoder is drawn for -> whether keys and values of earlier tokens go in and come out."""
 
 
-def decoder_of(checkpoint: Checkpoint) -> tuple[Family, Decoder]:
-    """The table and what it computes. Raises Declined for an architecture that is unknown or no causal decoder."""
+@dataclass(frozen=True)
+class Known:
+    """A checkpoint of an architecture that has a table, as a decoder and its weights by role."""
+
+    family: Family
+    decoder: Decoder
+    roles: dict[str, Lazy]
+
+
+def known(checkpoint: Checkpoint) -> Known:
+    """Raises Declined for an architecture that is unknown or no causal decoder, UnreadableInput for weights that contradict
+    the settings."""
     family = find(checkpoint.config)
+    roles = family.roles(checkpoint)  # first: it takes no more layers than there are weights for
     decoder = family.decoder(checkpoint.config)
     if decoder is None or not decoder.causal:
         why = "its layers are no attention and feed-forward" if decoder is None else "it is no model that generates text"
         blocker = Blocker("", family.name, "no-decoder", f"the table draws no graph of it: {why}")
         raise Declined("Bessemer", [blocker])
-    return family, decoder
+    try:
+        check(decoder, {role: tensor.shape for role, tensor in roles.items()})
+    except Contradiction as error:
+        where = checkpoint.origin.path
+        raise UnreadableInput(f"The weights of {where} contradict its settings", why=str(error)) from None
+    return Known(family, decoder, roles)
 
 
 def model_of(checkpoint: Checkpoint, task: str | None = None, shapes: Shapes | None = None) -> Model:
@@ -42,15 +62,25 @@ def model_of(checkpoint: Checkpoint, task: str | None = None, shapes: Shapes | N
 
     Raises Declined, and UsageError for another task or an input that is not there.
     """
-    name = task or "text-generation-with-past"
+    past = _past(task)
+    held = known(checkpoint)
+    graph = draw(held.decoder, held.roles, bound(border(held.decoder, past=past), shapes or {}))
+    said = f"{task} (asked for)" if task else f"{next(iter(TASKS))} (what the architecture is for)"
+    note = f"Task: {said}; the graph is drawn from the table of the architecture '{held.family.name}'"
+    return Model(graph, checkpoint.origin, [note, *held.decoder.notes, *checkpoint.notes], companions=checkpoint.companions)
+
+
+def session_of(checkpoint: Checkpoint, task: str | None = None) -> DecoderSession:
+    """The reference evaluator behind the graph's border. Raises as `model_of`."""
+    held = known(checkpoint)
+    return DecoderSession(DecoderRunner(held.decoder, held.roles), past=_past(task))
+
+
+def _past(task: str | None) -> bool:
+    name = task or next(iter(TASKS))
     if name not in TASKS:
         raise UsageError(f"--task {name} is none that a table of an architecture draws", fix=f"Choose {' or '.join(TASKS)}")
-    family, decoder = decoder_of(checkpoint)
-    roles = family.roles(checkpoint)
-    graph = draw(decoder, roles, bound(border(decoder, past=TASKS[name]), shapes or {}))
-    said = "asked for" if task else "what the architecture is for"
-    note = f"Task: {name} ({said}); the graph is drawn from the table of the architecture '{family.name}'"
-    return Model(graph, checkpoint.origin, [note, *decoder.notes, *checkpoint.notes], companions=checkpoint.companions)
+    return TASKS[name]
 
 
 def bound(signature: Signature, shapes: Shapes) -> Signature:

@@ -112,6 +112,10 @@ class Drawn:
         """See `Operations`."""
         return self.attention.attended(query, key, value, layer)
 
+    def kept(self, key: onnx_ir.Value, value: onnx_ir.Value, layer: int) -> tuple[onnx_ir.Value, onnx_ir.Value]:
+        """See `Operations`."""
+        return self.attention.kept(key, value, layer)
+
     def mixed(self, x: onnx_ir.Value, at: str, experts: Experts) -> onnx_ir.Value:
         """See `Operations`."""
         return Mixture(self._decoder, self._drawing, self._roles).mixed(x, at, experts, self)

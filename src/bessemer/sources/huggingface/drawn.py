@@ -7,10 +7,11 @@ from typing import Any
 
 from bessemer.ir.canonical import COMPUTED_KEY
 from bessemer.ir.checkpoint import Checkpoint
-from bessemer.ir.errors import Declined, UsageError
+from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, Origin
+from bessemer.runners.base import Runner
 from bessemer.sources.base import OpenOptions
-from bessemer.sources.decoder.model import TASKS, model_of
+from bessemer.sources.decoder.model import TASKS, model_of, session_of
 from bessemer.sources.decoder.weights import most_stored
 from bessemer.sources.huggingface.directory import CONFIG, companions_of, read_json, weights_of
 from bessemer.sources.huggingface.tensors import tensors_of
@@ -38,6 +39,11 @@ def drawn(path: Path, options: OpenOptions) -> tuple[Model | None, str]:
         return None, refusal.blockers[0].reason if refusal.blockers else str(refusal)
 
 
+def reference(path: Path, options: OpenOptions) -> Runner:
+    """Our own evaluator of an architecture's table. Raises Declined for models that no table of ours computes."""
+    return session_of(weights_alone(path, read_json(path, CONFIG)), options.task)
+
+
 def weights_alone(path: Path, config: dict[str, Any]) -> Checkpoint:
     """A directory's tensors and settings; nobody asks for its tokenizer."""
     held = weights_of(path)
@@ -47,6 +53,10 @@ def weights_alone(path: Path, config: dict[str, Any]) -> Checkpoint:
 
 
 def _drawn(path: Path, config: dict[str, Any], options: OpenOptions) -> Model:
+    if config.get("new_decoder_architecture") and options.graph == "auto":
+        why = "transformers keeps a copy of each key for every head, and the table's graph one"
+        copied = Blocker("", "falcon", "kept-copies", why)
+        raise Declined("the table of an architecture", [copied])
     checkpoint = weights_alone(path, config)
     kind = most_stored(checkpoint.tensors)
     checkpoint.origin.details.update(

@@ -11,9 +11,10 @@ another tensor, order or setting than it should loses a large share of it.
 - Runtime: the artifact in its runtime beside its own decoded weights in float32. What remains is how the runtime rounds
   activations: not at all (a trained model's divergence beside transformers is 1e-12 of the spread), to F16, BF16, or 8-bit
   blocks (llama.cpp's kernels). Measured on a trained model (stories260K) and on random ones that amplify noise: at most 4e-6
-  of the spread for F16, 2.4e-4 for BF16, 6e-3 for 8 bits; a model of random weights so large that the amplification is 100
-  times more loses 6e-2 that way, and then the weights' own rounding loses at least as much. So: the figure below, or as
-  much as the quantization itself costs.
+  of the spread for F16, 2.4e-4 for BF16, 6e-3 for 8 bits. Random weights so large that the amplification is 100 times more
+  cost 6e-2 that way; but then the weights' own rounding costs more: as much for F16, BF16 and Q8_0 (up to 0.5 of it was
+  measured), 5 times as much for 6 bits, 10 to 50 times for fewer. So: the figure below, or `added`'s share of what the
+  quantization itself costs.
 - Overall: divergences add like squared distances: (a + b)^2 <= 2 a^2 + 2 b^2. So both parts above, twice; in the long
   context, where the quantization's own loss was not measured, twice its share in the short one. Where the decoded weights
   cannot be run by themselves, the noise of the weights may grow by 16 dB on its way to the logits.
@@ -43,6 +44,8 @@ FLOORS: Mapping[str, float] = {
 """dB that a tensor of a type must keep. F16 has few bits for weights below 6e-5."""
 IMPORTANCE = 4.0
 """dB less with an importance matrix."""
+ADDED = ((36.0, 1.0), (26.0, 0.5), (-1.0, 0.1))
+"""Floor of the coarsest type from which on a runtime may add which share of the quantization's loss."""
 
 
 def floor(kind: str, importance: bool = False) -> float:
@@ -56,14 +59,20 @@ def coarsest(*kinds: Arithmetic) -> Arithmetic:
     return max(kinds, key=lambda kind: SHARES[kind])
 
 
+def added(types: Collection[str]) -> float:
+    """Share of the quantization's own loss that a runtime may add, by the coarsest type."""
+    least = min((FLOORS.get(name, 140.0) for name in types), default=140.0)
+    return next(share for decibels, share in ADDED if least >= decibels)
+
+
 def runtime(kind: Arithmetic, spread: float, loss: float = 0.0) -> float:
-    """Mean divergence that arithmetic may cause. loss: what the quantization itself costs."""
+    """Mean divergence that arithmetic may cause. loss: `added`'s share of what the quantization costs, in nats."""
     return max(SHARES[kind] * spread, loss, LEAST)
 
 
-def explained(kind: Arithmetic, spread: float, loss: float) -> float:
+def explained(kind: Arithmetic, spread: float, loss: float, types: Collection[str]) -> float:
     """Mean divergence overall, where the decoded weights were run by themselves and cost `loss` nats."""
-    return 2 * loss + 2 * runtime(kind, spread, loss)
+    return 2 * loss + 2 * runtime(kind, spread, added(types) * loss)
 
 
 def unexplained(kind: Arithmetic, spread: float, types: Collection[str], importance: bool = False) -> float:

@@ -17,6 +17,10 @@ from bessemer.verify.language.subjects import Subject, Words
 
 Original = Literal["auto", "runtime", "reference"]
 
+LARGE = 500_000_000
+"""Weights of an original that is run by the evaluator, which reads them layer by layer, and not by a runtime that would hold
+all of them in float32."""
+
 _AROUND = {
     "llama": (("bos", "add_bos_token", True), ("eos", "add_eos_token", False)),
     "gpt2": (("bos", "add_bos_token", False), ("eos", "add_eos_token", False)),
@@ -31,7 +35,9 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", thre
 
     wanted: 'runtime' or 'reference' insists. Raises MissingExtra, UsageError where neither can run it.
     """
-    running = None if wanted == "reference" else runtime(path, checkpoint, threads)
+    large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
+    aside = wanted == "reference" or large
+    running = None if aside else runtime(path, checkpoint, threads)
     if running is not None:
         return running
     if wanted == "runtime":

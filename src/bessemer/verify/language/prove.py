@@ -91,7 +91,8 @@ class _Trial:
         if self.equal or not self.types:
             return f"mean KL divergence up to {share} ({means})"
         if self.decoded is not None:
-            return f"beside its decoded weights mean KL divergence up to {share} ({means}) or the quantization's own loss"
+            added = f"{bounds.added(self.types):g} of the quantization's own loss"
+            return f"beside its decoded weights mean KL divergence up to {share} ({means}) or {added}"
         return f"mean KL divergence up to {share} ({means}) and 16 dB above the weights' noise"
 
     def runs(self, windows: Plan) -> Iterator[LanguageRun]:
@@ -110,10 +111,11 @@ class _Trial:
         overall, quantization, runtime = self._tallies(windows, third)
         length = len(windows[0])
         if third is not None:
-            loss = _run("quantization", context, length, quantization, float("inf"))
+            loss = _run("quantization", context, length, quantization, None)
             losses.append(loss)
             yield loss
-            limit = bounds.runtime(self.kind, runtime.spread, quantization.mean_divergence)
+            allowed = bounds.added(self.types) * quantization.mean_divergence
+            limit = bounds.runtime(self.kind, runtime.spread, allowed if isfinite(allowed) else 0.0)
             yield _run("runtime", context, length, runtime, limit)
         yield _run("overall", context, length, overall, self._limit(context, overall.spread, losses))
 
@@ -123,7 +125,7 @@ class _Trial:
         if losses:
             share = (losses[0].mean_kld or 0.0) / max(losses[0].spread, 1e-30)
             elsewhere = 2 if context == "long" else 1
-            return bounds.explained(self.kind, spread, share * spread * elsewhere)
+            return bounds.explained(self.kind, spread, share * spread * elsewhere, self.types)
         return bounds.unexplained(self.kind, spread, self.types, self.importance)
 
     def _tallies(self, windows: Sequence[Window], third: Subject | None) -> tuple[Tally, Tally, Tally]:
@@ -153,12 +155,12 @@ class _Trial:
             yield _embedding("overall", both, self._cosine_limit())
             return
         third = [self.decoded.embeddings(window) for window in chosen]
-        loss = _embedding("quantization", [(one, two) for (one, _), two in zip(both, third, strict=True)], 2.0)
+        loss = _embedding("quantization", [(one, two) for (one, _), two in zip(both, third, strict=True)], None)
         apart = _apart(loss)
         yield loss
         ran = [(one, two) for one, (_, two) in zip(third, both, strict=True)]
-        yield _embedding("runtime", ran, max(bounds.SHARES[self.kind], apart))
-        yield _embedding("overall", both, min(2.0, bounds.explained(self.kind, 1.0, apart)))
+        yield _embedding("runtime", ran, max(bounds.SHARES[self.kind], bounds.added(self.types) * apart))
+        yield _embedding("overall", both, min(2.0, bounds.explained(self.kind, 1.0, apart, self.types)))
 
     def _cosine_limit(self) -> float:
         if self.equal or not self.types:
@@ -167,7 +169,7 @@ class _Trial:
 
 
 def _run(
-    comparison: Comparison, context: Literal["short", "long"], length: int, tally: Tally, limit: float
+    comparison: Comparison, context: Literal["short", "long"], length: int, tally: Tally, limit: float | None
 ) -> LanguageRun:
     mean, most = tally.mean_divergence, tally.largest_divergence
     both = tally.perplexities
@@ -175,7 +177,7 @@ def _run(
         comparison=comparison, context=context, length=length, tokens=tally.positions,
         mean_kld=mean if isfinite(mean) else None, max_kld=most if isfinite(most) else None, same_top=tally.same_top,
         original=both[0] if both else None, artifact=both[1] if both else None, spread=tally.spread,
-        limit=limit, within=isfinite(mean) and mean <= limit,
+        limit=limit, within=isfinite(mean) and (limit is None or mean <= limit),
     )  # fmt: skip
 
 
@@ -186,7 +188,7 @@ def _follows(windows: Sequence[Window], original: Subject) -> np.ndarray[tuple[i
 
 
 def _embedding(
-    comparison: Comparison, pairs: Sequence[tuple[Array, Array]], limit: float
+    comparison: Comparison, pairs: Sequence[tuple[Array, Array]], limit: float | None
 ) -> LanguageEmbedding:
     one = np.concatenate([pair[0] for pair in pairs]).astype(np.float64)
     two = np.concatenate([pair[1] for pair in pairs]).astype(np.float64)
@@ -196,7 +198,7 @@ def _embedding(
     whole = isfinite(lowest) and isfinite(most)
     return LanguageEmbedding(
         comparison=comparison, tokens=len(one), cosine=lowest if whole else None, max_abs=most if whole else None,
-        limit=limit, within=whole and 1 - lowest <= limit,
+        limit=limit, within=whole and (limit is None or 1 - lowest <= limit),
     )  # fmt: skip
 
 
@@ -211,6 +213,11 @@ def _reader(original: Words | None, artifact: Words | None) -> Words | None:
     prefix = original.prefix if original.prefix is not None else artifact.prefix
     suffix = original.suffix if original.suffix is not None else artifact.suffix
     return Words(original.encode, prefix, suffix, original.name)
+
+
+def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageTokens | None:
+    """Two tokenizers on the package's corpus; None where a side has none."""
+    return _tokenizers(original, artifact, _corpus() if original and artifact else ())
 
 
 def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:

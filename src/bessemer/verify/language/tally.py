@@ -45,16 +45,17 @@ class Tally:
             self._add(first[part], second[part], follows[part])
 
     def _add(self, first: Array, second: Array, follows: npt.NDArray[np.int64]) -> None:
-        one, two = _log_softmax(first), _log_softmax(second)
-        shares = np.exp(one)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # what is not finite is counted below
+            one, two = _log_softmax(first), _log_softmax(second)
+            shares = np.exp(one)
             apart = np.where(shares > 0, shares * (one - two), 0.0).sum(-1)
+            entropies = np.where(shares > 0, -shares * one, 0.0).sum(-1)
         self.positions += len(one)
         self.broken += int(np.count_nonzero(~np.isfinite(apart)))
         self.divergence += float(apart.sum())
         self.largest = max(self.largest, float(apart.max(initial=0.0)))
         self.alike += int(np.count_nonzero(first.argmax(-1) == second.argmax(-1)))
-        self.entropy -= float(np.where(shares > 0, shares * one, 0.0).sum())
+        self.entropy += float(entropies.sum())
         self.mean = shares.sum(0) if self.mean is None else self.mean + shares.sum(0)
         rows = np.flatnonzero(follows >= 0)
         self.scored += len(rows)
