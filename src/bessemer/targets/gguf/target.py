@@ -13,6 +13,7 @@ from bessemer.targets.base import Artifact, PreparedWeights
 from bessemer.targets.gguf.options import GgufOptions
 from bessemer.weights.stream import Done, Piece
 from bessemer.weights.stream import write as write_pieces
+from bessemer.wire.gguf.values import ALIGNMENT, Kind
 
 if TYPE_CHECKING:
     from bessemer.targets.gguf.mix import Plan
@@ -37,7 +38,8 @@ class GgufTarget:
         metadata, tensors = contents(checkpoint)
         importance = _importance(options)
         plan = _plan(options, metadata, tensors, importance)
-        layout = _layout({**metadata, **_facts(plan)}, tensors, plan, importance)
+        kinds = {} if checkpoint.records is None else checkpoint.records.kinds
+        layout = _layout({**metadata, **_facts(plan)}, kinds, tensors, plan, importance)
         return PreparedWeights(
             payload=layout,
             precision=options.precision if options.precision != "keep" else _kept(plan),
@@ -97,12 +99,15 @@ def _kept(plan: Plan) -> str:
 
 
 def _layout(
-    metadata: Mapping[str, Any], tensors: Mapping[str, Lazy], plan: Plan, importance: Mapping[str, Any] | None
-) -> Layout:
+    metadata: Mapping[str, Any], kinds: Mapping[str, Kind], tensors: Mapping[str, Lazy], plan: Plan,
+    importance: Mapping[str, Any] | None,
+) -> Layout:  # fmt: skip
+    """kinds: types that metadata have in the file they come from."""
     from bessemer.wire.gguf.writer import layout
 
     named = [(name, tensor.shape, plan.types[name]) for name, tensor in tensors.items()]
-    header, offsets, total = layout(metadata, named)
+    alignment = metadata.get("general.alignment", ALIGNMENT)
+    header, offsets, total = layout(metadata, named, alignment, kinds=kinds)
     weigh = importance or {}
     pieces = _pieces(tensors, offsets, plan, weigh)
     return Layout(header, pieces, total)
