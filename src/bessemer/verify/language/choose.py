@@ -14,6 +14,7 @@ from bessemer.verify.language.huggingface import HuggingFaceSubject
 from bessemer.verify.language.llama import LlamaSubject
 from bessemer.verify.language.reference import ReferenceSubject
 from bessemer.verify.language.subjects import Subject, Words
+from bessemer.weights.stream import workers
 
 Original = Literal["auto", "runtime", "reference"]
 
@@ -30,14 +31,23 @@ _AROUND = {
 """Kind of tokenizer -> the special tokens before and behind a text: which, the flag that says so, and what holds without."""
 
 
-def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", threads: int = 0) -> Subject:
+EACH = 20_000_000
+"""Weights that keep one thread busy: threads that wait for one another make a small model slower."""
+
+
+def busy(checkpoint: Checkpoint) -> int:
+    """How many threads a model of this size keeps busy."""
+    return max(1, min(workers(), checkpoint.parameters // EACH))
+
+
+def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto") -> Subject:
     """The original in llama.cpp (GGUF) or transformers (a Hugging Face directory), else in Bessemer's evaluator.
 
     wanted: 'runtime' or 'reference' insists. Raises MissingExtra, UsageError where neither can run it.
     """
     large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
     aside = wanted == "reference" or large
-    running = None if aside else runtime(path, checkpoint, threads)
+    running = None if aside else runtime(path, checkpoint)
     if running is not None:
         return running
     if wanted == "runtime":
@@ -48,13 +58,13 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", thre
     return found
 
 
-def runtime(path: Path, checkpoint: Checkpoint, threads: int = 0) -> Subject | None:
+def runtime(path: Path, checkpoint: Checkpoint) -> Subject | None:
     """The file or directory in its own runtime; None where that is not installed, or there is none for the format."""
     if checkpoint.origin.format == "gguf" and llama.available():
-        return LlamaSubject(path, types(checkpoint), threads=threads)
+        return LlamaSubject(path, types(checkpoint), threads=busy(checkpoint))
     whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None
     if whole and all(find_spec(name) for name in ("torch", "transformers")):
-        return HuggingFaceSubject(path, words(checkpoint.tokenizer))
+        return HuggingFaceSubject(path, words(checkpoint.tokenizer), busy(checkpoint))
     return None
 
 
