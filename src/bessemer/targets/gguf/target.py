@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.checkpoint import Checkpoint, Lazy
+from bessemer.ir.errors import Declined
 from bessemer.targets.base import Artifact, PreparedWeights
 from bessemer.targets.gguf.options import GgufOptions
 from bessemer.weights.stream import Done, Piece
@@ -46,7 +47,7 @@ class GgufTarget:
             types=dict(Counter(plan.types.values()).most_common()),
             nbytes=layout.total,
             elements=sum(tensor.size for tensor in tensors.values()),
-            notes=[*plan.notes],
+            notes=[*(checkpoint.tokenizer.notes if checkpoint.tokenizer else ()), *plan.notes],
         )
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
@@ -68,8 +69,12 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     from bessemer.architectures.base import find
     from bessemer.tokenization import to_gguf
 
-    metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
-    held = {} if checkpoint.tokenizer is None else to_gguf(checkpoint.tokenizer)
+    tokenizer = checkpoint.tokenizer
+    try:
+        metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
+    except Declined as refusal:  # what the tokenizer lacks is said at once
+        raise Declined("gguf", [*refusal.blockers, *(tokenizer.blockers if tokenizer else ())]) from None
+    held = {} if tokenizer is None else to_gguf(tokenizer)
     return {**metadata, **checkpoint.general, **held}, tensors
 
 

@@ -46,7 +46,7 @@ def prove(
     trial = _Trial(original, artifact, decoded, weights is not None and weights.equal, frozenset(types), importance)
     runs = list(trial.runs(windows)) if original.kind != "encoder" else []
     embeddings = list(trial.embeddings(windows)) if original.kind == "encoder" else []
-    compared = _tokenizers(original.words, artifact.words, corpus or _corpus())
+    compared = compared_tokens(original.words, artifact.words, corpus or _corpus())
     problems = [*trial.problems, *(weights.problems if weights else ())]
     same_words = compared is None or not compared.differing
     parts = [*runs, *embeddings, *(weights.lines if weights else ())]
@@ -212,12 +212,8 @@ def _reader(original: Words | None, artifact: Words | None) -> Words | None:
     return Words(original.encode, prefix, suffix, original.name)
 
 
-def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageTokens | None:
-    """Two tokenizers on the package's corpus; None where a side has none."""
-    return _tokenizers(original, artifact, _corpus() if original and artifact else ())
-
-
-def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
+def compared_tokens(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
+    """Two tokenizers on hard texts; None where a side has none."""
     if original is None or artifact is None:
         return None
     one, two = original.encode(corpus), artifact.encode(corpus)
