@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.unit.targets.gguf import tiny
 
-from bessemer.blocks import encoded
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.runners.isolated import IsolatedRunner
 from bessemer.runners.llama.place import available
@@ -18,11 +17,6 @@ from bessemer.targets.gguf.mix import plan
 from bessemer.targets.gguf.rules import MIXES
 from bessemer.wire.gguf.reader import read
 from bessemer.wire.gguf.types import BY_NAME
-
-_spec = spec_from_file_location("tiny_gguf", Path(__file__).with_name("tiny.py"))
-assert _spec is not None and _spec.loader is not None
-tiny = module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 needs_llama = pytest.mark.skipif(not available(), reason="no llama.cpp is installed")
 
@@ -87,21 +81,7 @@ def test_files_have_the_bytes_of_llama_quantize(
     data = out.read_bytes()
     for name, tensor in held.items():
         info = wanted.tensors[name]
-        assert _bytes(tensor, found, name) == data[info.offset : info.offset + info.nbytes], name
-
-
-def _bytes(tensor: Any, found: Any, name: str) -> bytes:
-    if found.types[name] == tensor.type:
-        return bytes(tensor.read(0, tensor.rows))
-    stored = tensor.read(0, tensor.rows).view(np.float16 if tensor.type == "F16" else np.float32)
-    weights = stored.astype(np.float32).reshape(-1, tensor.rows, tensor.columns)
-    importance = found.importance.get(name)
-    experts = np.split(weights[0], len(importance)) if importance is not None and importance.ndim > 1 else [weights[0]]
-    factors = importance if len(experts) > 1 else [importance]
-    return b"".join(
-        encoded(np.ascontiguousarray(part), found.types[name], None if weigh is None else weigh).tobytes()
-        for part, weigh in zip(experts, factors, strict=True)
-    )
+        assert tiny.encoded_as(tensor, found, name) == data[info.offset : info.offset + info.nbytes], name
 
 
 @needs_llama

@@ -10,7 +10,9 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from bessemer.blocks import encoded
 from bessemer.ir.checkpoint import Lazy
+from bessemer.targets.gguf.mix import Plan
 from bessemer.wire.gguf.types import BY_NAME
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -99,3 +101,18 @@ def _lazy(name: str, values: npt.NDArray[np.float32], kind: str) -> Lazy:
     held = values.reshape(-1, values.shape[-1]).astype({"F32": np.float32, "F16": np.float16}[kind])
     data = np.ascontiguousarray(held).view(np.uint8)
     return Lazy(name, values.shape, kind, BY_NAME[kind].row_bytes(values.shape[-1]), lambda start, stop: data[start:stop])
+
+
+def encoded_as(tensor: Lazy, found: Plan, name: str) -> bytes:
+    """A tensor's bytes by our encoders."""
+    if found.types[name] == tensor.type:
+        return bytes(tensor.read(0, tensor.rows))
+    stored = tensor.read(0, tensor.rows).view(np.float16 if tensor.type == "F16" else np.float32)
+    weights = stored.astype(np.float32).reshape(-1, tensor.rows, tensor.columns)
+    importance = found.importance.get(name)
+    experts = np.split(weights[0], len(importance)) if importance is not None and importance.ndim > 1 else [weights[0]]
+    factors = importance if len(experts) > 1 else [importance]
+    return b"".join(
+        encoded(np.ascontiguousarray(part), found.types[name], None if weigh is None else weigh).tobytes()
+        for part, weigh in zip(experts, factors, strict=True)
+    )
