@@ -19,7 +19,7 @@ from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, by_id
 from bessemer.tokenization.pieces import standing
 from bessemer.tokenization.proof import Departure, judged, ties
 from bessemer.tokenization.recognise import Traits, recognised
-from bessemer.tokenization.settings import Settings
+from bessemer.tokenization.settings import STATED_PRE, Settings
 from bessemer.tokenization.vocabulary import Vocabulary, blocker
 
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
@@ -50,7 +50,8 @@ class Source:
 def read(source: Source, files: Mapping[str, Path]) -> Tokenizer:
     """Kind, vocabulary, flags and proof. What llama.cpp has no word for is a blocker of the result."""
     reader = _READERS.get(str(source.model.get("type")), _unknown)
-    return replace(reader(source), files=files, templates=source.settings.templates)
+    tokenizer = reader(source)
+    return replace(tokenizer, files=files, templates=source.settings.templates, extra=_token_types(source, tokenizer.kind))
 
 
 def _unknown(source: Source) -> Tokenizer:
@@ -69,18 +70,15 @@ def _bpe(source: Source) -> Tokenizer:
 
 def _mentions(data: Mapping[str, Any], kind: str) -> bool:
     parts = [data.get(name) or {} for name in ("pre_tokenizer", "decoder", "normalizer")]
-    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", [])) if isinstance(step, dict)]
-    return any(part.get("type") == kind for part in [*parts, *inner])
+    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", []))]
+    return any(isinstance(part, dict) and part.get("type") == kind for part in [*parts, *inner])
 
 
 def _byte_level(source: Source) -> Tokenizer:
     vocabulary = _base(source)
     tokenizer = _framed(source, Tokenizer("gpt2", "", (), (), merges=_merges(source)), vocabulary)
-    traits = Traits(
-        bool(source.model.get("ignore_merges")),
-        clean if isinstance(clean := source.settings.config.get("clean_up_tokenization_spaces"), bool) else None,
-        tokenizer.flags.get("add_sep_token", False),
-    )
+    separated = tokenizer.flags.get("add_sep_token", False)
+    traits = Traits(bool(source.model.get("ignore_merges")), separated, str(source.settings.config.get(STATED_PRE, "")))
     return recognised(tokenizer, source.library, source.encode, traits)
 
 
@@ -119,11 +117,8 @@ def _sentencepiece(source: Source) -> Tokenizer:
         ranks.setdefault(merge.replace(" ", "", 1), len(ranks))
     vocabulary = _base(source)
     tokens = vocabulary.spelled()
-    vocabulary.types = [
-        TokenType.BYTE if token in BYTES else kind for token, kind in zip(tokens, vocabulary.types, strict=True)
-    ]
-    unknown = source.model.get("unk_token")
-    vocabulary.types = [TokenType.UNKNOWN if token == unknown else k for token, k in zip(tokens, vocabulary.types, strict=True)]
+    marked = dict.fromkeys(BYTES, TokenType.BYTE) | {source.model.get("unk_token"): TokenType.UNKNOWN}
+    vocabulary.types = [marked.get(token, kind) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     vocabulary.scores = [_score(token, kind, ranks) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     prefix = _prefixed(source)
     flags = {"add_space_prefix": prefix} if not prefix or "add_prefix_space" in source.settings.config else {}
@@ -143,7 +138,8 @@ def _score(token: str, kind: int, ranks: Mapping[str, int]) -> float:
 
 
 def _prefixed(source: Source) -> bool:
-    return source.library.encode("x", add_special_tokens=False).tokens[:1] != ["x"]
+    tokens: list[str] = source.library.encode("x", add_special_tokens=False).tokens
+    return tokens[:1] != ["x"]
 
 
 def _wordpiece(source: Source) -> Tokenizer:
@@ -152,7 +148,7 @@ def _wordpiece(source: Source) -> Tokenizer:
     vocabulary.tokens = [phantom(token, kind) for token, kind in rows]
     normalizer = frame.normalizer_flags(source.data.get("normalizer"))
     tokenizer = _framed(source, Tokenizer("bert", "", (), (), flags=normalizer), vocabulary)
-    tokenizer = replace(tokenizer, pre="default", extra=_token_types(source))
+    tokenizer = replace(tokenizer, pre=str(source.settings.config.get(STATED_PRE) or "default"))
     if source.model.get("continuing_subword_prefix", "##") != "##":
         reason = "it marks the inside of words otherwise than with '##'"
         return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("wordpiece", reason)))
@@ -166,17 +162,22 @@ def phantom(token: str, kind: int) -> str:
     return token[2:] if token.startswith("##") else "▁" + token
 
 
-def _token_types(source: Source) -> dict[str, Any]:
-    count = source.settings.model.get("type_vocab_size", 1)
-    return {"tokenizer.ggml.token_type_count": int(count)} if isinstance(count, int) else {}
+def _token_types(source: Source, kind: str) -> dict[str, int]:
+    """How many kinds of text a BERT tells apart."""
+    model = source.settings.model
+    if kind != "bert" and "type_vocab_size" not in model and model.get("model_type") not in _ENCODERS:
+        return {}
+    count = model.get("type_vocab_size", 1)
+    return {"tokenizer.ggml.token_type_count": count} if isinstance(count, int) else {}
+
+
+_ENCODERS = ("roberta", "xlm-roberta")
 
 
 def _unlike_marks(found: Difference) -> bool:
     parts = [unicodedata.normalize("NFD", character) for character in found.text]
-    return any(
-        unicodedata.category(c) in ("Mc", "Me", "Cn") or any(unicodedata.category(x) != "Mn" for x in part[1:])
-        for c, part in zip(found.text, parts, strict=True)
-    )
+    kinds = [[unicodedata.category(character) for character in part] for part in parts]
+    return any(kind[0] in ("Mc", "Me", "Cn") or any(other != "Mn" for other in kind[1:]) for kind in kinds)
 
 
 def _long_word(found: Difference) -> bool:
@@ -194,12 +195,14 @@ def _unigram(source: Source) -> Tokenizer:
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
         raise UnreadableInput(f"The vocabulary of {source.path} is no list of tokens with scores")
     unknown = source.model.get("unk_id")
-    types = [TokenType.UNKNOWN if i == unknown else TokenType.NORMAL for i in range(len(rows))]
-    vocabulary = Vocabulary([str(token) for token, _ in rows], list(types), [float(score) for _, score in rows])
+    tokens, scores = [str(token) for token, _ in rows], [float(score) for _, score in rows]
+    vocabulary = Vocabulary(list(tokens), [TokenType.NORMAL] * len(tokens), scores)
     vocabulary.add(source.settings.added)
     vocabulary.fit(source.rows)
-    merged = source.library.encode("a   b", add_special_tokens=False).ids == source.library.encode("a b", add_special_tokens=False).ids
-    flags = {"add_space_prefix": _prefixed(source), "remove_extra_whitespaces": merged}
+    if isinstance(unknown, int) and 0 <= unknown < len(tokens):
+        vocabulary.types[unknown] = TokenType.UNKNOWN
+    merges_spaces = source.encode("a   b") == source.encode("a b")
+    flags = {"add_space_prefix": _prefixed(source), "remove_extra_whitespaces": merges_spaces}
     tokenizer = Tokenizer("t5", "default", (), (), flags=flags, charsmap=_charsmap(source))
     tokenizer = _framed(source, tokenizer, vocabulary)
     if isinstance(unknown, int):

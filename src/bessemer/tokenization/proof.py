@@ -57,9 +57,8 @@ def specials(tokenizer: Tokenizer) -> Departure:
     wanted = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
     rows = zip(tokenizer.tokens, tokenizer.types, strict=True)
     spelled = [token for token, kind in rows if kind in wanted and token]
-    return Departure(
-        "llama.cpp treats spaces beside added tokens in its own way", lambda found: any(token in found.text for token in spelled)
-    )
+    reason = "llama.cpp treats spaces beside added tokens in its own way"
+    return Departure(reason, lambda found: any(token in found.text for token in spelled))
 
 
 def judged(tokenizer: Tokenizer, source: Encode, departures: Iterable[Departure]) -> Tokenizer:

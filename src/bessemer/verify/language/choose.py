@@ -87,7 +87,7 @@ def words(tokenizer: Tokenizer | None) -> Words | None:
     from bessemer.tokenization import encoder
 
     encode = encoder(tokenizer)
-    name = next(iter(tokenizer.files), "the file's own tokens, read by Bessemer")
+    name = next(iter(tokenizer.files), "Bessemer's tokenizer")
     around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]
     before, behind = around or (None, None)
     return Words(lambda texts: [encode(text) for text in texts], before, behind, name)

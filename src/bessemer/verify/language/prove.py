@@ -84,16 +84,13 @@ class _Trial:
 
     @property
     def bound(self) -> str:
-        """What is demanded, in a sentence."""
-        share = f"{bounds.SHARES[self.kind]:g} of what the text tells the model"
-        means = {"F32": "float32 arithmetic", "F16": "activations in F16", "BF16": "activations in BF16",
-                 "Q8": "activations in blocks of 8 bits"}[self.kind]  # fmt: skip
+        """What is demanded, by name: see `Language.bound`."""
+        share = f"{bounds.SHARES[self.kind]:g}"
         if self.equal or not self.types:
-            return f"mean KL divergence up to {share} ({means})"
+            return f"kl({share})"
         if self.decoded is not None:
-            added = f"{bounds.added(self.types):g} of the quantization's own loss"
-            return f"beside its decoded weights mean KL divergence up to {share} ({means}) or {added}"
-        return f"mean KL divergence up to {share} ({means}) and 16 dB above the weights' noise"
+            return f"kl({share}, {bounds.added(self.types):g} loss)"
+        return f"kl({share}, {bounds.DECIBELS:g} dB)"
 
     def runs(self, windows: Plan) -> Iterator[LanguageRun]:
         """Short context with all comparisons, long context overall."""
