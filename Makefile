@@ -19,7 +19,7 @@ types: .venv/ready
 imports: .venv/ready
 	@$(BIN)/lint-imports
 
-unit: .venv/ready
+unit: .venv/llama-ready
 	@$(BIN)/pytest -n $(JOBS) --cov --cov-report=term --timeout=600
 
 docs: .venv/ready
@@ -31,6 +31,10 @@ docs: .venv/ready
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps tf-keras -c constraints.txt  # it asks for a second TensorFlow
+	@touch $@
+
+.venv/llama-ready: .venv/ready scripts/llama_runtime.py  # an optional runtime: without it some tests are skipped
+	@$(BIN)/python scripts/llama_runtime.py
 	@touch $@
 
 clean:

@@ -81,12 +81,11 @@ def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
     Raises Declined with all blockers, or UsageError.
     """
     from bessemer.opening import normalise
-    from bessemer.pipeline import artifact_stem
     from bessemer.request import ConvertOptions
     from bessemer.script.target_spec import parse
     from bessemer.targets.base import Artifact
     from bessemer.targets.registry import find, validate
-    from bessemer.workspace import Workspace, bring, check_companions
+    from bessemer.workspace import Workspace, artifact_stem, bring, check_companions
 
     check_companions(model.companions, Path(out))
     spec = parse(target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from bessemer.targets.base import Border, Prepared
 from bessemer.verify import evidence as ev
 
 if TYPE_CHECKING:
+    from bessemer.ir.checkpoint import Checkpoint
     from bessemer.request import ConvertOptions, Optimized, TargetRequest
 
 
@@ -123,6 +125,35 @@ def model_record(path: Path, model: Model) -> ev.ModelRecord:
         details={key: str(value) for key, value in model.origin.details.items()},
         cut=cut_record(model),
     )
+
+
+def checkpoint_record(path: Path, checkpoint: Checkpoint | None, held: ev.FileRecord) -> ev.ModelRecord:
+    """What `inspect` says of weights without a graph; None: of a file that was declined whole."""
+    from bessemer.sources.sniff import identify
+
+    weights: Counter[str] = Counter()
+    tensors = () if checkpoint is None else checkpoint.tensors.values()
+    for tensor in tensors:
+        weights[tensor.type] += tensor.nbytes
+    return ev.ModelRecord(
+        path=str(path), format=identify(path).name, bytes=held.bytes, sha256=held.sha256, inputs=[], outputs=[],
+        operators={},
+        nodes=0, parameters=0 if checkpoint is None else checkpoint.parameters, macs=None, weights=dict(weights),
+        activations=None, details=_facts(checkpoint),
+    )  # fmt: skip
+
+
+def _facts(checkpoint: Checkpoint | None) -> dict[str, str]:
+    if checkpoint is None:
+        return {}
+    tokenizer = checkpoint.tokenizer
+    said = {
+        "architecture": checkpoint.config.get("model_type"),
+        "tensors": len(checkpoint.tensors),
+        "tokenizer": tokenizer and f"{tokenizer.kind} {tokenizer.pre}, {len(tokenizer.tokens)} tokens".replace(" ,", ","),
+        "adapter": checkpoint.adapter and "LoRA",
+    }
+    return {key: str(value) for key, value in (*said.items(), *checkpoint.origin.details.items()) if value}
 
 
 def cut_record(model: Model) -> ev.CutRecord | None:

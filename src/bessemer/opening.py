@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bessemer.ir.errors import BessemerError, UsageError
+from bessemer.ir.errors import BessemerError, Blocker, Declined, UsageError
 from bessemer.ir.model import Model
 from bessemer.ir.unread import Unread, refuse_unread
 from bessemer.request import STAGES, ConvertOptions, Optimized
 from bessemer.sources.base import OpenOptions
 
 if TYPE_CHECKING:
+    from bessemer.ir.checkpoint import Checkpoint
     from bessemer.ir.signature import TensorSpec
     from bessemer.passes.base import Pass
     from bessemer.passes.shapes import Dims
@@ -32,6 +33,43 @@ def open_model(path: Path, options: OpenOptions) -> Model:
     part = read_model(path, options)
     refuse_unread(part)
     return part
+
+
+def open_checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
+    """A file or a directory as named weights. Raises UnreadableInput, UsageError, and Declined where nobody knows how."""
+    from bessemer.sources.sniff import identify
+    from bessemer.sources.validity import blaming
+
+    entry = identify(path)
+    with blaming(path):
+        found = entry.open_checkpoint(path, options)
+    if found is None:
+        reason = f"{path.name} holds a graph, not the weights of a known architecture"
+        raise Declined("checkpoint", [Blocker("", entry.title, "no-checkpoint", reason)])
+    if options.base is not None:
+        from bessemer.architectures.lora import for_base
+
+        found = for_base(found, _base_of(path, found, options).config)
+    for adapter, factor in options.adapters:
+        found = _with(found, adapter, factor, options)
+    return found
+
+
+def _base_of(path: Path, adapter: Checkpoint, options: OpenOptions) -> Checkpoint:
+    """The model that an adapter is for. Raises UsageError where the file is no adapter."""
+    if adapter.adapter is None or options.base is None:
+        raise UsageError(f"--base names the model that an adapter is for, and {path} is a whole model", fix="Leave it out")
+    return open_checkpoint(options.base, OpenOptions())
+
+
+def _with(model: Checkpoint, adapter: Path, factor: float, options: OpenOptions) -> Checkpoint:
+    """A model with an adapter merged into it, lazily. Raises UsageError for a file that is no adapter."""
+    from bessemer.architectures.lora import merged
+
+    part = open_checkpoint(adapter, OpenOptions())
+    if part.adapter is None:
+        raise UsageError(f"--adapter {adapter} is a whole model", fix="Name an adapter, or convert it by itself")
+    return merged(model, part, factor)
 
 
 def read_model(path: Path, options: OpenOptions) -> Model:

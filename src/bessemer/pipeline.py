@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.ir.model import Model
-from bessemer.opening import graph_of, normalise, open_model, original_of, passes_until
+from bessemer.opening import graph_of, normalise, open_checkpoint, open_model, original_of, passes_until
 from bessemer.request import ConvertOptions, Progress, Silent, Stage, TargetRequest
-from bessemer.workspace import Workspace, check_companions
+from bessemer.workspace import Workspace, artifact_stem, check_companions
 
 if TYPE_CHECKING:
     from bessemer.ir.types import Array
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bessemer.runners.isolated import IsolatedRunner
     from bessemer.sources.bsm.records import QuantizedRecord
     from bessemer.sources.join.records import Plan
-    from bessemer.targets.base import Prepared, Target
+    from bessemer.targets.base import CheckpointTarget, Prepared, Target
     from bessemer.verify.evidence import Analysis, Evidence, ModelRecord, Search, Suggestion, TargetEvidence
     from bessemer.verify.judge import Reference
 
@@ -98,6 +98,9 @@ def convert(
     if not targets:
         raise UsageError("No target is named", fix="Say --to onnx, for instance")
     watch = progress or Silent()
+    weights = [request for request in targets if find(request.name).pillar == "checkpoint"]
+    if weights:
+        return _convert_both(path, targets, weights, out, options, watch)
     start = time.perf_counter()
     watch.stage("open")
     for request in targets:
@@ -129,6 +132,30 @@ def convert(
             with spare_runner(request.name) as spare:
                 rows.append(row.make(request, target, validated, spare))
         return assemble(path, optimized, rows, options, meter, before)
+
+
+def _convert_both(
+    path: Path, targets: Sequence[TargetRequest], weights: Sequence[TargetRequest], out: Path, options: ConvertOptions,
+    watch: Progress,
+) -> Evidence:  # fmt: skip
+    """Targets of weights by the road of checkpoints, the others by the road of graphs; the rows stand as they were asked."""
+    from bessemer import checkpoints
+
+    asked = [(request, *_resolve_weights(request)) for request in weights]
+    made = checkpoints.convert(path, asked, out, options, watch)
+    graphs = [request for request in targets if request not in weights]
+    if not graphs:
+        return made
+    other = convert(path, graphs, out, options, watch)
+    rows = {id(request): row for part, evidence in ((weights, made), (graphs, other))
+            for request, row in zip(part, evidence.targets, strict=True)}  # fmt: skip
+    return other.model_copy(
+        update={
+            "targets": [rows[id(request)] for request in targets],
+            "seconds": made.seconds + other.seconds,
+            "peak_bytes": max(made.peak_bytes, other.peak_bytes),
+        }
+    )
 
 
 def join(
@@ -192,9 +219,25 @@ def spare_runner(target: str) -> IsolatedRunner:
 
 def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
     """What each target would say: lowered with real shapes and types, nothing written or run."""
+    from bessemer.targets.registry import find
+
+    weights = [request for request in targets if find(request.name).pillar == "checkpoint"]
+    graphs = [request for request in targets if request not in weights]
+    rows = {id(request): row for request, row in zip(graphs, _check_graphs(path, graphs, options), strict=True)}
+    if weights:
+        from bessemer import checkpoints
+
+        asked = [(request, *_resolve_weights(request)) for request in weights]
+        rows |= {id(item[0]): row for item, row in zip(asked, checkpoints.check(path, asked, options), strict=True)}
+    return [rows[id(request)] for request in targets]
+
+
+def _check_graphs(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions) -> list[TargetEvidence]:
     from bessemer.assemble import declined_row, prepared_row
     from bessemer.integers import Integers
 
+    if not targets:
+        return []
     requests = [(request, *_resolve(request, options)) for request in targets]
     try:
         raw = open_model(path, options.opening)
@@ -218,8 +261,13 @@ def check(path: Path, targets: Sequence[TargetRequest], options: ConvertOptions)
 
 def inspect(path: Path, options: ConvertOptions) -> ModelRecord:
     """Inputs, outputs, operators, parameters, MACs, weights by type, activation memory."""
-    from bessemer.assemble import model_record
+    from bessemer.assemble import checkpoint_record, model_record
+    from bessemer.sources.sniff import identify
 
+    if identify(path).weights:
+        from bessemer.archive.manifest import file_record
+
+        return checkpoint_record(path, open_checkpoint(path, options.opening), file_record(path, str(path)))
     model = open_model(path, options.opening)
     normalise(model, ConvertOptions(shapes=options.shapes, level=0))
     return model_record(path, model)
@@ -267,7 +315,14 @@ def search(
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
-    """Run two models of any readable formats on the same inputs; outputs pair by name, else by position."""
+    """Run two models of any readable formats on the same inputs; outputs pair by name, else by position.
+
+    Files of weights are compared as language models: predictions, tokens, weights.
+    """
+    from bessemer import checkpoints
+
+    if checkpoints.comparable(a, b):
+        return checkpoints.compared(a, b, options)
     from bessemer.comparison import compared_row
 
     return compared_row(a, b, options, options.bound or bound)
@@ -298,6 +353,14 @@ def _resolve(request: TargetRequest, options: ConvertOptions) -> tuple[Target, A
     said = {} if options.recipe is None else options.recipe.quantize
     default = {"precision": said["precision"]} if "precision" in said else {}
     return target, validate(request.name, target, {**default, **request.options})
+
+
+def _resolve_weights(request: TargetRequest) -> tuple[CheckpointTarget, Any]:
+    """A target of the pillar 'checkpoint' and its validated options."""
+    from bessemer.targets.registry import find, validate
+
+    target = find(request.name).load_checkpoint()
+    return target, validate(request.name, target, request.options)
 
 
 def _as_saved(model: Model, validated: Any) -> Any:
@@ -427,11 +490,3 @@ class _Rows:
         if runtime_at_fault is not None:
             return declined_row(request, validated, runtime_at_fault)
         return row.publish(self.work, prepared, reference, self.options.keep_failed)
-
-
-def artifact_stem(path: Path, precision: str, task: str | None = None) -> str:
-    """`mobilenet` for float32, `mobilenet.float16` for the rest, `t5.seq2seq-encoder` for a task that was asked for: several
-    precisions and tasks share one folder."""
-    stem = path.resolve().name if path.is_dir() else path.stem
-    stem = f"{stem}.{task}" if task else stem
-    return stem if precision in ("", "float32") else f"{stem}.{precision}"

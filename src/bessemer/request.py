@@ -64,7 +64,7 @@ class Recipe:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature, original, factory, task, inputs, outputs: see OpenOptions;
+    shapes, signature, original, factory, task, graph, inputs, outputs, adapters, base: see OpenOptions;
     data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
@@ -78,8 +78,11 @@ class ConvertOptions:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    graph: Literal["auto", "table", "torch"] = "auto"
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    adapters: tuple[tuple[Path, float], ...] = ()
+    base: Path | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -97,8 +100,9 @@ class ConvertOptions:
     def opening(self) -> OpenOptions:
         """The part that concerns the source."""
         return OpenOptions(
-            dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs
-        )
+            dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs,
+            self.graph, self.adapters, self.base,
+        )  # fmt: skip
 
 
 class Progress(Protocol):
@@ -108,11 +112,18 @@ class Progress(Protocol):
         """A stage begins."""
         ...
 
+    def at(self, share: float) -> None:
+        """How much of the stage is done, 0 to 1."""
+        ...
+
 
 class Silent:
     """Progress that nobody watches."""
 
     def stage(self, name: str, target: str = "") -> None:
+        """Say nothing."""
+
+    def at(self, share: float) -> None:
         """Say nothing."""
 
 

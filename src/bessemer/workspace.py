@@ -78,6 +78,14 @@ def bring(companions: Sequence[Path], folder: Path, beside: Sequence[Path]) -> l
     return [Path(shutil.copyfile(path, folder / path.name)) for path in companions]
 
 
+def artifact_stem(path: Path, precision: str, task: str | None = None) -> str:
+    """`mobilenet` for float32, `mobilenet.float16` for the rest, `t5.seq2seq-encoder` for a task that was asked for: several
+    precisions and tasks share one folder."""
+    stem = path.resolve().name if path.is_dir() else path.stem
+    stem = f"{stem}.{task}" if task else stem
+    return stem if precision in ("", "float32") else f"{stem}.{precision}"
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     digest = hashlib.sha256()

@@ -29,18 +29,19 @@ TOOLS = (
 )
 
 
-def manifest(path: Path, options: ConvertOptions) -> ev.Manifest:
-    """The manifest of a conversion of `path`."""
+def manifest(path: Path, options: ConvertOptions, held: ev.FileRecord | None = None) -> ev.Manifest:
+    """The manifest of a conversion of `path`. held: its record, where somebody has worked it out already."""
     from bessemer.verify.feeds import names_function, source_file
 
     recipe = options.recipe.path if options.recipe is not None else None
     asked = (options.data, options.labels, options.calibration.path, recipe)
     files = {item: source_file(item) if names_function(item) else item for item in asked if item is not None}
-    given = [path, *(item for item in files.values() if item is not None)]
+    given = [item for item in files.values() if item is not None]
+    source = file_record(path, str(path)) if held is None else held
     return ev.Manifest(
         bessemer=version("bessemer"),
         command=command_line(),
-        inputs=[file_record(item, str(item)) for item in given],
+        inputs=[source, *(file_record(item, str(item)) for item in given)],
         options={key: str(value) for key, value in vars(options).items() if value not in (None, {}, "", ())},
         versions=versions(),
     )

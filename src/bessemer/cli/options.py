@@ -59,6 +59,14 @@ Task = Annotated[
     str | None,
     typer.Option("--task", metavar="NAME", help="What a Hugging Face model is exported for; text-generation, for instance."),
 ]
+Graph = Annotated[
+    Literal["auto", "table", "torch"],
+    typer.Option(
+        "--graph",
+        help="How a language model's weights become a graph: drawn from the table of its architecture, traced by torch, or "
+        "drawn where there is a table.",
+    ),
+]
 CutInputs = Annotated[
     list[str] | None,
     typer.Option(
@@ -75,6 +83,18 @@ CutOutputs = Annotated[
         help="Cut the model: it ends at these values; `check` suggests where. Verified on what the whole original "
         "computes there.",
     ),
+]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="PATH[=FACTOR]",
+        help="Merge a LoRA adapter (PEFT, GGUF) into the weights, repeatable; FACTOR scales it further.",
+    ),
+]
+Base = Annotated[
+    Path | None,
+    typer.Option("--base", metavar="MODEL", help="The model that an adapter is for, where the adapter itself is converted."),
 ]
 Data = Annotated[
     Path | None,
@@ -192,8 +212,11 @@ class Asked:
     original: Literal["auto", "runtime", "reference"] = "auto"
     factory: str | None = None
     task: str | None = None
+    graph: Literal["auto", "table", "torch"] = "auto"
     inputs: Sequence[str] | None = None
     outputs: Sequence[str] | None = None
+    adapter: Sequence[str] | None = None
+    base: Path | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -230,8 +253,11 @@ class Asked:
             original=self.original,
             factory=self.factory,
             task=self.task,
+            graph=self.graph,
             inputs=names(self.inputs),
             outputs=names(self.outputs),
+            adapters=tuple(map(_adapter, self.adapter or ())),
+            base=self.base,
             data=self.data,
             labels=self.labels,
             label_offset=self.label_offset,
@@ -280,8 +306,11 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "original": (OriginalIn, "auto"),
     "factory": (Factory, None),
     "task": (Task, None),
+    "graph": (Graph, "auto"),
     "inputs": (CutInputs, None),
     "outputs": (CutOutputs, None),
+    "adapter": (Adapters, None),
+    "base": (Base, None),
     "data": (Data, None),
     "labels": (Labels, None),
     "label_offset": (LabelOffset, 0),
@@ -300,7 +329,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "recipe": (RecipeFile, None),
 }
 QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
-MODEL = ("shape", "signature", "original", "factory", "task", "inputs", "outputs")
+MODEL = ("shape", "signature", "original", "factory", "task", "graph", "inputs", "outputs", "adapter", "base")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")
 
@@ -340,6 +369,19 @@ def names(given: Sequence[str] | None) -> tuple[str, ...]:
     parts = (part for text in given or () for part in re.split(r"(?<!\\),", text))
     found = (part.replace("\\,", ",").strip() for part in parts)
     return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _adapter(text: str) -> tuple[Path, float]:
+    """PATH or PATH=FACTOR. Raises UsageError."""
+    from bessemer.ir.errors import UsageError
+
+    path, equals, factor = text.rpartition("=")
+    if not equals or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(path), float(factor)
+    except ValueError:
+        raise UsageError(f"--adapter {text} ends in no number", fix="Write PATH or PATH=FACTOR, base-lora=0.5") from None
 
 
 def _check_bound(text: str | None) -> None:

@@ -107,7 +107,7 @@ class Stages:
 
     def __init__(self) -> None:
         self._begin = time.monotonic()
-        self._line = "Working"
+        self._line, self._share = "Working", ""
         self._status: Status | None = None
         self._lock = threading.Lock()
         self._timer = threading.Timer(QUIET_SECONDS, self._appear)
@@ -129,14 +129,21 @@ class Stages:
     def stage(self, name: str, target: str = "") -> None:
         """A stage begins."""
         with self._lock:
-            self._line = f"{target}: {name}" if target else name
+            self._line, self._share = f"{target}: {name}" if target else name, ""
+            if self._status is not None:
+                self._status.update(self._text())
+
+    def at(self, share: float) -> None:
+        """How much of the stage is done."""
+        with self._lock:
+            self._share = f" {share:.0%}"
             if self._status is not None:
                 self._status.update(self._text())
 
     def _text(self) -> str:
         from rich.markup import escape
 
-        return f"{escape(self._line)} [dim]({time.monotonic() - self._begin:.0f} s)[/dim]"
+        return f"{escape(self._line)}{self._share} [dim]({time.monotonic() - self._begin:.0f} s)[/dim]"
 
     def _appear(self) -> None:
         from rich.console import Console

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bessemer.report import units, words
+from bessemer.report import language, units, words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,5 +53,5 @@ def _environment() -> Environment:
         "floats": words.floats,
         "filename": lambda path: Path(path).name,
     }
-    environment.globals |= {"words": words}
+    environment.globals |= {"words": words, "language": language}
     return environment

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bessemer.report import units, words
+from bessemer.report import language, units, words
 
 if TYPE_CHECKING:
     from bessemer.verify.evidence import (
@@ -121,6 +121,7 @@ class _Column:
 
 COLUMNS = (
     _Column("worst diff", words.worst),
+    _Column("KL div.", language.divergence),
     _Column("accuracy", lambda row: units.percent(row.accuracy.artifact) if row.accuracy else "–"),
     _Column("bound", lambda row: row.bound, 132),
     _Column("size", words.artifact_size),
@@ -136,6 +137,9 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
         yield "accuracy", Text(f"{said}, {row.accuracy.samples} samples)")
     if row.quantization:
         yield from _quantization(row.quantization)
+    if row.language:
+        for label, said, holds in language.lines(row.language):
+            yield label, Text(said, style="" if holds else "red")
     for output in row.outputs:
         if not output.within:
             said = f"max diff {units.number(output.max_abs)}, SNR {units.decibel(output.snr)}"
@@ -154,6 +158,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     yield from (("note", Text(note)) for note in row.notes)
     if row.operators:
         yield "operators", Text(words.operators_line(row.operators))
+    if row.tensors and row.language is None:
+        yield "tensors", Text(words.operators_line(row.tensors))
     yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)
 
 

@@ -134,12 +134,17 @@ class IsolatedRunner:
         result: dict[str, Array] = self._ask("tap", dict(inputs), tuple(names))
         return result
 
+    def ask(self, method: str, **arguments: Any) -> Any:
+        """What a method of the runner in the child gives."""
+        self._start()
+        return self._ask("method", arguments, (method,))
+
     def _start(self) -> tuple[str, Signature]:
         if self._ready is None:
             self._ready = self._answer()
         return self._ready
 
-    def _ask(self, verb: str, inputs: dict[str, Array], names: tuple[str, ...]) -> Any:
+    def _ask(self, verb: str, inputs: dict[str, Any], names: tuple[str, ...]) -> Any:
         try:
             send(self._process.stdin, (verb, inputs, names))
         except BrokenPipeError:

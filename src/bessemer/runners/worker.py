@@ -1,4 +1,4 @@
-"""The child side of `runners.isolated`: builds one runner, then answers run, tap and peak until its input ends."""
+"""The child side of `runners.isolated`: builds one runner, then answers run, tap, peak and methods until its input ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any
 
 from bessemer.ir.errors import BessemerError
-from bessemer.ir.types import Array
 from bessemer.runners.base import Runner
 from bessemer.runners.isolated import receive, send
 
@@ -34,11 +33,13 @@ def serve(source: Any, sink: Any) -> None:
         _guarded(sink, partial(_perform, runner, *message))
 
 
-def _perform(runner: Runner, verb: str, inputs: dict[str, Array], names: tuple[str, ...]) -> Any:
+def _perform(runner: Runner, verb: str, inputs: dict[str, Any], names: tuple[str, ...]) -> Any:
     if verb == "run":
         return runner.run(inputs)
     if verb == "tap":
         return runner.tap(inputs, names)
+    if verb == "method":
+        return getattr(runner, names[0])(**inputs)
     if verb == "runtime":
         return runner.runtime
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from bessemer.ir.errors import UsageError
+from bessemer.targets import FILE_TYPES
 
 PRECISIONS = {
     "fp32": "float32", "f32": "float32", "float32": "float32",
@@ -17,7 +18,8 @@ PRECISIONS = {
     "bf16": "bfloat16", "bfloat16": "bfloat16",
     "mixed": "mixed", "int8": "int8", "uint8": "uint8", "int16": "int16", "int4": "int4",
     "int8-weights": "int8-weights", "int8-dynamic": "int8-dynamic", "fp8": "fp8", "float8": "fp8",
-    "int16x8": "int16x8", "int8x4": "int8x4", "dynamic": "int8-dynamic",
+    "int16x8": "int16x8", "int8x4": "int8x4", "dynamic": "int8-dynamic", "keep": "keep",
+    **{name.lower(): name for name in FILE_TYPES if name not in ("F32", "F16", "BF16")},
 }  # fmt: skip
 """Bare words, and the precision that each of them names."""
 

@@ -55,6 +55,8 @@ def _looks_like_huggingface(clue: Clue) -> bool:
     from bessemer.sources.huggingface.directory import looks_like
 
     return looks_like(clue.entries)
+
+
 def _looks_like_keras(clue: Clue) -> bool:
     """HDF5, whatever is in it (that is looked at on opening), or a zip with Keras 3's members."""
     return clue.head[:8] == b"\x89HDF\r\n\x1a\n" or {"config.json", "model.weights.h5"} <= set(clue.members)
@@ -65,7 +67,94 @@ def _looks_like_join(clue: Clue) -> bool:
     return clue.head.lstrip()[:40].replace(b" ", b"").replace(b"\n", b"").startswith(b'{"bessemer_join"')
 
 
+def _looks_like_gguf(clue: Clue) -> bool:
+    return clue.head[:4] == b"GGUF"
+
+
+def _looks_like_ggml(clue: Clue) -> bool:
+    """Names of older formats, as numbers in little endian."""
+    return clue.head[:4] in (b"lmgg", b"fmgg", b"tjgg")
+
+
+def _looks_like_llama2c(clue: Clue) -> bool:
+    """Sizes of a model that account for every byte of the file."""
+    if len(clue.head) < 28:
+        return False
+    from bessemer.wire.llama2c import plausible
+
+    return plausible(clue.head, clue.path.stat().st_size)
+
+
+def _looks_like_npz(clue: Clue) -> bool:
+    """A zip archive of arrays alone."""
+    return bool(clue.members) and all(name.endswith(".npy") for name in clue.members)
+
+
 SOURCES: tuple[SourceEntry, ...] = (
+    SourceEntry(
+        name="gguf",
+        title="GGUF",
+        suffixes=(".gguf",),
+        module="bessemer.sources.gguf",
+        sniff=_looks_like_gguf,
+        summary="llama.cpp's model files: weights of every type, settings and tokenizer.",
+        reads=(
+            "versions 1 to 3, little and big endian, files in several parts (NAME-00001-of-00003.gguf)",
+            "every tensor type of ggml; an architecture that no table knows can still be written to GGUF in other types",
+        ),
+        limits=(
+            "declined: types that ggml removed; in big-endian files, blocks of no certain byte order (Q5_0, IQ2_XXS, ...)",
+        ),
+        runtime="llama.cpp",
+        extra="gguf",
+        checkpoint="bessemer.sources.gguf:checkpoint",
+        weights=True,
+    ),
+    SourceEntry(
+        name="ggml",
+        title="Legacy GGML",
+        suffixes=(".ggml",),
+        module="bessemer.sources.ggml",
+        sniff=_looks_like_ggml,
+        summary="What ggml wrote before GGUF: llama.cpp's GGML, GGMF and GGJT 1 to 3, rwkv.cpp's GGMF.",
+        reads=(
+            "Llama models with their vocabularies; old Q4_0, Q4_1, Q4_2, Q4_3 and Q8_0 blocks are decoded to float32",
+            "RWKV models by rwkv.cpp's names",
+        ),
+        limits=(
+            "context length, rotation base and epsilon stand nowhere in them: those of Llama 1 or 2 are taken, and noted",
+            "refused: models of other programs behind the same first bytes (whisper.cpp); rwkv.cpp's blocks of version 100",
+        ),
+        extra="gguf",
+        checkpoint="bessemer.sources.ggml:checkpoint",
+        weights=True,
+    ),
+    SourceEntry(
+        name="llama2c",
+        title="llama2.c",
+        suffixes=(".bin",),
+        module="bessemer.sources.llama2c",
+        sniff=_looks_like_llama2c,
+        summary="Llama models of llama2.c, with the tokenizer.bin or tok512.bin beside them.",
+        reads=(
+            "versions 0 and 1 (float32) and 2 (groups of int8, decoded to float32)",
+            "the .pt files of its training (source `torch`) and Meta's consolidated .pth directories (source `huggingface`)",
+        ),
+        extra="gguf",
+        checkpoint="bessemer.sources.llama2c:checkpoint",
+        weights=True,
+    ),
+    SourceEntry(
+        name="npz",
+        title="NumPy .npz",
+        suffixes=(".npz",),
+        module="bessemer.sources.npz",
+        sniff=_looks_like_npz,
+        summary="Archives of numpy arrays, stored or deflated, by their names; settings of a config.json beside them.",
+        limits=("never: arrays of Python objects, which are pickled",),
+        checkpoint="bessemer.sources.npz:checkpoint",
+        weights=True,
+    ),
     SourceEntry(
         name="onnx",
         title="ONNX",
@@ -208,6 +297,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         warm=("bessemer.executors", "bessemer.sources.huggingface", "torch", "transformers"),
         stand_in="bessemer.sources.huggingface.directory:stand_in",
         page="bessemer.sources.huggingface.tasks:page",
+        checkpoint="bessemer.sources.huggingface.checkpoint:checkpoint",
     ),
     SourceEntry(
         name="torch",
@@ -229,5 +319,6 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="PyTorch",
         extra="torch",
         warm=("bessemer.executors", "bessemer.sources.torch", "torch"),
+        checkpoint="bessemer.sources.torch.checkpoint:checkpoint",
     ),
 )

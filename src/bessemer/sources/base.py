@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from bessemer.ir.errors import UsageError
 from bessemer.ir.model import Model
 from bessemer.runners.base import Runner
+
+if TYPE_CHECKING:
+    from bessemer.ir.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,11 @@ class OpenOptions:
     the runtime first (`auto`).
     factory: 'module.py:function' that builds the module whose weights a state dict holds.
     task: what a Hugging Face model is exported for; None: what its architecture says.
+    graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
+    there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
+    adapters: LoRA adapters that are merged into the weights, with factors; base: the model that an adapter is for, where
+    the adapter itself is opened. `opening.open_checkpoint` does both.
     """
 
     shapes: Mapping[str, tuple[int | str | tuple[int, int], ...]] = field(default_factory=dict)
@@ -33,6 +40,9 @@ class OpenOptions:
     task: str | None = None
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    graph: Literal["auto", "table", "torch"] = "auto"
+    adapters: tuple[tuple[Path, float], ...] = ()
+    base: Path | None = None
 
 
 def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:
@@ -121,6 +131,11 @@ class SourceEntry:
     """'module:function' from a directory to the file of another format that stands for it; to None where none does."""
     page: str = ""
     """'module:function' that writes further lines of the format's docs page."""
+    weights: bool = False
+    """Whether it holds weights and settings, no graph: `inspect` shows it as such."""
+    checkpoint: str = ""
+    """'module:function' (path, options) -> Checkpoint: the file as named tensors, settings and a tokenizer. Raises
+    UnreadableInput, UsageError and Declined; '' for formats that hold graphs alone."""
 
     def load(self) -> Source:
         """The implementation."""
@@ -128,6 +143,16 @@ class SourceEntry:
 
         source: Source = import_module(self.module).SOURCE
         return source
+
+    def open_checkpoint(self, path: Path, options: OpenOptions) -> Checkpoint | None:
+        """The file as a checkpoint; None for a format that holds graphs alone. Raises as `checkpoint` says."""
+        from importlib import import_module
+
+        if not self.checkpoint:
+            return None
+        module, name = self.checkpoint.split(":")
+        found: Checkpoint = getattr(import_module(module), name)(path, options)
+        return found
 
     def part_runner(self, path: Path, options: OpenOptions, tensors: Sequence[str]) -> Runner | None:
         """The original up to the named tensors; None where the format has no such way. Raises RuntimeRefused."""

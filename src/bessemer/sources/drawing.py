@@ -68,11 +68,15 @@ class Drawing:
         """A new constant."""
         import onnx_ir
 
-        array = np.asarray(constant)
-        tensor = onnx_ir.tensor(array)
-        value = onnx_ir.Value(
-            name=self.unique(name), shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
-        )
+        return self.hold(onnx_ir.tensor(np.asarray(constant)), name)
+
+    def hold(self, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:
+        """A new constant for a tensor that may be read later."""
+        import onnx_ir
+
+        tensor.name = self.unique(name)
+        shape = onnx_ir.Shape(tensor.shape.numpy())
+        value = onnx_ir.Value(name=tensor.name, shape=shape, type=onnx_ir.TensorType(tensor.dtype))
         value.const_value = tensor
         self.initializers.append(value)
         return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bessemer.ir.canonical import COMPUTED_KEY
 from bessemer.ir.encoding import Encoding
@@ -15,6 +15,9 @@ from bessemer.runners.base import Runner
 if TYPE_CHECKING:
     import onnx_ir
     from pydantic import BaseModel
+
+    from bessemer.ir.checkpoint import Checkpoint
+    from bessemer.weights.stream import Done
 
 
 @dataclass
@@ -111,6 +114,46 @@ class NativeTarget(Target, Protocol):
         ...
 
 
+@dataclass
+class PreparedWeights:
+    """What a target that stores weights will write.
+
+    payload: the target's own plan; precision: as the report names it ('Q4_K_M'); types: stored type -> how many tensors;
+    nbytes: of all files; elements: weights that will be written (for progress).
+    """
+
+    payload: Any
+    precision: str
+    types: dict[str, int]
+    nbytes: int
+    elements: int
+    notes: list[str] = field(default_factory=list)
+
+
+class CheckpointTarget(Protocol):
+    """A file format of weights: the implementation behind a `TargetEntry` of the pillar 'checkpoint'."""
+
+    options: type[BaseModel]
+    """Validated options of this target; unknown keys are usage errors. `precision` is among them."""
+
+    def prepare(self, checkpoint: Checkpoint, options: Any) -> PreparedWeights:
+        """Decide names, types and places; no weight is read. Raises Declined with ALL blockers, UsageError."""
+        ...
+
+    def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
+        """Stream everything into files in the existing directory `out`; `done` hears how many weights were written."""
+        ...
+
+
+@runtime_checkable
+class Installs(Protocol):
+    """A target that can place a verified artifact where its runtime looks for models."""
+
+    def install(self, prepared: Any, artifact: Path) -> list[str]:
+        """Do so if the options ask for it; returns sentences for the report. Raises UsageError."""
+        ...
+
+
 @dataclass(frozen=True)
 class TargetEntry:
     """Declaration of a target: lists, docs and the command line read this."""
@@ -132,6 +175,8 @@ class TargetEntry:
     runs: str = ""
     """Source format that the runtime executes as it is (see `NativeTarget`): where it departs on the original too, the
     target declines."""
+    pillar: Literal["graph", "checkpoint"] = "graph"
+    """What it is made from: a computation graph, or named weights with an architecture's settings."""
     run: str = ""
     """Module whose `runner(path)` runs an artifact; '' where only the implementation can."""
 
@@ -140,6 +185,13 @@ class TargetEntry:
         from importlib import import_module
 
         target: Target = import_module(self.module).TARGET
+        return target
+
+    def load_checkpoint(self) -> CheckpointTarget:
+        """The implementation of a target of the pillar 'checkpoint'."""
+        from importlib import import_module
+
+        target: CheckpointTarget = import_module(self.module).TARGET
         return target
 
     def runner(self, artifact: Path) -> Runner:

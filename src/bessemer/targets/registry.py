@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from bessemer.ir.errors import UsageError
 from bessemer.targets import TARGETS
-from bessemer.targets.base import Target, TargetEntry
+from bessemer.targets.base import CheckpointTarget, Target, TargetEntry
 
 HEAD = 16
 
@@ -45,7 +45,7 @@ def target_of(path: Path) -> TargetEntry | None:
     return next((entry for entry in all_targets() if entry.sniff is not None and entry.sniff(head)), None)
 
 
-def validate(name: str, target: Target, options: Mapping[str, Any]) -> Any:
+def validate(name: str, target: Target | CheckpointTarget, options: Mapping[str, Any]) -> Any:
     """The target's option model; raises UsageError naming the option, the reason and the known ones."""
     from pydantic import ValidationError
 
@@ -64,7 +64,7 @@ def validate(name: str, target: Target, options: Mapping[str, Any]) -> Any:
         ) from None
 
 
-def _lists(target: Target, options: Mapping[str, Any]) -> dict[str, Any]:
+def _lists(target: Target | CheckpointTarget, options: Mapping[str, Any]) -> dict[str, Any]:
     """Text for an option that takes several values is split at ':' (`keep=/head/*:/softmax`)."""
     fields = target.options.model_fields.items()
     several = {key for key, item in fields if get_origin(item.annotation) in (list, tuple)}

@@ -176,6 +176,91 @@ class Quantization(Record):
     runtime: float | None = None
 
 
+Comparison = Literal["overall", "quantization", "runtime"]
+"""overall: the original beside the artifact; quantization: the original beside the artifact's decoded weights in float32;
+runtime: those decoded weights beside the artifact in its runtime."""
+
+
+class LanguageTokens(Record):
+    """The original's tokenizer beside the artifact's on a corpus of hard texts; examples: where they differ."""
+
+    original: str = Field(description="what reads the original's tokenizer")
+    artifact: str
+    texts: int
+    differing: int
+    examples: list[str] = Field(default_factory=list)
+
+
+class LanguageRun(Record):
+    """Two models' predictions of the next token on the same text.
+
+    KL divergences in nats, from the first model's distribution to the second's, mean and largest over all positions;
+    spread: what the text tells the first model (the mean divergence of its predictions from their average), beside which a
+    divergence is small or large; limit: what the mean divergence may be.
+    """
+
+    comparison: Comparison
+    context: Literal["short", "long"]
+    length: int = Field(description="tokens that are read together")
+    tokens: int = Field(description="positions that were compared")
+    mean_kld: float | None = Field(description="null where a value is not finite")
+    max_kld: float | None
+    same_top: float = Field(description="share of positions with the same likeliest token")
+    original: float | None = Field(description="perplexity of the first model")
+    artifact: float | None = Field(description="perplexity of the second")
+    spread: float
+    limit: float | None = Field(default=None, description="null for what is stated and not judged")
+    within: bool
+
+
+class LanguageEmbedding(Record):
+    """Two encoders' embeddings of the same texts: the lowest cosine of any token, and the largest absolute difference."""
+
+    comparison: Comparison
+    tokens: int
+    cosine: float | None = Field(description="null where a value is not finite")
+    max_abs: float | None
+    limit: float | None = Field(default=None, description="what 1 - cosine may be; null for what is not judged")
+    within: bool
+
+
+class LanguageWeights(Record):
+    """Tensors of one type, decoded and held beside the original's.
+
+    identical: how many have the same values; snr: of the worst one in dB, null where all are the same; floor: what the
+    type must keep.
+    """
+
+    type: str
+    tensors: int
+    identical: int
+    worst: str
+    snr: float | None
+    floor: float
+    within: bool
+
+
+class Language(Record):
+    """Proof that an artifact is the same language model."""
+
+    original: str = Field(description="what ran the original")
+    artifact: str = Field(description="what ran the artifact")
+    decoded: str = Field(default="", description="what ran the artifact's decoded weights, where that was done")
+    text: str = Field(description="what was read")
+    bound: str = Field(
+        description="what was demanded: 'kl(s)' is a mean KL divergence up to the share s of the spread; 'kl(s, r loss)' up "
+        "to that beside the decoded weights, or r of the quantization's own loss; 'kl(s, d dB)' up to that and the weights' "
+        "noise, d dB louder"
+    )
+    tokens: LanguageTokens | None = Field(default=None, description="null where a side has no tokenizer")
+    runs: list[LanguageRun] = Field(default_factory=list)
+    embeddings: list[LanguageEmbedding] = Field(default_factory=list)
+    weights: list[LanguageWeights] = Field(default_factory=list)
+    problems: list[str] = Field(default_factory=list, description="what is wrong beside figures")
+    notes: list[str] = Field(default_factory=list)
+    within: bool
+
+
 class Distribution(Record):
     """How values lie between the lowest and the highest: shares of all of them in bins of equal width."""
 
@@ -303,6 +388,7 @@ class TargetEvidence(Record):
     outputs: list[OutputCloseness] = Field(default_factory=list)
     accuracy: Accuracy | None = None
     quantization: Quantization | None = None
+    language: Language | None = None
     divergence: Divergence | None = None
     blockers: list[BlockerRecord] = Field(default_factory=list)
     suggestions: list[Suggestion] = Field(default_factory=list, description="where a declined model can be cut")
@@ -310,6 +396,7 @@ class TargetEvidence(Record):
     notes: list[str] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)
     operators: dict[str, int] = Field(default_factory=dict, description="operator counts of the artifact")
+    tensors: dict[str, int] = Field(default_factory=dict, description="types of stored weights -> how many tensors")
     seconds: dict[str, float] = Field(default_factory=dict, description="prepare, write, verify")
     latency: dict[str, float] = Field(
         default_factory=dict, description="median ms per run: original, artifact"

@@ -142,8 +142,19 @@ def test_lists_agree_with_their_json() -> None:
 def test_doctor_knows_the_runtimes() -> None:
     found = json.loads(invoke("doctor", "--json").stdout)
     assert found["base"]["numpy"]
-    assert set(found["extras"]) == {"ort", "tflite", "images", "train", "torch", "hf", "tensorflow"}
+    assert set(found["extras"]) == {
+        "ort", "tflite", "images", "train", "torch", "hf", "tensorflow", "llama.cpp",
+    }  # fmt: skip
     assert "onnxruntime" in invoke("doctor").stdout
+
+
+def test_doctor_lists_llama_cpp_or_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "libllama.so.0.5.1").touch()
+    monkeypatch.setenv("BESSEMER_LLAMA_CPP", str(tmp_path))
+    assert json.loads(invoke("doctor", "--json").stdout)["extras"]["llama.cpp"]["version"] == "0.5.1"
+    monkeypatch.setattr("bessemer.runners.llama.available", lambda: False)
+    said = " ".join(invoke("doctor").stdout.split())
+    assert "llama.cpp missing runs GGUF models: Run scripts/llama_runtime.py" in said
 
 
 def test_doctor_says_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

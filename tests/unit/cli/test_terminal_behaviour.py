@@ -38,7 +38,10 @@ def test_quick_or_piped_work_shows_nothing(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("typed", "offered"), [("in", "inspect"), ("conv", "convert"), ("convert --no", "")])
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("in", "inspect"), ("conv", "convert"), ("convert --no-v", "--no-verify"), ("convert --zz", "")],
+)
 def test_completion(typed: str, offered: str) -> None:
     """The protocol that the installed shell scripts speak."""
     environment = os.environ | {

@@ -29,6 +29,10 @@ StopAfter = Annotated[
         "which convert takes up again; prepare asks the targets; write places artifacts that were not executed.",
     ),
 ]
+NoVerify = Annotated[
+    bool,
+    typer.Option("--no-verify", help="Place artifacts without running them; the report says so (as --stop-after write)."),
+]
 
 
 @o.asks(*o.VERDICT, "to", "level", "keep_failed", *o.QUANTIZATION)
@@ -38,6 +42,7 @@ def command(
     out: Out = Path("out"),
     report: Report = None,
     stop_after: StopAfter = None,
+    no_verify: NoVerify = False,
     json: o.Json = False,
 ) -> None:
     """Convert a model to every target named, run each artifact beside the original, and report.
@@ -51,7 +56,7 @@ def command(
     elif stop_after == "prepare":
         stop_before_writing(asked, model, report, json)
     else:
-        _convert(asked, model, out, report or (), execute=stop_after != "write", json=json)
+        _convert(asked, model, out, report or (), execute=not no_verify and stop_after != "write", json=json)
 
 
 def _convert(

@@ -8,6 +8,8 @@ from bessemer.cli import options as o
 
 CORE = ("numpy", "ml-dtypes", "onnx", "onnx-ir", "flatbuffers", "pydantic", "jinja2", "rich", "typer")
 
+LLAMA = "runs GGUF models"
+
 
 def command(json: o.Json = False) -> None:
     """Show which runtimes and extras are installed, their versions, and how to get those that are missing."""
@@ -24,12 +26,30 @@ def command(json: o.Json = False) -> None:
             extra: dict(zip(("package", "version", "for"), facts, strict=True))
             for extra, facts in extras.items()
         }
+        found["llama.cpp"] = {"package": "llama.cpp", "version": _llama(), "for": LLAMA}
         show_json({"platform": platform.platform(), "base": base, "extras": found})
         return
     rows: list[tuple[str, str, str]] = [(name, held or "missing", "") for name, held in base.items()]
     for extra, (package, held, use) in extras.items():
         rows.append((package, held or "missing", use if held else f"{use}: pip install 'bessemer[{extra}]'"))
+    rows.append(("llama.cpp", _llama() or "missing", LLAMA if _llama() else f"{LLAMA}: {_how_to_get()}"))
     show(platform.platform(), _table(rows))
+
+
+def _llama() -> str | None:
+    """llama.cpp's version, or where it is if no name says it."""
+    from bessemer.runners import llama
+
+    if not llama.available():
+        return None
+    return llama.version(llama.find()) or str(llama.find())
+
+
+def _how_to_get() -> str:
+    """What to do where llama.cpp is missing."""
+    from bessemer.runners.llama import HOW_TO_GET
+
+    return HOW_TO_GET
 
 
 def _table(rows: list[tuple[str, str, str]]) -> Any:

@@ -7,6 +7,7 @@ are no weights that transformers knows.
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,11 @@ class HuggingFaceSource:
         foreign = _foreign(path, options)
         if foreign is not None:
             return _opened(path, *foreign, options)
+        from bessemer.sources.huggingface.drawn import drawn
+
+        model, why = drawn(path, options)
+        if model is not None:
+            return model
         from bessemer.sources.huggingface.exporting import export
 
         task, plan, built = _planned(path, options)
@@ -46,6 +52,8 @@ class HuggingFaceSource:
         }
         found = export(plan, Origin("huggingface", path, details), built.mapped)
         found.notes[:0] = _notes(built, task, options)
+        if why:
+            found.notes.append(f"The graph is traced by torch, since no table of an architecture draws it: {why}")
         return replace(found, companions=companions_of(path))
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
@@ -55,11 +63,10 @@ class HuggingFaceSource:
             from bessemer.sources.sniff import identify
 
             return identify(foreign[0]).load().runner(foreign[0], options)
-        if options.original == "reference":
-            raise UsageError(
-                "There is no reference evaluator of transformers' models", why="transformers itself is the original",
-                fix="Leave --original away, or say --original runtime",
-            )  # fmt: skip
+        if options.original == "reference" or (options.original == "auto" and not _has_transformers()):
+            from bessemer.sources.huggingface.drawn import reference
+
+            return reference(path, options)
         from bessemer.sources.huggingface.running import TransformersRunner
 
         _, plan, built = _planned(path, options)
@@ -134,6 +141,10 @@ def _notes(built: Built, task: Task, options: OpenOptions) -> list[str]:
     if built.unused:
         found.append(f"{len(built.unused)} stored tensors have no place in it: {', '.join(built.unused[:4])}")
     return found
+
+
+def _has_transformers() -> bool:
+    return all(find_spec(package) is not None for package in ("torch", "transformers"))
 
 
 def _need_extra() -> None:

@@ -7,6 +7,7 @@ place in it, or to the `blobs` of the cache that the directory is a snapshot of.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -29,6 +30,8 @@ FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("GGUF", ("*.gguf",)),
 )
 """Other formats, the preferred one first, and where they lie."""
+LATER = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
+"""Parts of a GGUF model behind the first, which stands for all."""
 COMPANIONS = (
     CONFIG, "generation_config.json", "genai_config.json", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json",
     "added_tokens.json", "vocab.*", "vocab*.txt", "merges.txt", "bpe.codes", "spiece.model", "sentencepiece*.model",
@@ -57,7 +60,9 @@ class Weights:
 
 def looks_like(entries: tuple[str, ...]) -> bool:
     """Whether a directory with these names is one of a model."""
-    known = {CONFIG, "genai_config.json"}
+    known = {CONFIG, "genai_config.json", "adapter_config.json"}
+    if {"params.json", "consolidated.00.pth"} <= set(entries):
+        return True
     suffixes = (".onnx", ".tflite", ".gguf", ".keras", ".pt2")
     return bool(known & set(entries)) or "onnx" in entries or any(name.endswith(suffixes) for name in entries)
 
@@ -95,7 +100,7 @@ def foreign_model(directory: Path) -> tuple[Path, str] | None:
     """A model in another format, and its name. Raises UsageError where several of one format lie there."""
     for title, patterns in FOREIGN:
         for pattern in patterns:
-            found = sorted(path for path in directory.glob(pattern) if path.exists())
+            found = sorted(path for path in directory.glob(pattern) if path.exists() and not LATER.search(path.name))
             if len(found) > 1:
                 names = ", ".join(str(path.relative_to(directory)) for path in found)
                 raise UsageError(f"{directory} holds several {title} models: {names}", fix="Name one of these files")

@@ -48,6 +48,15 @@ class Archive:
             raise WireError("the checksum does not fit the bytes", offset=member.start, where=name)
         return content
 
+    def beginning(self, name: str, size: int) -> memoryview:
+        """The first bytes of a deflated member, at most `size`. Raises WireError for one that does not inflate."""
+        member = self.members[name]
+        try:
+            raw = self.data[member.start : member.start + member.stored]
+            return memoryview(zlib.decompressobj(-15).decompress(raw, size))
+        except zlib.error as error:
+            raise WireError(f"a member that does not inflate: {error}", offset=member.start, where=name) from None
+
 
 def _members(data: memoryview) -> list[Member]:
     try:

@@ -101,14 +101,14 @@ def _mapped(path: Path) -> memoryview:
 
 def _read(data: memoryview, nested: bool) -> State:
     if bytes(data[:4]) == b"PK\x03\x04":
-        return _zip(data)
+        return _zip(data, nested)
     machine = Machine(NAMES)
     try:
         first, after = machine.run(data)
     except WireError:
         first, after = None, 0
     if isinstance(first, int) and first == MAGIC and not machine.foreign:
-        return _legacy(data, after)
+        return _legacy(data, after, nested)
     value, after = _ran(data, 0, _names(nested), None)
     if after < len(data):
         _ran(data, after, _names(nested), None, "a second pickle")
@@ -145,7 +145,7 @@ def _ran(
     return value, after
 
 
-def _zip(data: memoryview) -> State:
+def _zip(data: memoryview, nested: bool) -> State:
     archive = Archive(data)
     found = [name for name in archive.members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
@@ -155,7 +155,7 @@ def _zip(data: memoryview) -> State:
         raise WireError(f"a pickle of {archive.members[found[0]].size} bytes", where=found[0])
     facts = {name: _fact(archive, lead + name) for name in ("version", "byteorder", ".format_version")}
     facts = {name: text for name, text in facts.items() if text}
-    storages = _Records(archive, lead, facts.get("byteorder", "little"))
+    storages = _Records(archive, lead, facts.get("byteorder", "little"), nested)
     program = archive.bytes(found[0], checked=False)  # what it asks for is told even where the file is damaged
     value, _ = _ran(program, 0, NAMES, storages.persistent, found[0])
     archive.bytes(found[0])
@@ -184,10 +184,10 @@ def _identity(identity: Any) -> tuple[str, str, int, Any]:
 class _Records:
     """Storages that are members of the archive."""
 
-    def __init__(self, archive: Archive, lead: str, order: str) -> None:
+    def __init__(self, archive: Archive, lead: str, order: str, nested: bool) -> None:
         if order not in ("little", "big"):
             raise WireError(f"the byte order '{order}'", where="byteorder")
-        self._archive, self._lead, self._swap = archive, lead, order != sys.byteorder
+        self._archive, self._lead, self._swap, self._nested = archive, lead, order != sys.byteorder, nested
         self._made: dict[tuple[str, str, int], Storage] = {}
 
     def persistent(self, identity: Any) -> Storage:
@@ -202,6 +202,8 @@ class _Records:
             made = Storage(key, kind, count, lambda: self._archive.bytes(name), self._swap)
             if made.nbytes > member.size:
                 raise WireError(f"a storage of {member.size} bytes that should have {made.nbytes}", where=name)
+            if member.method == 0 and not self._nested:
+                made.place, made.crc = member.start, member.crc if made.nbytes == member.size else 0
             self._made[place] = made
         return self._made[place]
 
@@ -233,7 +235,7 @@ class _Runs:
         made = Storage(str(key), root.dtype, count, lambda: root.bytes()[part], root.swap)
         return self._views.setdefault(place, made)
 
-    def place(self, data: memoryview, at: int, keys: Any) -> None:
+    def place(self, data: memoryview, at: int, keys: Any, nested: bool) -> None:
         """Find the bytes: per key, in order, a count of elements and the elements."""
         if not isinstance(keys, list) or any(not isinstance(key, (str, int)) for key in keys):
             raise WireError("a list of storages that is none", offset=at)
@@ -244,7 +246,7 @@ class _Runs:
             (count,) = struct.unpack_from("<q", data, at)
             if count != root.count or at + 8 + root.nbytes > len(data):
                 raise WireError(f"the storage '{key}' has not the {root.count} elements that are promised", offset=at)
-            root.load = _slice(data, at + 8, root.nbytes)
+            root.load, root.place = _slice(data, at + 8, root.nbytes), None if nested else at + 8
             at += 8 + root.nbytes
         missing = [key for key, root in self._roots.items() if root.load is None]
         if missing:
@@ -255,7 +257,7 @@ def _slice(data: memoryview, start: int, size: int) -> Callable[[], memoryview]:
     return lambda: data[start : start + size]
 
 
-def _legacy(data: memoryview, at: int) -> State:
+def _legacy(data: memoryview, at: int, nested: bool) -> State:
     runs = _Runs()
     protocol, at = _ran(data, at, NAMES, None, "protocol")
     if protocol != PROTOCOL:
@@ -263,7 +265,7 @@ def _legacy(data: memoryview, at: int) -> State:
     facts, at = _ran(data, at, NAMES, None, "system facts")
     value, at = _ran(data, at, NAMES, runs.persistent, "object")
     keys, at = _ran(data, at, NAMES, None, "storage keys")
-    runs.place(data, at, keys)
+    runs.place(data, at, keys, nested)
     known = {str(key): str(item)[:80] for key, item in facts.items()} if isinstance(facts, dict) else {}
     return State("legacy", value, facts=known)
 

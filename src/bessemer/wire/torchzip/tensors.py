@@ -36,7 +36,8 @@ SPREAD = 1 << 26
 class Storage:
     """A run of bytes in the file. dtype: of the elements that the file counts it in; count: how many.
 
-    load: gives the bytes when they are first needed; swap: they are in the other byte order.
+    load: gives the bytes when they are first needed; swap: they are in the other byte order;
+    place: of the first byte in the file, None where they do not lie there as they are; crc: of these bytes, 0: not said.
     """
 
     key: str
@@ -44,6 +45,8 @@ class Storage:
     count: int
     load: Callable[[], memoryview] | None = None
     swap: bool = False
+    place: int | None = None
+    crc: int = 0
     _data: memoryview | None = field(default=None, repr=False)
 
     @property

@@ -14,7 +14,7 @@ from bessemer.ir.canonical import FUSED_KEY
 if TYPE_CHECKING:
     import onnx_ir
 
-MODULES = ("arithmetic", "fused", "layout", "products", "quantized", "sampling")
+MODULES = ("arithmetic", "attention", "fused", "layout", "products", "quantized", "sampling")
 
 SPELLED = {"Swish": 23, "GroupNormalization": 20}
 """Operators that ONNX Runtime 1.31 has no kernel for, with the opset they are written out for: it takes the standard's

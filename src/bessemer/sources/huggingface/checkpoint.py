@@ -1,0 +1,136 @@
+"""Model directories as checkpoints: tensors by name, settings and tokenizer, without transformers; adapters of PEFT, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.checkpoint import Adapter, Checkpoint, Lazy
+from bessemer.ir.errors import Blocker, Declined, UnreadableInput
+from bessemer.ir.model import Origin
+from bessemer.sources.base import OpenOptions
+from bessemer.sources.huggingface.directory import (
+    CONFIG,
+    Weights,
+    companions_of,
+    contained,
+    foreign_model,
+    read_json,
+    weights_of,
+)
+
+if TYPE_CHECKING:
+    from bessemer.ir.tokenizer import Tokenizer
+
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+GENERATION = "generation_config.json"
+ARRAYS = "model.npz"
+"""Weights as the target `npz` writes them beside a config.json."""
+
+
+def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
+    """The directory's weights. Raises UnreadableInput for broken files, Declined for weights packed by another library."""
+    config = read_json(path, CONFIG) if (path / CONFIG).is_file() else {}
+    weights = weights_of(path)
+    if weights is not None:
+        return _model(path, config, _tensors(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
+    if (path / ADAPTER).is_file():
+        return _adapter(path, config)
+    if (path / ARRAYS).is_file():
+        from bessemer.sources.npz import arrays
+
+        return _model(path, config, arrays(contained(path / ARRAYS, path)), "npz")
+    if (path / "params.json").is_file():
+        from bessemer.sources.llama2c.consolidated import checkpoint as consolidated
+
+        return consolidated(path)
+    return _foreign(path, options)
+
+
+def _foreign(path: Path, options: OpenOptions) -> Checkpoint:
+    """Weights in another format's file."""
+    from bessemer.sources.sniff import identify
+
+    found = foreign_model(path)
+    held = None if found is None else identify(found[0]).open_checkpoint(found[0], options)
+    if found is None or held is None:
+        raise UnreadableInput(
+            f"{path} holds no weights by name", why="it has no model.safetensors, pytorch_model.bin, adapter or GGUF file",
+            fix="Complete the download",
+        )  # fmt: skip
+    held.notes.insert(0, f"{path.name} holds no weights for transformers: its {found[1]} file {found[0].name} was used")
+    return held
+
+
+def _model(path: Path, config: dict[str, Any], tensors: dict[str, Lazy], stored: str) -> Checkpoint:
+    if config.get("quantization_config") is not None:
+        raise Declined("Reading this directory as a checkpoint", [_packed(config)])
+    kind = str(config.get("model_type", ""))
+    return Checkpoint(
+        tensors, config, tokenizer_of(path, config), Origin("huggingface", path, {"weights": stored, "model_type": kind}),
+        generation=read_json(path, GENERATION) if (path / GENERATION).is_file() else {},
+        companions=companions_of(path),
+    )  # fmt: skip
+
+
+def tokenizer_of(path: Path, config: dict[str, Any]) -> Tokenizer | None:
+    """The tokenizer in a directory; None where there is none. Raises Declined for one that cannot be said."""
+    from bessemer.tokenization import from_directory
+
+    return from_directory(path, config)
+
+
+def _packed(config: dict[str, Any]) -> Blocker:
+    said = config["quantization_config"]
+    method = str(said.get("quant_method", "?") if isinstance(said, dict) else "?")[:40]
+    return Blocker(
+        "", str(config.get("model_type", ""))[:80], "quantized-checkpoint", f"its weights are packed by '{method}'",
+        rewrite="the float weights it was made from",
+    )  # fmt: skip
+
+
+def _tensors(weights: Weights) -> dict[str, Lazy]:
+    """Each from the file that the index names, where there is one."""
+    places = weights.places or {}
+    found: dict[str, Lazy] = {}
+    for file in weights.files:
+        found |= {name: tensor for name, tensor in of_file(file).items() if places.get(name, file) == file}
+    lacking = sorted(set(places) - set(found))
+    if lacking:
+        raise UnreadableInput(
+            f"{len(lacking)} tensors are not in the files that the index names", where=", ".join(lacking[:3])
+        )
+    return found
+
+
+def of_file(file: Path) -> dict[str, Lazy]:
+    """The tensors of one file that transformers or PEFT wrote. Raises UnreadableInput."""
+    from bessemer.sources.torch.tensors import pickled, safetensors
+
+    if file.suffix == ".safetensors":
+        return safetensors(file)[0]
+    found = pickled(file)
+    nested = next((place for place in found if len(place) != 1), None)
+    if nested is not None:
+        raise UnreadableInput(
+            f"{file} is no plain state dict", where=".".join(nested)[:200],
+            why="transformers saves tensors by name, and these lie in containers within one another",
+        )  # fmt: skip
+    return {place[0]: tensor for place, tensor in found.items()}
+
+
+def _adapter(path: Path, config: dict[str, Any]) -> Checkpoint:
+    """A PEFT adapter. config: of the model it belongs to, where its config.json lies beside."""
+    said = read_json(path, ADAPTER)
+    name = next((name for name in ADAPTER_WEIGHTS if (path / name).is_file()), None)
+    if name is None:
+        raise UnreadableInput(f"{path} has an {ADAPTER} and no weights", why=f"it lacks {' and '.join(ADAPTER_WEIGHTS)}")
+    if str(said.get("peft_type", "LORA")).upper() != "LORA":
+        blocker = Blocker("", str(said.get("peft_type"))[:40], "adapter", "only adapters of the type LORA are read")
+        raise Declined("Reading this adapter", [blocker])
+    details = {"weights": name, "base": str(said.get("base_model_name_or_path", ""))[:200]}
+    tensors = of_file(contained(path / name, path))
+    return Checkpoint(
+        tensors, config, None, Origin("huggingface", path, details), adapter=Adapter(said), companions=companions_of(path)
+    )

@@ -1,0 +1,123 @@
+"""Checkpoints as GGUF: names and layouts from the architecture's table, types from llama.cpp's rules, bytes streamed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bessemer.ir.checkpoint import Checkpoint, Lazy
+from bessemer.targets.base import Artifact, PreparedWeights
+from bessemer.targets.gguf.options import GgufOptions
+from bessemer.weights.stream import Done, Piece
+from bessemer.weights.stream import write as write_pieces
+from bessemer.wire.gguf.values import ALIGNMENT, Kind
+
+if TYPE_CHECKING:
+    from bessemer.targets.gguf.mix import Plan
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A whole file but for its weights."""
+
+    header: bytes
+    pieces: tuple[Piece, ...]
+    total: int
+
+
+class GgufTarget:
+    """See `CheckpointTarget`."""
+
+    options = GgufOptions
+
+    def prepare(self, checkpoint: Checkpoint, options: GgufOptions) -> PreparedWeights:
+        """Metadata, names, types and places. Raises Declined for what GGUF cannot hold (architecture, tokenizer, type)."""
+        metadata, tensors = contents(checkpoint)
+        importance = _importance(options)
+        plan = _plan(options, metadata, tensors, importance)
+        kinds = {} if checkpoint.records is None else checkpoint.records.kinds
+        layout = _layout({**metadata, **_facts(plan)}, kinds, tensors, plan, importance)
+        return PreparedWeights(
+            payload=layout,
+            precision=options.precision if options.precision != "keep" else _kept(plan),
+            types=dict(Counter(plan.types.values()).most_common()),
+            nbytes=layout.total,
+            elements=sum(tensor.size for tensor in tensors.values()),
+            notes=[*plan.notes],
+        )
+
+    def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
+        """One .gguf file."""
+        layout: Layout = prepared.payload
+        path = out / f"{stem}.gguf"
+        write_pieces(path, layout.header, layout.pieces, layout.total, done)
+        return Artifact("gguf", path, (path,))
+
+
+def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
+    """Metadata and tensors in GGUF's own names, order and layout. Raises Declined."""
+    if checkpoint.records is not None:
+        return dict(checkpoint.records.metadata), dict(checkpoint.records.tensors)
+    if checkpoint.adapter is not None:
+        from bessemer.architectures.lora import to_gguf_adapter
+
+        return to_gguf_adapter(checkpoint, checkpoint.config)
+    from bessemer.architectures.base import find
+    from bessemer.tokenization import to_gguf
+
+    metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
+    held = {} if checkpoint.tokenizer is None else to_gguf(checkpoint.tokenizer)
+    return {**metadata, **checkpoint.general, **held}, tensors
+
+
+def _importance(options: GgufOptions) -> Mapping[str, Any] | None:
+    if options.importance is None:
+        return None
+    from bessemer.targets.gguf.importance import read
+
+    return read(options.importance)
+
+
+def _plan(
+    options: GgufOptions, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy], importance: Mapping[str, Any] | None
+) -> Plan:
+    from bessemer.targets.gguf.mix import plan
+
+    return plan(options.precision, tensors, metadata, options.overrides, importance)
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    return {} if plan.file_type is None else {"general.file_type": plan.file_type, "general.quantization_version": 2}
+
+
+def _kept(plan: Plan) -> str:
+    """The type of most tensors with rows, as a precision's name."""
+    return Counter(plan.types.values()).most_common(1)[0][0] if plan.types else "F32"
+
+
+def _layout(
+    metadata: Mapping[str, Any], kinds: Mapping[str, Kind], tensors: Mapping[str, Lazy], plan: Plan,
+    importance: Mapping[str, Any] | None,
+) -> Layout:  # fmt: skip
+    """kinds: types that metadata have in the file they come from."""
+    from bessemer.wire.gguf.writer import layout
+
+    named = [(name, tensor.shape, plan.types[name]) for name, tensor in tensors.items()]
+    alignment = metadata.get("general.alignment", ALIGNMENT)
+    header, offsets, total = layout(metadata, named, alignment, kinds=kinds)
+    weigh = importance or {}
+    pieces = _pieces(tensors, offsets, plan, weigh)
+    return Layout(header, pieces, total)
+
+
+def _pieces(
+    tensors: Mapping[str, Lazy], offsets: Sequence[int], plan: Plan, importance: Mapping[str, Any]
+) -> tuple[Piece, ...]:
+    placed = zip(tensors.items(), offsets, strict=True)
+    return tuple(Piece(offset, tensor, plan.types[name], importance.get(name)) for (name, tensor), offset in placed)
+
+
+TARGET = GgufTarget()

@@ -1,0 +1,1 @@
+"""numpy's .npz with settings and tokenizer beside it."""

@@ -1,0 +1,1 @@
+"""State dicts as torch.save writes them, made without torch."""

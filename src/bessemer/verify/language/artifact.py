@@ -1,0 +1,105 @@
+"""The proof of one artifact of weights: which subjects run it and its original, and what the outcome is called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bessemer.ir.checkpoint import Checkpoint, Lazy
+from bessemer.runners.llama import LlamaMissing
+from bessemer.verify.evidence import Language, LanguageTokens, Status
+from bessemer.verify.language import choose
+from bessemer.verify.language.libraries import read_back
+from bessemer.verify.language.prove import compared_tokens, prove
+from bessemer.verify.language.subjects import Subject
+from bessemer.verify.language.texts import Text
+from bessemer.verify.language.weights import WeightProof, compare
+from bessemer.wire.gguf.types import BY_NAME
+
+
+@dataclass(frozen=True)
+class Written:
+    """An artifact and what its own reader makes of it. target: who wrote it; path: what a runtime is given; importance:
+    whether an importance matrix was used."""
+
+    target: str
+    path: Path
+    files: tuple[Path, ...]
+    checkpoint: Checkpoint
+    importance: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """language: the figures; status: 'executed' where the artifact's own runtime or library answered, else 'emulated';
+    advice: how to get the runtime that was missing."""
+
+    language: Language
+    status: Status
+    runtime: str
+    reference: str
+    advice: str = ""
+
+
+def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Written, text: Text | None = None) -> Outcome:
+    """Run both where that is possible, and compare weights and tokenizers in any case.
+
+    original: None where nothing runs it (an unknown architecture, a tokenizer alone). Raises what the subjects raise.
+    """
+    library = read_back(artifact.target, artifact.files)
+    held = _weights(source, artifact, library[1] if library is not None else None)
+    with ExitStack() as stack:
+        runner = choose.runtime(artifact.path, artifact.checkpoint)
+        if runner is not None:
+            stack.callback(runner.close)
+        ran = runner or choose.reference(artifact.checkpoint, "decoded weights")
+        if original is None or ran is None or not source.tensors:
+            return _unrun(source, artifact, held, runner, library[0] if library else "")
+        lossy = runner is not None and _blocks(artifact.checkpoint)
+        decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
+        language = prove(
+            original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
+            importance=artifact.importance, text=text,
+        )  # fmt: skip
+        read = f"{library[0]}, predictions by {ran.runtime}" if library is not None else ran.runtime
+        runtime = runner.runtime if runner is not None else read
+    executed = runner is not None or library is not None
+    return Outcome(language, "executed" if executed else "emulated", runtime, original.runtime, _advice(artifact, executed))
+
+
+def _unrun(
+    source: Checkpoint, artifact: Written, held: WeightProof, runner: Subject | None, library: str
+) -> Outcome:
+    """Weights and tokenizers alone."""
+    theirs = runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
+    tokens: LanguageTokens | None = compared_tokens(choose.words(source.tokenizer), theirs)
+    runtime = runner.runtime if runner is not None else library
+    language = Language(
+        original="", artifact=runtime, text="", bound="every tensor there, each within its type's floor", tokens=tokens,
+        weights=held.lines, problems=held.problems,
+        notes=["Nothing here computes this architecture: weights and tokenizers were compared, predictions were not."],
+        within=held.within and (tokens is None or not tokens.differing),
+    )  # fmt: skip
+    executed = bool(runtime) and (bool(library) or not source.tensors)
+    return Outcome(language, "executed" if executed else "emulated", runtime, "", _advice(artifact, executed))
+
+
+def _advice(artifact: Written, executed: bool) -> str:
+    """How the runtime that was missing is got; '' where it was there, or the format has none."""
+    return "" if executed or artifact.checkpoint.origin.format != "gguf" else str(LlamaMissing())
+
+
+def _blocks(checkpoint: Checkpoint) -> bool:
+    """Whether weights are in blocks, whose loss is told from errors by running their decoded values."""
+    return any(kind in BY_NAME and not BY_NAME[kind].plain for kind in choose.types(checkpoint))
+
+
+def _weights(source: Checkpoint, artifact: Written, read: Mapping[str, Lazy] | None) -> WeightProof:
+    """By the library's reading where there is one, else by ours; of an architecture without a table in GGUF's own form."""
+    if read is not None:
+        return compare(source.tensors, read, importance=artifact.importance)
+    if source.records is not None and artifact.checkpoint.records is not None:
+        return compare(source.records.tensors, artifact.checkpoint.records.tensors, importance=artifact.importance)
+    return compare(source.tensors, artifact.checkpoint.tensors, importance=artifact.importance)

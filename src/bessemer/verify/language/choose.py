@@ -1,0 +1,112 @@
+"""Which subject stands for a checkpoint: its own runtime where it is installed, else Bessemer's evaluator."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from bessemer.ir.checkpoint import Checkpoint
+from bessemer.ir.errors import Declined, MissingExtra, UsageError
+from bessemer.ir.tokenizer import Tokenizer
+from bessemer.runners import llama
+from bessemer.verify.language.huggingface import HuggingFaceSubject
+from bessemer.verify.language.llama import LlamaSubject
+from bessemer.verify.language.reference import ReferenceSubject
+from bessemer.verify.language.subjects import Subject, Words
+
+Original = Literal["auto", "runtime", "reference"]
+
+LARGE = 500_000_000
+"""Weights of an original that is run by the evaluator, which reads them layer by layer, and not by a runtime that would hold
+all of them in float32."""
+
+_AROUND = {
+    "llama": (("bos", "add_bos_token", True), ("eos", "add_eos_token", False)),
+    "gpt2": (("bos", "add_bos_token", False), ("eos", "add_eos_token", False)),
+    "t5": (("bos", "add_bos_token", False), ("eos", "add_eos_token", True)),
+    "bert": (("cls", "add_bos_token", True), ("sep", "add_eos_token", True)),
+}
+"""Kind of tokenizer -> the special tokens before and behind a text: which, the flag that says so, and what holds without."""
+
+
+def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", threads: int = 0) -> Subject:
+    """The original in llama.cpp (GGUF) or transformers (a Hugging Face directory), else in Bessemer's evaluator.
+
+    wanted: 'runtime' or 'reference' insists. Raises MissingExtra, UsageError where neither can run it.
+    """
+    large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
+    aside = wanted == "reference" or large
+    running = None if aside else runtime(path, checkpoint, threads)
+    if running is not None:
+        return running
+    if wanted == "runtime":
+        raise _no_runtime(path, checkpoint)
+    found = reference(checkpoint)
+    if found is None:
+        raise _no_runtime(path, checkpoint)
+    return found
+
+
+def runtime(path: Path, checkpoint: Checkpoint, threads: int = 0) -> Subject | None:
+    """The file or directory in its own runtime; None where that is not installed, or there is none for the format."""
+    if checkpoint.origin.format == "gguf" and llama.available():
+        return LlamaSubject(path, types(checkpoint), threads=threads)
+    whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None
+    if whole and all(find_spec(name) for name in ("torch", "transformers")):
+        return HuggingFaceSubject(path, words(checkpoint.tokenizer))
+    return None
+
+
+def reference(checkpoint: Checkpoint, what: str = "") -> ReferenceSubject | None:
+    """The checkpoint's weights, decoded, in Bessemer's evaluator; None for architectures that it does not compute.
+
+    what: said behind the evaluator's name ('decoded weights')."""
+    from bessemer.architectures.base import find
+
+    try:
+        family = find(checkpoint.config)
+        decoder = family.decoder(checkpoint.config)
+        if decoder is None:
+            return None
+        return ReferenceSubject(decoder, family.roles(checkpoint), words(checkpoint.tokenizer), what)
+    except Declined:
+        return None
+
+
+def types(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Of its tensors as they are stored."""
+    held = checkpoint.tensors if checkpoint.records is None else checkpoint.records.tensors
+    return tuple(sorted({tensor.type for tensor in held.values()}))
+
+
+def words(tokenizer: Tokenizer | None) -> Words | None:
+    """A checkpoint's tokenizer, read the source's own way."""
+    if tokenizer is None or tokenizer.kind == "none":
+        return None
+    from bessemer.tokenization import encoder
+
+    encode = encoder(tokenizer)
+    name = next(iter(tokenizer.files), "Bessemer's tokenizer")
+    around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]
+    before, behind = around or (None, None)
+    return Words(lambda texts: [encode(text) for text in texts], before, behind, name)
+
+
+def _special(tokenizer: Tokenizer, which: str, flag: str, usual: bool) -> tuple[int, ...]:
+    held = tokenizer.special.get(which)
+    return (held,) if held is not None and tokenizer.flags.get(flag, usual) else ()
+
+
+def _no_runtime(path: Path, checkpoint: Checkpoint) -> UsageError | MissingExtra | llama.LlamaMissing:
+    kind = checkpoint.origin.format
+    if kind == "gguf" and not llama.available():
+        return llama.LlamaMissing()
+    if kind == "huggingface" and not find_spec("transformers"):
+        return MissingExtra("transformers", extra="hf", needed_for=f"Running {path.name}")
+    return UsageError(
+        f"Nothing here runs {path.name}, so an artifact cannot be held against it",
+        why=f"no runtime reads the format {kind}, and Bessemer's evaluator does not compute the architecture",
+        fix="Convert with --no-verify, which says that nothing was proven",
+    )
+
