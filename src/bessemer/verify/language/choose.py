@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import Declined, MissingExtra, UsageError
-from bessemer.ir.tokenizer import Tokenizer
+from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.runners import llama
 from bessemer.verify.language.huggingface import HuggingFaceSubject
 from bessemer.verify.language.llama import LlamaSubject
 from bessemer.verify.language.reference import ReferenceSubject
 from bessemer.verify.language.subjects import Subject, Words
 from bessemer.weights.stream import workers
+
+WHOLE = (TokenType.CONTROL, TokenType.USER_DEFINED)
+"""Tokens that a text spells as they are."""
+SPACE = "\u2581"
+"""SentencePiece's spelling of a space."""
 
 Original = Literal["auto", "runtime", "reference"]
 
@@ -100,7 +107,25 @@ def words(tokenizer: Tokenizer | None) -> Words | None:
     name = next(iter(tokenizer.files), "Bessemer's tokenizer")
     around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]
     before, behind = around or (None, None)
-    return Words(lambda texts: [encode(text) for text in texts], before, behind, name)
+    return Words(lambda texts: [encode(text) for text in texts], before, behind, name, _normalizer(tokenizer))
+
+
+def _normalizer(tokenizer: Tokenizer) -> Callable[[str], str] | None:
+    """Of a SentencePiece model of the kind 'llama', whose normalizer llama.cpp leaves out (it has the one of kind 't5')."""
+    from bessemer.tokenization.encoder import SENTENCEPIECE, sentencepiece
+
+    model = next((tokenizer.files[name] for name in SENTENCEPIECE if name in tokenizer.files), None)
+    if tokenizer.kind != "llama" or model is None or "tokenizer.json" in tokenizer.files:
+        return None
+    processor = sentencepiece(model)
+    special = [token for token, kind in zip(tokenizer.tokens, tokenizer.types, strict=True) if kind in WHOLE]
+    parts = re.compile(f"({'|'.join(re.escape(token) for token in special)})" if special else "(?!)")
+
+    def tidied(text: str) -> str:
+        between = [part if part in special else str(processor.normalize(part)) for part in parts.split(text)]
+        return "".join(part.removeprefix(SPACE).replace(SPACE, " ") for part in between)
+
+    return tidied
 
 
 def _special(tokenizer: Tokenizer, which: str, flag: str, usual: bool) -> tuple[int, ...]:
