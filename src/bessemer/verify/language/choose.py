@@ -84,13 +84,14 @@ def words(tokenizer: Tokenizer | None) -> Words | None:
     """A checkpoint's tokenizer, read the source's own way."""
     if tokenizer is None or tokenizer.kind == "none":
         return None
-    from bessemer.tokenization import encoder
+    from bessemer.tokenization import corpus, encoder, proof_texts
 
     encode = encoder(tokenizer)
     name = next(iter(tokenizer.files), "Bessemer's tokenizer")
     around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]
     before, behind = around or (None, None)
-    return Words(lambda texts: [encode(text) for text in texts], before, behind, name)
+    exempt = frozenset(corpus()) - frozenset(proof_texts(tokenizer)) if tokenizer.notes else frozenset()
+    return Words(lambda texts: [encode(text) for text in texts], before, behind, name, exempt)
 
 
 def _special(tokenizer: Tokenizer, which: str, flag: str, usual: bool) -> tuple[int, ...]:

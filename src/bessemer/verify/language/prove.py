@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Literal
 
@@ -209,7 +210,7 @@ def _reader(original: Words | None, artifact: Words | None) -> Words | None:
         return original or artifact
     prefix = original.prefix if original.prefix is not None else artifact.prefix
     suffix = original.suffix if original.suffix is not None else artifact.suffix
-    return Words(original.encode, prefix, suffix, original.name)
+    return replace(original, prefix=prefix, suffix=suffix)
 
 
 def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageTokens | None:
@@ -220,6 +221,7 @@ def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageT
 def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
     if original is None or artifact is None:
         return None
+    corpus = [text for text in corpus if text not in original.exempt]
     one, two = original.encode(corpus), artifact.encode(corpus)
     apart = [place for place in range(len(corpus)) if one[place] != two[place]]
     examples = [f"{corpus[at][:80]!r}: {_few(one[at], two[at])}" for at in apart[:EXAMPLES]]

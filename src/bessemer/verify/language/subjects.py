@@ -21,12 +21,14 @@ Window = Sequence[int]
 @dataclass(frozen=True)
 class Words:
     """A tokenizer. encode: texts -> their tokens, nothing around them, special tokens where the text spells them;
-    prefix, suffix: what a text is put between where it stands for itself; None where that is not known."""
+    prefix, suffix: what a text is put between where it stands for itself; None where that is not known;
+    exempt: hard strings on which llama.cpp is known to tell this tokenizer otherwise (its notes say why)."""
 
     encode: Encode
     prefix: tuple[int, ...] | None = None
     suffix: tuple[int, ...] | None = None
     name: str = ""
+    exempt: frozenset[str] = frozenset()
 
 
 class Subject(Protocol):
