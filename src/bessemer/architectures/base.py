@@ -172,13 +172,24 @@ class Family:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
         try:
-            for layer, pair in self._rows(config):
-                if pair.when(config, layer):
-                    walk.row(pair, layer, _count(config, pair.parts or self.parts))
+            for row in self.places(config):
+                walk.row(*row)
         except _BROKEN as error:
             blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
         return walk.made
+
+    def places(self, config: Config) -> Iterator[tuple[Pair, list[str], list[str]]]:
+        """Rows of the table for this model, with GGUF's and Hugging Face's names spelled out. config: a complete one."""
+        for layer, pair in self._rows(config):
+            if pair.when(config, layer):
+                gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
+                yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
+
+    def spelled(self, name: str) -> str:
+        """A tensor's name in Hugging Face's form, with this table's prefix."""
+        old = next((old for old in self.prefixes if name.startswith(old)), None)
+        return name if old is None else self.prefixes[old] + name.removeprefix(old)
 
     def _rows(self, config: Config) -> list[tuple[int, Pair]]:
         """Rows of the table, those of a layer together; what belongs to none comes first."""
@@ -191,8 +202,7 @@ class Family:
         """Hugging Face's tensors with this table's prefixes, without what is no weight."""
         drop, spelled = self.dropped(config), dict[str, Lazy]()
         for name, tensor in have.items():
-            old = next((old for old in self.prefixes if name.startswith(old)), None)
-            name = name if old is None else self.prefixes[old] + name.removeprefix(old)
+            name = self.spelled(name)
             if name not in drop and not any(re.search(pattern, name) for pattern in self.ignored):
                 spelled[name] = tensor
         return spelled
@@ -233,10 +243,8 @@ class _Walk:
         self._used: set[str] = set()
         self._wanted: dict[str, tuple[str, ...]] = {}
 
-    def row(self, pair: Pair, layer: int, parts: int) -> None:
+    def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
         """One row for one layer."""
-        gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
-        hf = list(_expanded(pair.hf, layer, parts))
         sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
