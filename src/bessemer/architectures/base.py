@@ -114,8 +114,11 @@ class Family:
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
 
     def remarks(self, config: Config) -> tuple[str, ...]:
-        """What a user of the GGUF should know of this model. Raises Declined for a config.json that makes no sense."""
-        return _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        """What a user of the GGUF should know of this model, settings that are left out included. Raises Declined for a
+        config.json that makes no sense."""
+        said = _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        left = ", ".join(name[:80] for name in self.strangers(config))
+        return (*said, f"the table of '{self.name}' does not know what config.json says of {left}") if left else said
 
     def to_gguf(self, checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """Metadata without 'general.*' (but the architecture) and 'tokenizer.*', and tensors by GGUF's names.
@@ -184,24 +187,12 @@ class Family:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
         try:
-            for row in self.places(config):
+            for row in self.rows(config):
                 walk.row(*row)
         except _BROKEN as error:
             blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
         return walk.made
-
-    def places(self, config: Config) -> Iterator[tuple[Pair, list[str], list[str]]]:
-        """Rows of the table for this model, with GGUF's and Hugging Face's names spelled out. config: a complete one."""
-        for layer, pair in self._rows(config):
-            if pair.when(config, layer):
-                gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
-                yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
-
-    def spelled(self, name: str) -> str:
-        """A tensor's name in Hugging Face's form, with this table's prefix."""
-        old = next((old for old in self.prefixes if name.startswith(old)), None)
-        return name if old is None else self.prefixes[old] + name.removeprefix(old)
 
     def _rows(self, config: Config) -> list[tuple[int, Pair]]:
         """Rows of the table, those of a layer together; what belongs to none comes first."""

@@ -19,14 +19,13 @@ from bessemer.weights import views
 
 Config = Mapping[str, Any]
 Tensors = Sequence[Lazy]
-Pairs = Sequence[tuple[Lazy, Lazy]]
 Names = Sequence[str]
 Size = Callable[[Config], int]
 """A number that the config holds or that follows from it."""
 
 
 class Transform:
-    """The same values under another name, unless a subclass says otherwise. changes_values: whether it computes."""
+    """The same values under another name; the base of all others. changes_values: whether it computes."""
 
     changes_values: ClassVar[bool] = False
 
@@ -42,25 +41,15 @@ class Transform:
         """Hugging Face's tensors -> Decoder's roles."""
         return self.forward(tensors, names, config)
 
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        """Of each matrix its low-rank change, (down [rank, inputs], up [outputs, rank]) -> that of GGUF's. Raises ValueError
-        where what this does to a matrix cannot be done to its factors."""
-        raise ValueError("a low-rank change of it has no form in GGUF")
 
 
-class _Same(Transform):
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        return list(pairs)
+
+class Unheard(Transform):
+    """The same values, of a matrix by which llama.cpp's graph multiplies without looking at adapters."""
 
 
-class _Unheard(Transform):
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        raise ValueError("llama.cpp's graph of this architecture multiplies by it without looking at adapters; merge it")
-
-
-SAME = _Same()
-UNHEARD = _Unheard()
-"""The same values, of a matrix that llama.cpp's graph multiplies by with no adapter's change added."""
+SAME = Transform()
+UNHEARD = Unheard()
 
 
 class _ValuesOfOne(Transform):
@@ -86,9 +75,6 @@ class RopePermute(_ValuesOfOne):
 
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [self._moved(tensors[0], names[0], config, interleave=False)]
-
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        return [(down, self.forward([up], [up.name], config)[0]) for down, up in pairs]
 
     def _moved(self, tensor: Lazy, name: str, config: Config, interleave: bool) -> Lazy:
         rows, heads = tensor.shape[0], self.heads(config)
@@ -139,8 +125,6 @@ class Transposed(Transform):
 
     backward = forward
 
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        return list(pairs)
 
 
 @dataclass(frozen=True)
@@ -203,10 +187,6 @@ class Stacked(Transform):
             raise ValueError(f"{names[0]} stacks tensors of different shapes, {tensors[0].name} and others")
         return [views.row_concat(names[0], alike(tensors), (len(tensors), *tensors[0].shape))]
 
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        down, up = ([pair[side] for pair in pairs] for side in (0, 1))
-        return [(self.forward(down, names, config)[0], self.forward(up, names, config)[0])]
-
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         whole, shape = tensors[0], tensors[0].shape[1:]
         if tensors[0].shape[0] != len(names):
@@ -232,9 +212,6 @@ class Split(Transform):
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [joined_rows(names[0], tensors)]
 
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        ((down, up),) = pairs
-        return [(down, part) for part in split_rows(up, names, self.sizes(config))]
 
 
 @dataclass(frozen=True)
@@ -263,8 +240,6 @@ class Reordered(Transform):
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(gathered(tensors[0], np.argsort(self.order(config), kind="stable")), names[0])]
 
-    def adapted(self, pairs: Pairs, names: Names, config: Config) -> list[tuple[Lazy, Lazy]]:
-        return [(down, gathered(up, self.order(config))) for down, up in pairs]
 
 
 @dataclass(frozen=True)
