@@ -25,12 +25,14 @@ def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     An architecture without a table, or one that holds more than its table knows, has its own names and no settings.
     Raises UnreadableInput for a broken or hostile file, and Declined for a tokenizer that cannot be said.
     """
+    from bessemer.sources.gguf.checks import check_tokenizer
     from bessemer.sources.gguf.records import records
     from bessemer.tokenization import from_gguf
 
     held = records(path)
     if held.metadata.get("general.type") == "adapter":
         return _adapter(path, held)
+    check_tokenizer(held.kinds, path)
     config, tensors, held = _translated(held)
     origin = Origin("gguf", path, _details(held))
     return Checkpoint(
@@ -62,6 +64,10 @@ def _translated(held: Records) -> tuple[dict[str, Any], dict[str, Any], Records]
         config, tensors = find_gguf(held.metadata).from_gguf(held.metadata, held.tensors)
     except Declined as error:
         return {}, dict(held.tensors), held.refused(error)
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:  # each family computes with settings
+        reason = f"its settings do not fit each other ({type(error).__name__}: {str(error)[:100]})"
+        blocker = Blocker("", str(held.metadata.get("general.architecture"))[:80], "settings", reason)
+        return {}, dict(held.tensors), held.refused(Declined("Its architecture's table", [blocker]))
     return config, tensors, held
 
 
