@@ -13,9 +13,9 @@ from bessemer.verify.evidence import Language, LanguageTokens, Status
 from bessemer.verify.language import choose
 from bessemer.verify.language.libraries import read_back
 from bessemer.verify.language.prove import prove
-from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.subjects import Subject
 from bessemer.verify.language.texts import Text
+from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof, compare
 from bessemer.wire.gguf.types import BY_NAME
 
@@ -112,4 +112,13 @@ def _weights(source: Checkpoint, artifact: Written, read: Mapping[str, Lazy] | N
         return compare(source.tensors, read, importance=artifact.importance)
     if source.records is not None and artifact.checkpoint.records is not None:
         return compare(source.records.tensors, artifact.checkpoint.records.tensors, importance=artifact.importance)
-    return compare(source.tensors, artifact.checkpoint.tensors, importance=artifact.importance)
+    return compare(_carried(source, artifact), artifact.checkpoint.tensors, importance=artifact.importance)
+
+
+def _carried(source: Checkpoint, artifact: Written) -> Mapping[str, Lazy]:
+    """The weights that have a place in GGUF, by the names that come back; heads of embedding models have none there."""
+    if artifact.checkpoint.origin.format != "gguf" or source.adapter is not None or not source.config:
+        return source.tensors
+    from bessemer.architectures.base import find
+
+    return find(source.config).carried(source)
