@@ -12,9 +12,10 @@ from bessemer.runners.llama import LlamaMissing
 from bessemer.verify.evidence import Language, LanguageTokens, Status
 from bessemer.verify.language import choose
 from bessemer.verify.language.libraries import read_back
-from bessemer.verify.language.prove import compared_tokens, prove
+from bessemer.verify.language.prove import prove
 from bessemer.verify.language.subjects import Subject
 from bessemer.verify.language.texts import Text
+from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof, compare
 from bessemer.wire.gguf.types import BY_NAME
 

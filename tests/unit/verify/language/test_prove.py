@@ -43,7 +43,7 @@ def opened() -> Iterator[Callable[[Path], tuple[Subject, ReferenceSubject]]]:
 
     def subjects(path: Path) -> tuple[Subject, ReferenceSubject]:
         held = checkpoint(path, OpenOptions())
-        running, decoded = runtime(path, held, 2), reference(held, "decoded weights")
+        running, decoded = runtime(path, held), reference(held, "decoded weights")
         assert running is not None
         assert decoded is not None
         made.append(running)
