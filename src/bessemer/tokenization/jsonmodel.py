@@ -17,10 +17,10 @@ from bessemer.tokenization.corpus import Difference
 from bessemer.tokenization.encoder import library_encoder
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, by_id
 from bessemer.tokenization.pieces import standing
-from bessemer.tokenization.proof import Departure, judged, ties
+from bessemer.tokenization.proof import GRAPHEMES, Departure, judged, ties
 from bessemer.tokenization.recognise import Traits, recognised
 from bessemer.tokenization.settings import STATED_PRE, Settings
-from bessemer.tokenization.vocabulary import Vocabulary, blocker
+from bessemer.tokenization.vocabulary import ADDED_SCORE, Vocabulary, blocker
 
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 LONGEST_WORD = 100  # BERT gives up on longer words
@@ -109,11 +109,20 @@ def _merges(source: Source) -> tuple[str, ...]:
 
 
 def _sentencepiece(source: Source) -> Tokenizer:
-    """BPE on characters with byte tokens: scores that order the merges as their ranks do; else merges, where no space is
-    put ahead (llama.cpp's 'sarvam-moe')."""
+    """BPE on characters with byte tokens: scores that order the tokens as their merges do; else the merges themselves,
+    where no space is put ahead (llama.cpp's 'sarvam-moe', and 'gemma4' for that family)."""
+    scored = _scored(source)
+    forms = [standing(scored)]
+    if not scored.flags.get("add_space_prefix", True):
+        merged = replace(scored, kind="gpt2", pre="sarvam-moe", merges=_merges(source), scores=())
+        forms = [_gemma4(scored, merged.merges), *forms] if _is_gemma4(source) else [*forms, merged]
+    judgements = [judged(form, source.encode, ()) for form in forms]
+    return next((found for found in judgements if not found.blockers), judgements[0])
+
+
+def _scored(source: Source) -> Tokenizer:
     ranks: dict[str, int] = {}
-    merges = _merges(source)
-    for merge in merges:
+    for merge in _merges(source):
         ranks.setdefault(merge.replace(" ", "", 1), len(ranks))
     vocabulary = _base(source)
     tokens = vocabulary.spelled()
@@ -122,19 +131,32 @@ def _sentencepiece(source: Source) -> Tokenizer:
     vocabulary.scores = [_score(token, kind, ranks) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     prefix = _prefixed(source)
     flags = {"add_space_prefix": prefix} if not prefix or "add_prefix_space" in source.settings.config else {}
-    tokenizer = _framed(source, Tokenizer("llama", "default", (), (), flags=flags), vocabulary)
-    found = standing(judged(tokenizer, source.encode, ()))
-    if found.blockers and not prefix:
-        merged = replace(tokenizer, kind="gpt2", pre="sarvam-moe", merges=merges, scores=())
-        other = judged(merged, source.encode, ())
-        return found if other.blockers else other
-    return found
+    return _framed(source, Tokenizer("llama", "default", (), (), flags=flags), vocabulary)
 
 
 def _score(token: str, kind: int, ranks: Mapping[str, int]) -> float:
     if kind in (TokenType.CONTROL, TokenType.USER_DEFINED):
-        return -1000.0
+        return ADDED_SCORE
     return -float(ranks.get(token, 0))
+
+
+def _is_gemma4(source: Source) -> bool:
+    config = source.settings.config
+    return config.get(STATED_PRE) == "gemma4" or str(source.settings.model.get("model_type")).startswith("gemma4")
+
+
+def _gemma4(scored: Tokenizer, merges: tuple[str, ...]) -> Tokenizer:
+    """llama.cpp always puts the first token ahead, and shows the tokens that its chat parser looks for."""
+    rows = zip(scored.tokens, scored.types, strict=True)
+    types = tuple(TokenType.USER_DEFINED if token in _SHOWN else kind for token, kind in rows)
+    flags = {**scored.flags, "add_space_prefix": False, "add_bos_token": True}
+    scores = (ADDED_SCORE,) * len(scored.tokens)
+    return replace(scored, kind="gemma4", pre="", merges=merges, scores=scores, types=types, flags=flags)
+
+
+_SHOWN = (
+    "<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>',
+)  # fmt: skip
 
 
 def _prefixed(source: Source) -> bool:
@@ -207,7 +229,7 @@ def _unigram(source: Source) -> Tokenizer:
     tokenizer = _framed(source, tokenizer, vocabulary)
     if isinstance(unknown, int):
         tokenizer = replace(tokenizer, special={"unk": unknown, **tokenizer.special})
-    return judged(tokenizer, source.encode, [ties(tokenizer)])
+    return judged(tokenizer, source.encode, [ties(tokenizer), GRAPHEMES])
 
 
 def _charsmap(source: Source) -> bytes:

@@ -11,7 +11,7 @@ from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization.encoder import encoder, sentencepiece
 from bessemer.tokenization.piecefile import BPE, UNIGRAM, PieceFile
 from bessemer.tokenization.piecefile import read as read_pieces
-from bessemer.tokenization.proof import Departure, judged, ties
+from bessemer.tokenization.proof import GRAPHEMES, Departure, judged, ties
 from bessemer.tokenization.settings import Added, Settings
 from bessemer.tokenization.vocabulary import Vocabulary, blocker
 
@@ -76,7 +76,7 @@ def _proven(tokenizer: Tokenizer, departures: list[Departure]) -> Tokenizer:
 def _departures(path: Path, model: PieceFile, tokenizer: Tokenizer) -> list[Departure]:
     """What SentencePiece does to a text before BPE and llama.cpp does not; both do it before Unigram."""
     if model.model == UNIGRAM:
-        return [ties(tokenizer)]
+        return [ties(tokenizer), *([GRAPHEMES] if "tokenizer.json" in tokenizer.files else [])]
     processor = sentencepiece(path)
     return [Departure(
         f"the source rewrites texts first (normalizer '{model.normalizer or 'none'}'"

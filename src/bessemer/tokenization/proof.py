@@ -40,6 +40,12 @@ NFC = Departure(
 )
 
 
+GRAPHEMES = Departure(
+    "the tokenizers library applies SentencePiece's charsmap grapheme by grapheme, llama.cpp as SentencePiece does",
+    lambda found: composes(found.text),
+)
+
+
 def ties(tokenizer: Tokenizer) -> Departure:
     """Segmentations that score the same: SentencePiece adds up in 32 bits, llama.cpp in 64."""
 

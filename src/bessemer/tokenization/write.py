@@ -66,7 +66,8 @@ def _config(
     if tokenizer.kind not in _SENTENCEPIECE:  # whose model file has the added tokens, scores and all
         rows = ((row["id"], {name: value for name, value in row.items() if name != "id"}) for row in data["added_tokens"])
         out["added_tokens_decoder"] = {str(i): row for i, row in rows}
-    out |= {STATED_PRE: tokenizer.pre} if tokenizer.pre not in ("", "default") else {}
+    stated = tokenizer.kind if tokenizer.kind == "gemma4" else tokenizer.pre
+    out |= {STATED_PRE: stated} if stated not in ("", "default") else {}
     out |= {name: tokenizer.flags[name] for name in _FLAGS if name in tokenizer.flags}
     if tokenizer.kind == "llama" and not tokenizer.flags.get("add_space_prefix", True):
         out["add_prefix_space"] = False
