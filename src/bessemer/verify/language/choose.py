@@ -12,6 +12,7 @@ from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import Declined, MissingExtra, UsageError
 from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.runners import llama
+from bessemer.sources.huggingface.directory import weights_of
 from bessemer.verify.language.huggingface import HuggingFaceSubject
 from bessemer.verify.language.llama import LlamaSubject
 from bessemer.verify.language.reference import ReferenceSubject
@@ -69,7 +70,7 @@ def runtime(path: Path, checkpoint: Checkpoint) -> Subject | None:
     """The file or directory in its own runtime; None where that is not installed, or there is none for the format."""
     if checkpoint.origin.format == "gguf" and llama.available():
         return LlamaSubject(path, types(checkpoint), threads=busy(checkpoint))
-    whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None
+    whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None and weights_of(path) is not None
     if whole and all(find_spec(name) for name in ("torch", "transformers")):
         return HuggingFaceSubject(path, words(checkpoint.tokenizer), busy(checkpoint))
     return None
