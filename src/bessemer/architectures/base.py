@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -94,9 +94,11 @@ class Family:
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
     def completed(self, config: Config) -> dict[str, Any]:
-        """A config.json in this family's one spelling, with transformers' defaults."""
+        """A config.json in this family's one spelling, with transformers' defaults. Raises Declined for one that makes no
+        sense."""
         merged = {**self.defaults, **config}
-        return self.complete({key: value for key, value in merged.items() if value is not None})
+        known = {key: value for key, value in merged.items() if value is not None}
+        return _tried(f"Architecture '{self.name}'", "config.json", self.complete, known)
 
     def strangers(self, config: Config) -> tuple[str, ...]:
         """Keys of a config.json that no setting accounts for and that say something."""
@@ -107,8 +109,13 @@ class Family:
         """What the model computes; None for what `Decoder` cannot say. Raises Declined for settings it does not know."""
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
-        _decline(blockers, f"The decoder of architecture '{self.name}'")
-        return None if self.computes is None else self.computes(complete)
+        what = f"The decoder of architecture '{self.name}'"
+        _decline(blockers, what)
+        return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
+
+    def remarks(self, config: Config) -> tuple[str, ...]:
+        """What a user of the GGUF should know of this model. Raises Declined for a config.json that makes no sense."""
+        return _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
 
     def to_gguf(self, checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """Metadata without 'general.*' (but the architecture) and 'tokenizer.*', and tensors by GGUF's names.
@@ -117,21 +124,22 @@ class Family:
         """
         config, blockers = self.completed(checkpoint.config), list[Blocker]()
         metadata = {"general.architecture": self.architecture, **self._metadata(config, blockers)}
-        tensors = {name: _from_array(name, values) for name, values in self.made(config).items()} if not blockers else {}
-        tensors |= self._moved(checkpoint.tensors, config, "forward", blockers)
-        _decline(blockers, f"GGUF's architecture '{self.architecture}'")
-        return metadata, tensors
+        moved = self._moved(checkpoint.tensors, config, "forward", blockers)
+        what = f"GGUF's architecture '{self.architecture}'"
+        _decline(blockers, what)
+        made = _tried(what, "config.json", self.made, config)
+        return metadata, {name: _from_array(name, values) for name, values in made.items()} | moved
 
     def from_gguf(self, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy]) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """config.json and tensors in Hugging Face's form. Raises Declined with all that has no place there, or misses."""
-        blockers = list[Blocker]()
+        blockers, what = list[Blocker](), f"transformers' {self.classes[0]}"
         config = self._config(Record(metadata, tensors), blockers)
-        _decline(blockers, f"transformers' {self.classes[0]}")
+        _decline(blockers, what)
         complete = self.completed(config)
-        made = self.made(complete)
+        made = _tried(what, "metadata", self.made, complete)
         weights = {name: tensor for name, tensor in tensors.items() if name not in made}
         moved = self._moved(weights, complete, "backward", blockers)
-        _decline(blockers, f"transformers' {self.classes[0]}")
+        _decline(blockers, what)
         return config, moved
 
     def roles(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
@@ -163,9 +171,12 @@ class Family:
         if way != "backward":
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
-        for layer, pair in self._rows(config):
-            if pair.when(config, layer):
-                walk.row(pair, layer, _count(config, pair.parts or self.parts))
+        try:
+            for layer, pair in self._rows(config):
+                if pair.when(config, layer):
+                    walk.row(pair, layer, _count(config, pair.parts or self.parts))
+        except _BROKEN as error:
+            blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
         return walk.made
 
@@ -191,12 +202,26 @@ _BROKEN = (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, O
 """What arithmetic on settings of a wrong kind raises."""
 
 
+T = TypeVar("T")
+
+
+def _tried(what: str, where: str, function: Callable[[Any], T], source: Any) -> T:
+    try:
+        return function(source)
+    except _BROKEN as error:
+        raise Declined(what, [Blocker("", where, "setting", f"its settings make no sense together: {error!r}")]) from None
+
+
 def _asked(held: Setting, way: Callable[[Any, list[Blocker]], dict[str, Any]], source: Any, blockers: list[Blocker]) -> Any:
     try:
         return way(source, blockers)
     except _BROKEN as error:
         blockers.append(setting(", ".join(held.keys), f"it cannot be worked out from the others: {error!r}"))
         return {}
+
+
+MOST = 1024
+"""Layers, and experts of a layer, that any model has; llama.cpp reads no more than half."""
 
 
 class _Walk:
@@ -256,7 +281,7 @@ def _expanded(names: str | tuple[str, ...], layer: int, parts: int) -> Iterator[
 
 def _count(config: Config, key: str) -> int:
     count = config.get(key)
-    return count if isinstance(count, int) and 0 <= count <= 1 << 16 else 0
+    return count if isinstance(count, int) and 0 <= count <= MOST else 0
 
 
 def _few(names: list[str]) -> list[str]:

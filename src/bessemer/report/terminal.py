@@ -158,6 +158,8 @@ def _details(row: TargetEvidence) -> Iterator[tuple[str, Text]]:
     yield from (("note", Text(note)) for note in row.notes)
     if row.operators:
         yield "operators", Text(words.operators_line(row.operators))
+    if row.tensors and row.language is None:
+        yield "tensors", Text(words.operators_line(row.tensors))
     yield from (("file", Text(f"{file.path}  {units.size(file.bytes)}")) for file in row.files)
 
 

@@ -392,6 +392,7 @@ class TargetEvidence(Record):
     notes: list[str] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)
     operators: dict[str, int] = Field(default_factory=dict, description="operator counts of the artifact")
+    tensors: dict[str, int] = Field(default_factory=dict, description="types of stored weights -> how many tensors")
     seconds: dict[str, float] = Field(default_factory=dict, description="prepare, write, verify")
     latency: dict[str, float] = Field(
         default_factory=dict, description="median ms per run: original, artifact"

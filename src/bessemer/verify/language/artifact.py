@@ -63,9 +63,9 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
             original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
             importance=artifact.importance, text=text,
         )  # fmt: skip
+        read = f"{library[0]}, predictions by {ran.runtime}" if library is not None else ran.runtime
+        runtime = runner.runtime if runner is not None else read
     executed = runner is not None or library is not None
-    read = f"{library[0]}, predictions by {ran.runtime}" if library else ran.runtime
-    runtime = runner.runtime if runner is not None else read
     return Outcome(language, "executed" if executed else "emulated", runtime, original.runtime, _advice(artifact, executed))
 
 
