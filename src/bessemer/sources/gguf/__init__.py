@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.checkpoint import Checkpoint
-from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.errors import Declined
 from bessemer.ir.model import Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.weight_files import WeightFiles
@@ -47,10 +47,6 @@ def _translated(held: Records) -> tuple[dict[str, Any], dict[str, Any], Records]
         config, tensors = find_gguf(held.metadata).from_gguf(held.metadata, held.tensors)
     except Declined as error:
         return {}, dict(held.tensors), held.refused(error)
-    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:  # each family computes with settings
-        reason = f"its settings do not fit each other ({type(error).__name__}: {str(error)[:100]})"
-        blocker = Blocker("", str(held.metadata.get("general.architecture"))[:80], "settings", reason)
-        return {}, dict(held.tensors), held.refused(Declined("Its architecture's table", [blocker]))
     return config, tensors, held
 
 
