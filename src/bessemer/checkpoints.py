@@ -269,7 +269,8 @@ _UNPROVEN = "Written, not executed: the conversion was told to stop there. `bess
 def _proven(outcome: Outcome) -> str:
     beside = f" beside the original in {outcome.reference}" if outcome.reference else ""
     if outcome.status == "executed":
-        return f"Executed in {outcome.runtime}{beside}: {outcome.language.bound}."
+        predicts = "predictions within " if outcome.language.runs or outcome.language.embeddings else ""
+        return f"Executed in {outcome.runtime}{beside}: {predicts}{outcome.language.bound}."
     return f"Emulated: {outcome.runtime}{beside}; its own runtime did not run it. {outcome.advice}".strip()
 
 

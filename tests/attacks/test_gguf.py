@@ -114,7 +114,8 @@ def test_a_part_may_not_lead_elsewhere(tmp_path: Path) -> None:
 ODD_VALUES: dict[str, Any] = {
     "tokenizer.ggml.tokens": 7, "tokenizer.ggml.token_type": ["a"], "tokenizer.ggml.scores": [1.0],
     "tokenizer.ggml.merges": [1, 2], "tokenizer.ggml.bos_token_id": "x", "tokenizer.ggml.model": ["llama"],
-    "tokenizer.ggml.pre": 4, "tokenizer.chat_template": 1.5, "llama.block_count": 4_000_000_000, "llama.block_count ": 60_000,
+    "tokenizer.ggml.pre": 4, "tokenizer.chat_template": 1.5, "llama.block_count": 4_000_000_000,
+    "llama.block_count ": 60_000,
     "llama.attention.head_count": 0, "llama.attention.head_count_kv": ["1", "a"], "llama.embedding_length": "wide",
     "llama.rope.freq_base": False, "llama.rope.dimension_count": -3, "general.architecture": 12,
     "llama.attention.layer_norm_rms_epsilon": [], "llama.vocab_size": 0, "llama.context_length": b"\0\1",
@@ -142,6 +143,11 @@ def test_settings_that_cannot_be_meant(key: str, tmp_path: Path, real_asset: Cal
 def test_cut_files_are_refused(tmp_path: Path, real_asset: Callable[[str], Path]) -> None:
     content = real_asset(STORIES).read_bytes()
     assert survives(tmp_path / "cut.gguf", cuts(content)) == 64
+
+
+def test_an_adapter_without_a_scale(tmp_path: Path) -> None:
+    entries = entry(b"general.type", 8, text(b"adapter")) + entry(b"adapter.lora.alpha", 8, text(b"x"))
+    refused(tmp_path / "adapter.gguf", file(entries, keys=2), "no number")
 
 
 @pytest.mark.parametrize("big", [False, True])

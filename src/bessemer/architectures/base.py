@@ -166,6 +166,18 @@ class Family:
             config |= _asked(held, held.read, record, blockers)
         return config
 
+    def rows(self, config: Config) -> Iterator[tuple[Pair, list[str], list[str]]]:
+        """Each row of the table for each layer that has it, with the names on both sides (GGUF's, Hugging Face's)."""
+        for layer, pair in self._rows(config):
+            if pair.when(config, layer):
+                gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
+                yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
+
+    def spelled(self, name: str) -> str:
+        """Hugging Face's name of a tensor with this table's prefixes."""
+        old = next((old for old in self.prefixes if name.startswith(old)), None)
+        return name if old is None else self.prefixes[old] + name.removeprefix(old)
+
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""
         if way != "backward":
@@ -191,8 +203,7 @@ class Family:
         """Hugging Face's tensors with this table's prefixes, without what is no weight."""
         drop, spelled = self.dropped(config), dict[str, Lazy]()
         for name, tensor in have.items():
-            old = next((old for old in self.prefixes if name.startswith(old)), None)
-            name = name if old is None else self.prefixes[old] + name.removeprefix(old)
+            name = self.spelled(name)
             if name not in drop and not any(re.search(pattern, name) for pattern in self.ignored):
                 spelled[name] = tensor
         return spelled

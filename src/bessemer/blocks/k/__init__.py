@@ -32,9 +32,5 @@ CODECS: dict[str, Codec] = {
             lambda x, importance, out: q45.encode_weighted(x, importance, out, 31),
         ),
     ),
-    "Q6_K": Codec(
-        BY_NAME["Q6_K"],
-        decoder(q6.decode),
-        encoder(lambda x, out: q6.encode(x, _NONE, out), q6.encode),
-    ),
+    "Q6_K": Codec(BY_NAME["Q6_K"], decoder(q6.decode), encoder(lambda x, out: q6.encode(x, _NONE, out), q6.encode)),
 }
