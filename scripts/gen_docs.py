@@ -1,4 +1,5 @@
-"""Write docs/formats, docs/targets and docs/conformance.md from the declarations: python scripts/gen_docs.py [--check]."""
+"""Write docs/formats, docs/targets, docs/architectures.md and docs/conformance.md from the declarations:
+python scripts/gen_docs.py [--check]."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
+from bessemer.architectures.base import Family, families
+from bessemer.architectures.rope import Scaling
+from bessemer.architectures.settings import Fixed, Refused
 from bessemer.conformance import gaps
 from bessemer.conformance.cases import EXECUTOR
 from bessemer.sources import SOURCES
@@ -59,6 +63,37 @@ def target_page(entry: TargetEntry) -> str:
     return "\n".join([*lines, *bullets("Limits", entry.limits), ""])
 
 
+def architectures_page() -> str:
+    """Every family of checkpoints with a table of tensors and settings."""
+    lines = [
+        "# Architectures of checkpoints", "", SAID, "",
+        "Tensors and settings of these go from Hugging Face's form to GGUF's and back, from one table each",
+        "(`src/bessemer/architectures/families/`). Everything that a table does not know is declined by name. *Graph*: it",
+        "can be drawn as an ONNX graph and be evaluated without its framework. *Asks for*: what a config.json must say,",
+        "because GGUF's runtimes know no other way.", "",
+        "| family | config.json | GGUF | graph | scaled positions | asks for |", "| --- | --- | --- | --- | --- | --- |",
+    ]  # fmt: skip
+    for family in sorted(families(), key=lambda held: held.name):
+        classes = ", ".join(f"`{name}`" for name in family.classes)
+        graph = "yes" if family.computes else ""
+        scalings = [", ".join(held.allowed) for held in family.settings if isinstance(held, Scaling)]
+        cells = (family.name, classes, f"`{family.architecture}`", graph, " ".join(scalings), ", ".join(asked(family)))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def asked(family: Family) -> list[str]:
+    """What the family's settings hold fixed or refuse."""
+    said = []
+    for held in family.settings:
+        values = [value for value in held.allowed if value is not None] if isinstance(held, Fixed) else []
+        if values:
+            said.append(f"`{held.name}` {values[0]}")
+        elif isinstance(held, Fixed | Refused):
+            said.append(f"no `{held.name}`")
+    return said
+
+
 def conformance_page() -> str:
     """Counts and the commonest reasons per target."""
     lines = [
@@ -86,7 +121,7 @@ def pages() -> dict[Path, str]:
     """Every generated page."""
     found = {DOCS / "formats" / f"{entry.name}.md": source_page(entry) for entry in SOURCES}
     found |= {DOCS / "targets" / f"{entry.name}.md": target_page(entry) for entry in TARGETS}
-    return found | {DOCS / "conformance.md": conformance_page()}
+    return found | {DOCS / "conformance.md": conformance_page(), DOCS / "architectures.md": architectures_page()}
 
 
 def main() -> None:

@@ -86,8 +86,54 @@ def _written(
     """A row of what was not executed."""
     return ev.TargetEvidence(
         target=request.name, precision=prepared.precision, options=shown_options(validated), status="compiled-only",
-        verified=False, summary=summary, notes=notes, operators=prepared.types,
+        verified=False, summary=summary, notes=notes, tensors=prepared.types,
     )  # fmt: skip
+
+
+def comparable(a: Path, b: Path) -> bool:
+    """Whether two paths hold checkpoints, at least one of them nothing else. Raises UsageError, UnreadableInput."""
+    from bessemer.sources.sniff import identify
+    from bessemer.targets.registry import target_of
+
+    if target_of(a) is not None or target_of(b) is not None:
+        return False
+    kinds = identify(a), identify(b)
+    return all(kind.checkpoint for kind in kinds) and any(kind.weights for kind in kinds)
+
+
+def compared(a: Path, b: Path, options: ConvertOptions) -> ev.TargetEvidence:
+    """Two files of weights as language models: `b` is held against `a`. Raises UnreadableInput, UsageError, Declined."""
+    from bessemer.sources.sniff import identify
+
+    source = open_checkpoint(a, options.opening)
+    row = _Row(TargetRequest(identify(b).name), None, b.parent)
+    row.artifact = Artifact(identify(b).name, b, (b,))
+    original = _original(a, source, options)
+    try:
+        row.timed("verify", lambda: row.prove(original, source, _text(options.data)))
+    finally:
+        if original is not None:
+            original.close()
+    plain = ev.TargetEvidence(
+        target=row.request.name, precision="", options={}, status="failed", verified=False, summary=row.crash,
+        seconds=row.seconds, files=[file_record(b, str(b))],
+    )  # fmt: skip
+    return plain.model_copy(update=row.judged())
+
+
+def _original(path: Path, checkpoint: Checkpoint, options: ConvertOptions) -> Subject | None:
+    """What runs the original; None where nothing does, or where there is nothing to run. Raises MissingExtra."""
+    from bessemer.verify.language.choose import original
+
+    if not checkpoint.tensors or checkpoint.adapter is not None:
+        return None
+    wanted = "reference" if options.adapters else options.original
+    try:
+        return original(path, checkpoint, wanted)
+    except UsageError:
+        if wanted != "auto":
+            raise
+        return None
 
 
 class _Road:
@@ -103,18 +149,8 @@ class _Road:
 
     @cached_property
     def original(self) -> Subject | None:
-        """What runs the original; None where nothing does, or where there is nothing to run. Raises MissingExtra."""
-        from bessemer.verify.language.choose import original
-
-        if not self.checkpoint.tensors or self.checkpoint.adapter is not None:
-            return None
-        wanted = "reference" if self.options.adapters else self.options.original
-        try:
-            return original(self.path, self.checkpoint, wanted)
-        except UsageError:
-            if wanted != "auto":
-                raise
-            return None
+        """See `_original`."""
+        return _original(self.path, self.checkpoint, self.options)
 
     def close(self) -> None:
         """End what runs the original."""
@@ -201,9 +237,9 @@ class _Row:
         row = ev.TargetEvidence(
             target=self.request.name, precision=prepared.precision, options=shown_options(self.validated),
             status="compiled-only", verified=False, summary=_UNPROVEN, notes=[*notes, *prepared.notes], files=files,
-            operators=prepared.types, seconds=self.seconds,
+            tensors=prepared.types, seconds=self.seconds,
         )  # fmt: skip
-        judged = self._judged() if options.execute else {}
+        judged = self.judged() if options.execute else {}
         failed = judged.get("status") == "failed"
         if not failed and self.artifact is not None:
             work.publish(list(self.artifact.files), self.folder)
@@ -212,7 +248,7 @@ class _Row:
             work.publish([path.rename(f"{path}.failed") for path in self.artifact.files], self.folder)
         return row.model_copy(update={**judged, "files": [] if failed and not options.keep_failed else files})
 
-    def _judged(self) -> dict[str, Any]:
+    def judged(self) -> dict[str, Any]:
         """What the proof says of the row."""
         if self.outcome is None:
             return {"status": "failed", "summary": f"The artifact did not run: {self.crash}"}
@@ -233,7 +269,8 @@ _UNPROVEN = "Written, not executed: the conversion was told to stop there. `bess
 def _proven(outcome: Outcome) -> str:
     beside = f" beside the original in {outcome.reference}" if outcome.reference else ""
     if outcome.status == "executed":
-        return f"Executed in {outcome.runtime}{beside}: {outcome.language.bound}."
+        predicts = "predictions within " if outcome.language.runs or outcome.language.embeddings else ""
+        return f"Executed in {outcome.runtime}{beside}: {predicts}{outcome.language.bound}."
     return f"Emulated: {outcome.runtime}{beside}; its own runtime did not run it. {outcome.advice}".strip()
 
 

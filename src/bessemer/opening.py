@@ -47,7 +47,9 @@ def open_checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
         reason = f"{path.name} holds a graph, not the weights of a known architecture"
         raise Declined("checkpoint", [Blocker("", entry.title, "no-checkpoint", reason)])
     if options.base is not None:
-        found.config = _base_of(path, found, options).config
+        from bessemer.architectures.lora import for_base
+
+        found = for_base(found, _base_of(path, found, options).config)
     for adapter, factor in options.adapters:
         found = _with(found, adapter, factor, options)
     return found

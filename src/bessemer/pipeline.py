@@ -315,7 +315,14 @@ def search(
 
 
 def compare(a: Path, b: Path, options: ConvertOptions, bound: str = "close(1e-4, 1e-4)") -> TargetEvidence:
-    """Run two models of any readable formats on the same inputs; outputs pair by name, else by position."""
+    """Run two models of any readable formats on the same inputs; outputs pair by name, else by position.
+
+    Files of weights are compared as language models: predictions, tokens, weights.
+    """
+    from bessemer import checkpoints
+
+    if checkpoints.comparable(a, b):
+        return checkpoints.compared(a, b, options)
     from bessemer.comparison import compared_row
 
     return compared_row(a, b, options, options.bound or bound)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -98,9 +98,11 @@ class Family:
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
     def completed(self, config: Config) -> dict[str, Any]:
-        """A config.json in this family's one spelling, with transformers' defaults."""
+        """A config.json in this family's one spelling, with transformers' defaults. Raises Declined for one that makes no
+        sense."""
         merged = {**self.defaults, **config}
-        return self.complete({key: value for key, value in merged.items() if value is not None})
+        known = {key: value for key, value in merged.items() if value is not None}
+        return _tried(f"Architecture '{self.name}'", "config.json", self.complete, known)
 
     def strangers(self, config: Config) -> tuple[str, ...]:
         """Keys of a config.json that no setting accounts for and that say something."""
@@ -111,8 +113,16 @@ class Family:
         """What the model computes; None for what `Decoder` cannot say. Raises Declined for settings it does not know."""
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
-        _decline(blockers, f"The decoder of architecture '{self.name}'")
-        return None if self.computes is None else self.computes(complete)
+        what = f"The decoder of architecture '{self.name}'"
+        _decline(blockers, what)
+        return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
+
+    def remarks(self, config: Config) -> tuple[str, ...]:
+        """What a user of the GGUF should know of this model, settings that are left out included. Raises Declined for a
+        config.json that makes no sense."""
+        said = _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        left = ", ".join(name[:80] for name in self.strangers(config))
+        return (*said, f"the table of '{self.name}' does not know what config.json says of {left}") if left else said
 
     def to_gguf(self, checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """Metadata without 'general.*' (but the architecture) and 'tokenizer.*', and tensors by GGUF's names.
@@ -121,21 +131,22 @@ class Family:
         """
         config, blockers = self.completed(checkpoint.config), list[Blocker]()
         metadata = {"general.architecture": self.architecture, **self._metadata(config, blockers)}
-        tensors = {name: _from_array(name, values) for name, values in self.made(config).items()} if not blockers else {}
-        tensors |= self._moved(checkpoint.tensors, config, "forward", blockers)
-        _decline(blockers, f"GGUF's architecture '{self.architecture}'")
-        return metadata, tensors
+        moved = self._moved(checkpoint.tensors, config, "forward", blockers)
+        what = f"GGUF's architecture '{self.architecture}'"
+        _decline(blockers, what)
+        made = _tried(what, "config.json", self.made, config)
+        return metadata, {name: _from_array(name, values) for name, values in made.items()} | moved
 
     def from_gguf(self, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy]) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """config.json and tensors in Hugging Face's form. Raises Declined with all that has no place there, or misses."""
-        blockers = list[Blocker]()
+        blockers, what = list[Blocker](), f"transformers' {self.classes[0]}"
         config = self._config(Record(metadata, tensors), blockers)
-        _decline(blockers, f"transformers' {self.classes[0]}")
+        _decline(blockers, what)
         complete = self.completed(config)
-        made = self.made(complete)
+        made = _tried(what, "metadata", self.made, complete)
         weights = {name: tensor for name, tensor in tensors.items() if name not in made}
         moved = self._moved(weights, complete, "backward", blockers)
-        _decline(blockers, f"transformers' {self.classes[0]}")
+        _decline(blockers, what)
         return config, moved
 
     def roles(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
@@ -169,14 +180,38 @@ class Family:
             config |= _asked(held, held.read, record, blockers)
         return config
 
+    def rows(self, config: Config) -> Iterator[tuple[Pair, list[str], list[str]]]:
+        """Each row of the table for each layer that has it, with the names on both sides (GGUF's, Hugging Face's)."""
+        for layer, pair in self._rows(config):
+            if pair.when(config, layer):
+                gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
+                yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
+
+    def carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
+        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it."""
+        config = self.completed(checkpoint.config)
+        held = self._spelled(checkpoint.tensors, config)
+        for pair, gguf, hf in self.rows(config):
+            if pair.transform.loses and all(name in held for name in hf):
+                there = pair.transform.forward([held[name] for name in hf], gguf, config)
+                held |= {tensor.name: tensor for tensor in pair.transform.backward(there, hf, config)}
+        return held
+
+    def spelled(self, name: str) -> str:
+        """Hugging Face's name of a tensor with this table's prefixes."""
+        old = next((old for old in self.prefixes if name.startswith(old)), None)
+        return name if old is None else self.prefixes[old] + name.removeprefix(old)
+
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""
         if way not in BACK:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
-        for layer, pair in self._rows(config):
-            if pair.when(config, layer):
-                walk.row(pair, layer, _count(config, pair.parts or self.parts))
+        try:
+            for row in self.rows(config):
+                walk.row(*row)
+        except _BROKEN as error:
+            blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
         return walk.made
 
@@ -191,8 +226,7 @@ class Family:
         """Hugging Face's tensors with this table's prefixes, without what is no weight."""
         drop, spelled = self.dropped(config), dict[str, Lazy]()
         for name, tensor in have.items():
-            old = next((old for old in self.prefixes if name.startswith(old)), None)
-            name = name if old is None else self.prefixes[old] + name.removeprefix(old)
+            name = self.spelled(name)
             if name not in drop and not any(re.search(pattern, name) for pattern in self.ignored):
                 spelled[name] = tensor
         return spelled
@@ -202,12 +236,26 @@ _BROKEN = (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, O
 """What arithmetic on settings of a wrong kind raises."""
 
 
+T = TypeVar("T")
+
+
+def _tried(what: str, where: str, function: Callable[[Any], T], source: Any) -> T:
+    try:
+        return function(source)
+    except _BROKEN as error:
+        raise Declined(what, [Blocker("", where, "setting", f"its settings make no sense together: {error!r}")]) from None
+
+
 def _asked(held: Setting, way: Callable[[Any, list[Blocker]], dict[str, Any]], source: Any, blockers: list[Blocker]) -> Any:
     try:
         return way(source, blockers)
     except _BROKEN as error:
         blockers.append(setting(", ".join(held.keys), f"it cannot be worked out from the others: {error!r}"))
         return {}
+
+
+MOST = 1024
+"""Layers, and experts of a layer, that any model has; llama.cpp reads no more than half."""
 
 
 class _Walk:
@@ -219,10 +267,8 @@ class _Walk:
         self._used: set[str] = set()
         self._wanted: dict[str, tuple[str, ...]] = {}
 
-    def row(self, pair: Pair, layer: int, parts: int) -> None:
+    def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
         """One row for one layer."""
-        gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
-        hf = list(_expanded(pair.hf, layer, parts))
         sources, results = (gguf, hf) if self.way in BACK else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
@@ -267,7 +313,7 @@ def _expanded(names: str | tuple[str, ...], layer: int, parts: int) -> Iterator[
 
 def _count(config: Config, key: str) -> int:
     count = config.get(key)
-    return count if isinstance(count, int) and 0 <= count <= 1 << 16 else 0
+    return count if isinstance(count, int) and 0 <= count <= MOST else 0
 
 
 def _few(names: list[str]) -> list[str]:

@@ -22,6 +22,14 @@ _BESIDE = ("rope_theta", "partial_rotary_factor", "original_max_position_embeddi
 """Keys of transformers 5's `rope_parameters` that older config.json hold beside `rope_scaling`."""
 
 
+def factors(scaling: Mapping[str, Any], length: str, pairs: int) -> npt.NDArray[np.float64]:
+    """Longrope's divisors for 'short' or 'long' texts. Raises ValueError where there is not one for each pair."""
+    found = np.asarray(scaling[f"{length}_factor"], np.float64)
+    if found.shape != (pairs,) or not np.all(found > 0):
+        raise ValueError(f"{length}_factor is not {pairs} positive numbers")
+    return found
+
+
 def unified(config: dict[str, Any]) -> dict[str, Any]:
     """config.json with `rope_theta`, `partial_rotary_factor` and `rope_scaling` as before transformers 5, which holds them
     in `rope_parameters`; `rope_scaling` is missing where nothing is scaled. Parameters by layer type stay as they are."""
@@ -74,7 +82,11 @@ class Scaling:
             wanted = ", ".join(self.allowed) or "none"
             blockers.append(setting("rope_scaling", f"scaling '{name}' has no place in this architecture's GGUF ({wanted})"))
             return {}
-        blockers += [setting(f"rope_scaling.{key}", "it is missing") for key in _NEEDED[name] if scaling.get(key) is None]
+        blockers += [
+            setting(f"rope_scaling.{key}", "it is missing, or not positive")
+            for key in _NEEDED[name]
+            if not _fit(scaling.get(key))
+        ]
         blockers += [
             setting(f"rope_scaling.{key}", f"'{name}' does not carry it") for key in scaling if key not in _KNOWN[name]
         ]
@@ -93,6 +105,13 @@ class Scaling:
             blockers.append(setting("rope.scaling.type", f"'{name}' has no place in this architecture's config.json"))
             return {}
         return {"rope_scaling": {"rope_type": name, **_READERS[name](record, factor)}}
+
+
+def _fit(value: Any) -> bool:
+    """Whether a parameter of a scaling is a positive number, or numbers."""
+    if isinstance(value, list):
+        return bool(value) and all(_fit(item) for item in value if not isinstance(item, list))
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
 
 _YARN = {
@@ -175,12 +194,12 @@ _WRITERS = {"linear": _write_linear, "yarn": _write_yarn, "llama3": _write_llama
 _READERS = {"linear": lambda record, factor: {"factor": real(factor)}, "yarn": _read_yarn, "longrope": _read_longrope}
 
 
-def longrope_tensors(config: Config) -> dict[str, npt.NDArray[np.float32]]:
-    """rope_factors_long and _short of a config with longrope; empty for others."""
+def longrope_tensors(config: Config, dims: int) -> dict[str, npt.NDArray[np.float32]]:
+    """rope_factors_long and _short (float32 [dims / 2]) of a config with longrope; empty for others."""
     if kind(config) != "longrope":
         return {}
     scaling = config["rope_scaling"]
-    return {f"rope_factors_{way}.weight": np.asarray(scaling[f"{way}_factor"], np.float32) for way in ("long", "short")}
+    return {f"rope_factors_{way}.weight": factors(scaling, way, dims // 2).astype(np.float32) for way in ("long", "short")}
 
 
 def llama3_tensor(config: Config, dims: int) -> dict[str, npt.NDArray[np.float32]]:
@@ -193,7 +212,7 @@ def llama3_tensor(config: Config, dims: int) -> dict[str, npt.NDArray[np.float32
 def llama3_divisors(scaling: Mapping[str, Any], theta: float, dims: int) -> npt.NDArray[np.float32]:
     """What llama3 scaling divides each frequency by: 1 for short waves, `factor` for long ones, a blend between."""
     factor, low, high = scaling["factor"], scaling["low_freq_factor"], scaling["high_freq_factor"]
-    context = scaling["original_max_position_embeddings"]
+    theta, context = _base(theta, dims), scaling["original_max_position_embeddings"]
     frequencies = np.float32(1) / np.float32(theta) ** (np.arange(0, dims, 2, dtype=np.float32) / np.float32(dims))
     made = []
     for frequency in frequencies.astype(np.float32):
@@ -208,13 +227,20 @@ def llama3_divisors(scaling: Mapping[str, Any], theta: float, dims: int) -> npt.
     return np.asarray(made, np.float32)
 
 
+def _base(theta: Any, dims: int) -> float:
+    """The base of the frequencies. Raises ValueError for what turns nothing."""
+    if not 0 < dims <= 1 << 16 or not 1 <= float(theta) < 1e30:
+        raise ValueError(f"{dims} elements of a head cannot turn by base {theta}")
+    return float(theta)
+
+
 def _read_llama3(record: Record, blockers: list[Blocker]) -> dict[str, Any]:
     """The parameters that give the tensor: low_freq_factor 1 and high_freq_factor 4, as every published model has them, with
     the context that fits; else those that the blended frequencies ask for."""
     from bessemer.weights.views import array
 
     wanted = array(record.tensors["rope_freqs.weight"]).reshape(-1)
-    theta = real(record.get("rope.freq_base", 10000.0))
+    theta = _base(real(record.get("rope.freq_base", 10000.0)), 2 * len(wanted))
     for candidate in _candidates(wanted, theta):
         made = llama3_divisors(candidate, theta, 2 * len(wanted))
         if np.allclose(made, wanted, rtol=1e-6, atol=0):
@@ -225,10 +251,11 @@ def _read_llama3(record: Record, blockers: list[Blocker]) -> dict[str, Any]:
 
 def _candidates(wanted: npt.NDArray[np.float32], theta: float) -> Sequence[dict[str, Any]]:
     factor = real(wanted.max())
-    usual = [_llama3(factor, 4.0, 1 << power) for power in (13, 12, 11, 14, 15, 16, 17, 10)]
+    contexts = [1 << power for power in (13, 12, 11, 14, 15, 16, 17, 10)]
+    usual = [_llama3(high, 4.0, context) for high in (factor, 8.0, 32.0, 16.0, 4.0, 64.0) for context in contexts]
     waves = 2 * math.pi * theta ** (np.arange(len(wanted)) / len(wanted))
-    blended = (wanted > 1) & (wanted < wanted.max())
-    if blended.sum() < 2 or factor == 1:
+    blended = np.isfinite(wanted) & (wanted > 1) & (wanted < wanted.max())
+    if blended.sum() < 2 or factor <= 1 or len(set(waves[blended])) < 2:
         return usual
     smooth = (1 / wanted[blended].astype(np.float64) - 1 / factor) / (1 - 1 / factor)
     slope, start = np.polyfit(1 / waves[blended], smooth, 1)
@@ -247,7 +274,7 @@ def _llama3(factor: float, high: float, context: int) -> dict[str, Any]:
 
 def rope(config: Config, dims: int, theta: float | None = None, interleaved: bool = False) -> Rope:
     """What `Decoder` says of rotary positions under this config's scaling. theta: in place of `rope_theta`."""
-    base = float(config["rope_theta"] if theta is None else theta)
+    base = _base(config["rope_theta"] if theta is None else theta, dims)
     name = kind(config)
     plain = base ** (-np.arange(0, dims, 2, dtype=np.float64) / dims)
     if not name:
@@ -258,7 +285,7 @@ def rope(config: Config, dims: int, theta: float | None = None, interleaved: boo
     if name == "llama3":
         return Rope(dims, base, interleaved, _numbers(plain / llama3_divisors(scaling, base, dims).astype(np.float64)))
     if name == "longrope":
-        short = np.asarray(scaling["short_factor"], np.float64)
+        short = factors(scaling, "short", len(plain))
         return Rope(dims, base, interleaved, _numbers(plain / short), longrope_magnitude(config))
     return _yarn(scaling, plain, base, interleaved)
 

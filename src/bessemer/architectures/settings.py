@@ -18,6 +18,7 @@ from bessemer.ir.errors import Blocker
 
 Config = Mapping[str, Any]
 Kind = Callable[[Any], Any]
+LARGEST = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,37 @@ class Setting(Protocol):
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]: ...
 
 
+def whole(value: Any) -> int:
+    """A count. Raises ValueError for what is none."""
+    if isinstance(value, bool) or value != int(value) or not 0 <= value <= LARGEST:
+        raise ValueError("a count is wanted")
+    return int(value)
+
+
+def finite(value: Any) -> float:
+    """A number as config.json holds it. Raises ValueError for what is none."""
+    if isinstance(value, bool) or not abs(value) < 3.4e38:
+        raise ValueError("a number of float32 is wanted")
+    return float(value)
+
+
 def real(value: Any) -> float:
     """A number as GGUF holds it (float32), in the shortest decimals that mean it: 1e-05, not 9.999999747378752e-06."""
-    return float(str(np.float32(value)))
+    return float(str(np.float32(finite(value))))
 
 
 @dataclass(frozen=True)
 class Value:
     """One number, flag or text on both sides.
 
-    gguf: key without the architecture; name: key of config.json; kind: int, real, bool or str;
+    gguf: key without the architecture; name: key of config.json; kind: whole, real, bool or str;
     optional: it may be missing (None) on either side, else a missing one is a blocker;
     default: value to read where GGUF lacks the key, or a function of the file that gives it.
     """
 
     gguf: str
     name: str
-    kind: Kind = int
+    kind: Kind = whole
     optional: bool = False
     default: Any = None
 
@@ -79,7 +94,7 @@ class Value:
             if not self.optional:
                 blockers.append(missing(self.name, "config.json"))
             return {}
-        return _kept(self.gguf, value, float if self.kind is real else self.kind, self.name, blockers)
+        return _kept(self.gguf, value, finite if self.kind is real else self.kind, self.name, blockers)
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
         value = record.get(self.gguf)
@@ -260,8 +275,11 @@ def _kept(key: str, value: Any, kind: Kind, source: str, blockers: list[Blocker]
     try:
         return {key: kind(value)}
     except (TypeError, ValueError, OverflowError):
-        blockers.append(setting(source, f"{str(value)[:80]} is no {getattr(kind, '__name__', 'value')} for all layers"))
+        blockers.append(setting(source, f"{str(value)[:80]} is no {_WORDS.get(kind, 'value')} for all layers"))
         return {}
+
+
+_WORDS: dict[Kind, str] = {whole: "count", real: "number", finite: "number", bool: "flag", str: "text"}
 
 
 def missing(name: str, where: str) -> Blocker:

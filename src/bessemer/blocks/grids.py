@@ -16,7 +16,8 @@ def _grid(levels: tuple[int, ...], size: int, text: str) -> npt.NDArray[np.int8]
     width = bits * size // 4
     points = np.array([int(text[i : i + width], 16) for i in range(0, len(text), width)], np.uint16)
     places = (points[:, None] >> (bits * np.arange(size, dtype=np.uint16))) & ((1 << bits) - 1)
-    return np.array(levels, np.int8)[places]
+    grid: npt.NDArray[np.int8] = np.array(levels, np.int8)[places]
+    return grid
 
 
 IQ2_XXS = _grid(

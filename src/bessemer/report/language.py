@@ -52,10 +52,27 @@ def reading(run: LanguageRun) -> str:
 
 def predictions(run: LanguageRun) -> str:
     """A comparison in a line."""
-    limit = "" if run.limit is None else f", limit {units.number(run.limit)}"
+    limit = "" if run.within else f", limit {units.number(run.limit)}"
     far = f"KL divergence {number(run.mean_kld)} (largest {number(run.max_kld)}{limit})"
-    said = f"{far}, same top token {units.percent(run.same_top)}, perplexity {perplexities(run)}"
-    return f"{said}; {reading(run)}"
+    return f"{far}, same top token {units.percent(run.same_top)}, perplexity {perplexities(run)}"
+
+
+def loss(cost: LanguageRun, added: LanguageRun) -> str:
+    """What rounding the weights costs by itself, and what the runtime adds to that."""
+    limit = "" if added.within else f", limit {units.number(added.limit)}"
+    alone = f"rounding the weights alone costs {number(cost.mean_kld)}"
+    return f"{alone}, its runtime adds {number(added.mean_kld)}{limit}"
+
+
+def bound(held: Language) -> str:
+    """What is demanded, in words."""
+    share, _, rest = held.bound.removeprefix("kl(").removesuffix(")").partition(", ")
+    if not held.bound.startswith("kl("):
+        return held.bound
+    plain = f"a mean divergence up to {share} of what the text tells the model"
+    if rest.endswith(" loss"):
+        return f"beside the decoded weights {plain}, or {rest.removesuffix(' loss')} of what rounding them costs"
+    return f"{plain}, and the weights' noise {rest} louder" if rest else plain
 
 
 def embedding(held: LanguageEmbedding) -> str:
@@ -67,9 +84,13 @@ def embedding(held: LanguageEmbedding) -> str:
 def tokenizers(held: LanguageTokens) -> str:
     """Whether they agree, and on what."""
     both = f"{held.original} and {held.artifact}"
+    said = f"{both} differ on {held.differing} of {held.texts} hard texts"
     if not held.differing:
-        return f"{both} agree on {held.texts} hard texts"
-    return f"{both} differ on {held.differing} of {held.texts} hard texts"
+        said = f"{both} agree on {held.texts - held.normalized} hard texts"
+    if held.normalized:
+        tidied = f"tidied as {held.original} does and {held.artifact} does not"
+        said += f", and on {held.normalized} more once spaces are {tidied}"
+    return said
 
 
 def weights(line: LanguageWeights) -> str:
@@ -85,9 +106,12 @@ def lines(held: Language) -> Iterator[tuple[str, str, bool]]:
     """Label, sentence and whether it holds, in the order of a terminal."""
     if held.tokens:
         yield "tokenizer", tokenizers(held.tokens), not held.tokens.differing
-        yield from (("differs", example, False) for example in held.tokens.examples)
-    for run in held.runs:
-        yield f"{run.context} text", f"{TITLES[run.comparison]}: {predictions(run)}", run.within
+        yield from (("differs", example, not held.tokens.differing) for example in held.tokens.examples)
+    overall = [run for run in held.runs if run.comparison == "overall"]
+    yield from ((f"{run.context} text", predictions(run), run.within) for run in overall)
+    parts = {run.comparison: run for run in held.runs}
+    if "quantization" in parts and "runtime" in parts:
+        yield "loss", loss(parts["quantization"], parts["runtime"]), parts["runtime"].within
     for found in held.embeddings:
         yield "embeddings", f"{TITLES[found.comparison]}: {embedding(found)}", found.within
     yield from (("weights", weights(line), line.within) for line in held.weights)

@@ -108,6 +108,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         runtime="llama.cpp",
         extra="gguf",
         checkpoint="bessemer.sources.gguf:checkpoint",
+        weights=True,
     ),
     SourceEntry(
         name="ggml",
@@ -126,6 +127,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         ),
         extra="gguf",
         checkpoint="bessemer.sources.ggml:checkpoint",
+        weights=True,
     ),
     SourceEntry(
         name="llama2c",
@@ -140,6 +142,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         ),
         extra="gguf",
         checkpoint="bessemer.sources.llama2c:checkpoint",
+        weights=True,
     ),
     SourceEntry(
         name="npz",
@@ -150,6 +153,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         summary="Archives of numpy arrays, stored or deflated, by their names; settings of a config.json beside them.",
         limits=("never: arrays of Python objects, which are pickled",),
         checkpoint="bessemer.sources.npz:checkpoint",
+        weights=True,
     ),
     SourceEntry(
         name="onnx",

@@ -9,6 +9,7 @@ from bessemer.tokenization.directory import from_directory
 from bessemer.tokenization.encoder import encoder, flat_encoder
 from bessemer.tokenization.gguf import from_gguf, to_gguf
 from bessemer.tokenization.proof import proof_texts
+from bessemer.tokenization.write import write_files
 
 __all__ = ["Difference", "corpus", "differences", "encoder", "flat_encoder", "from_directory", "from_gguf",
-    "proof_texts", "to_gguf"]
+    "proof_texts", "to_gguf", "write_files"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def _json(files: Mapping[str, Path]) -> tuple[Mapping[str, Any], str]:
 def _is_text(path: Path) -> bool:
     """Llama 3 came with a tokenizer.model that is a list of tokens in base64; its tokenizer.json says the same."""
     with path.open("rb") as file:
-        return file.read(64).isascii()
+        return re.match(rb"[A-Za-z0-9+/=]+ [0-9]+\r?\n", file.read(256)) is not None
 
 
 def _from_json(

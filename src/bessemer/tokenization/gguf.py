@@ -121,7 +121,7 @@ def _extra(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _listed(metadata: Mapping[str, Any], name: str) -> Any:
     value = metadata.get(_PREFIX + name, ())
-    if isinstance(value, str | bytes) and name != "precompiled_charsmap" or not isinstance(value, Iterable):
+    if (isinstance(value, str | bytes) and name != "precompiled_charsmap") or not isinstance(value, Iterable):
         raise _broken(f"{_PREFIX}{name} is no list")
     return list(value) if isinstance(value, bytes) else value
 

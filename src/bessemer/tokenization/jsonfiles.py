@@ -16,7 +16,7 @@ def text(path: Path) -> str:
     """The file as UTF-8. Raises UnreadableInput where it is larger than 256 MiB or no UTF-8."""
     size = path.stat().st_size
     if size > MAXIMUM_BYTES:
-        raise UnreadableInput(f"{path} holds {size} bytes, more than a tokenizer needs", why=f"at most {MAXIMUM_BYTES} are read")
+        raise UnreadableInput(f"{path} holds {size} bytes, more than the {MAXIMUM_BYTES} that are read")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

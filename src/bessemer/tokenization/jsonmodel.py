@@ -17,10 +17,10 @@ from bessemer.tokenization.corpus import Difference
 from bessemer.tokenization.encoder import library_encoder
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, by_id
 from bessemer.tokenization.pieces import standing
-from bessemer.tokenization.proof import Departure, judged, ties
+from bessemer.tokenization.proof import GRAPHEMES, Departure, judged, ties
 from bessemer.tokenization.recognise import Traits, recognised
-from bessemer.tokenization.settings import Settings
-from bessemer.tokenization.vocabulary import Vocabulary, blocker
+from bessemer.tokenization.settings import STATED_PRE, Settings
+from bessemer.tokenization.vocabulary import ADDED_SCORE, Vocabulary, blocker
 
 BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 LONGEST_WORD = 100  # BERT gives up on longer words
@@ -50,7 +50,8 @@ class Source:
 def read(source: Source, files: Mapping[str, Path]) -> Tokenizer:
     """Kind, vocabulary, flags and proof. What llama.cpp has no word for is a blocker of the result."""
     reader = _READERS.get(str(source.model.get("type")), _unknown)
-    return replace(reader(source), files=files, templates=source.settings.templates)
+    tokenizer = reader(source)
+    return replace(tokenizer, files=files, templates=source.settings.templates, extra=_token_types(source, tokenizer.kind))
 
 
 def _unknown(source: Source) -> Tokenizer:
@@ -69,18 +70,15 @@ def _bpe(source: Source) -> Tokenizer:
 
 def _mentions(data: Mapping[str, Any], kind: str) -> bool:
     parts = [data.get(name) or {} for name in ("pre_tokenizer", "decoder", "normalizer")]
-    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", [])) if isinstance(step, dict)]
-    return any(part.get("type") == kind for part in [*parts, *inner])
+    inner = [step for part in parts for step in part.get("pretokenizers", part.get("decoders", []))]
+    return any(isinstance(part, dict) and part.get("type") == kind for part in [*parts, *inner])
 
 
 def _byte_level(source: Source) -> Tokenizer:
     vocabulary = _base(source)
     tokenizer = _framed(source, Tokenizer("gpt2", "", (), (), merges=_merges(source)), vocabulary)
-    traits = Traits(
-        bool(source.model.get("ignore_merges")),
-        clean if isinstance(clean := source.settings.config.get("clean_up_tokenization_spaces"), bool) else None,
-        tokenizer.flags.get("add_sep_token", False),
-    )
+    separated = tokenizer.flags.get("add_sep_token", False)
+    traits = Traits(bool(source.model.get("ignore_merges")), separated, str(source.settings.config.get(STATED_PRE, "")))
     return recognised(tokenizer, source.library, source.encode, traits)
 
 
@@ -111,39 +109,59 @@ def _merges(source: Source) -> tuple[str, ...]:
 
 
 def _sentencepiece(source: Source) -> Tokenizer:
-    """BPE on characters with byte tokens: scores that order the merges as their ranks do; else merges, where no space is
-    put ahead (llama.cpp's 'sarvam-moe')."""
+    """BPE on characters with byte tokens: scores that order the tokens as their merges do; else the merges themselves,
+    where no space is put ahead (llama.cpp's 'sarvam-moe', and 'gemma4' for that family)."""
+    scored = _scored(source)
+    forms = [standing(scored)]
+    if not scored.flags.get("add_space_prefix", True):
+        merged = replace(scored, kind="gpt2", pre="sarvam-moe", merges=_merges(source), scores=())
+        forms = [_gemma4(scored, merged.merges), *forms] if _is_gemma4(source) else [*forms, merged]
+    judgements = [judged(form, source.encode, ()) for form in forms]
+    return next((found for found in judgements if not found.blockers), judgements[0])
+
+
+def _scored(source: Source) -> Tokenizer:
     ranks: dict[str, int] = {}
-    merges = _merges(source)
-    for merge in merges:
+    for merge in _merges(source):
         ranks.setdefault(merge.replace(" ", "", 1), len(ranks))
     vocabulary = _base(source)
     tokens = vocabulary.spelled()
-    vocabulary.types = [
-        TokenType.BYTE if token in BYTES else kind for token, kind in zip(tokens, vocabulary.types, strict=True)
-    ]
-    unknown = source.model.get("unk_token")
-    vocabulary.types = [TokenType.UNKNOWN if token == unknown else k for token, k in zip(tokens, vocabulary.types, strict=True)]
+    marked = dict.fromkeys(BYTES, TokenType.BYTE) | {source.model.get("unk_token"): TokenType.UNKNOWN}
+    vocabulary.types = [marked.get(token, kind) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     vocabulary.scores = [_score(token, kind, ranks) for token, kind in zip(tokens, vocabulary.types, strict=True)]
     prefix = _prefixed(source)
     flags = {"add_space_prefix": prefix} if not prefix or "add_prefix_space" in source.settings.config else {}
-    tokenizer = _framed(source, Tokenizer("llama", "default", (), (), flags=flags), vocabulary)
-    found = standing(judged(tokenizer, source.encode, ()))
-    if found.blockers and not prefix:
-        merged = replace(tokenizer, kind="gpt2", pre="sarvam-moe", merges=merges, scores=())
-        other = judged(merged, source.encode, ())
-        return found if other.blockers else other
-    return found
+    return _framed(source, Tokenizer("llama", "default", (), (), flags=flags), vocabulary)
 
 
 def _score(token: str, kind: int, ranks: Mapping[str, int]) -> float:
     if kind in (TokenType.CONTROL, TokenType.USER_DEFINED):
-        return -1000.0
+        return ADDED_SCORE
     return -float(ranks.get(token, 0))
 
 
+def _is_gemma4(source: Source) -> bool:
+    config = source.settings.config
+    return config.get(STATED_PRE) == "gemma4" or str(source.settings.model.get("model_type")).startswith("gemma4")
+
+
+def _gemma4(scored: Tokenizer, merges: tuple[str, ...]) -> Tokenizer:
+    """llama.cpp always puts the first token ahead, and shows the tokens that its chat parser looks for."""
+    rows = zip(scored.tokens, scored.types, strict=True)
+    types = tuple(TokenType.USER_DEFINED if token in _SHOWN else kind for token, kind in rows)
+    flags = {**scored.flags, "add_space_prefix": False, "add_bos_token": True}
+    scores = (ADDED_SCORE,) * len(scored.tokens)
+    return replace(scored, kind="gemma4", pre="", merges=merges, scores=scores, types=types, flags=flags)
+
+
+_SHOWN = (
+    "<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", '<|"|>',
+)  # fmt: skip
+
+
 def _prefixed(source: Source) -> bool:
-    return source.library.encode("x", add_special_tokens=False).tokens[:1] != ["x"]
+    tokens: list[str] = source.library.encode("x", add_special_tokens=False).tokens
+    return tokens[:1] != ["x"]
 
 
 def _wordpiece(source: Source) -> Tokenizer:
@@ -152,7 +170,7 @@ def _wordpiece(source: Source) -> Tokenizer:
     vocabulary.tokens = [phantom(token, kind) for token, kind in rows]
     normalizer = frame.normalizer_flags(source.data.get("normalizer"))
     tokenizer = _framed(source, Tokenizer("bert", "", (), (), flags=normalizer), vocabulary)
-    tokenizer = replace(tokenizer, pre="default", extra=_token_types(source))
+    tokenizer = replace(tokenizer, pre=str(source.settings.config.get(STATED_PRE) or "default"))
     if source.model.get("continuing_subword_prefix", "##") != "##":
         reason = "it marks the inside of words otherwise than with '##'"
         return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("wordpiece", reason)))
@@ -166,17 +184,22 @@ def phantom(token: str, kind: int) -> str:
     return token[2:] if token.startswith("##") else "▁" + token
 
 
-def _token_types(source: Source) -> dict[str, Any]:
-    count = source.settings.model.get("type_vocab_size", 1)
-    return {"tokenizer.ggml.token_type_count": int(count)} if isinstance(count, int) else {}
+def _token_types(source: Source, kind: str) -> dict[str, int]:
+    """How many kinds of text a BERT tells apart."""
+    model = source.settings.model
+    if kind != "bert" and "type_vocab_size" not in model and model.get("model_type") not in _ENCODERS:
+        return {}
+    count = model.get("type_vocab_size", 1)
+    return {"tokenizer.ggml.token_type_count": count} if isinstance(count, int) else {}
+
+
+_ENCODERS = ("roberta", "xlm-roberta")
 
 
 def _unlike_marks(found: Difference) -> bool:
     parts = [unicodedata.normalize("NFD", character) for character in found.text]
-    return any(
-        unicodedata.category(c) in ("Mc", "Me", "Cn") or any(unicodedata.category(x) != "Mn" for x in part[1:])
-        for c, part in zip(found.text, parts, strict=True)
-    )
+    kinds = [[unicodedata.category(character) for character in part] for part in parts]
+    return any(kind[0] in ("Mc", "Me", "Cn") or any(other != "Mn" for other in kind[1:]) for kind in kinds)
 
 
 def _long_word(found: Difference) -> bool:
@@ -194,17 +217,19 @@ def _unigram(source: Source) -> Tokenizer:
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
         raise UnreadableInput(f"The vocabulary of {source.path} is no list of tokens with scores")
     unknown = source.model.get("unk_id")
-    types = [TokenType.UNKNOWN if i == unknown else TokenType.NORMAL for i in range(len(rows))]
-    vocabulary = Vocabulary([str(token) for token, _ in rows], list(types), [float(score) for _, score in rows])
+    tokens, scores = [str(token) for token, _ in rows], [float(score) for _, score in rows]
+    vocabulary = Vocabulary(list(tokens), [TokenType.NORMAL] * len(tokens), scores)
     vocabulary.add(source.settings.added)
     vocabulary.fit(source.rows)
-    merged = source.library.encode("a   b", add_special_tokens=False).ids == source.library.encode("a b", add_special_tokens=False).ids
-    flags = {"add_space_prefix": _prefixed(source), "remove_extra_whitespaces": merged}
+    if isinstance(unknown, int) and 0 <= unknown < len(tokens):
+        vocabulary.types[unknown] = TokenType.UNKNOWN
+    merges_spaces = source.encode("a   b") == source.encode("a b")
+    flags = {"add_space_prefix": _prefixed(source), "remove_extra_whitespaces": merges_spaces}
     tokenizer = Tokenizer("t5", "default", (), (), flags=flags, charsmap=_charsmap(source))
     tokenizer = _framed(source, tokenizer, vocabulary)
     if isinstance(unknown, int):
         tokenizer = replace(tokenizer, special={"unk": unknown, **tokenizer.special})
-    return judged(tokenizer, source.encode, [ties(tokenizer)])
+    return judged(tokenizer, source.encode, [ties(tokenizer), GRAPHEMES])
 
 
 def _charsmap(source: Source) -> bytes:

@@ -11,8 +11,8 @@ from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization.encoder import encoder, sentencepiece
 from bessemer.tokenization.piecefile import BPE, UNIGRAM, PieceFile
 from bessemer.tokenization.piecefile import read as read_pieces
-from bessemer.tokenization.proof import Departure, judged, ties
-from bessemer.tokenization.settings import Settings
+from bessemer.tokenization.proof import GRAPHEMES, Departure, judged, ties
+from bessemer.tokenization.settings import Added, Settings
 from bessemer.tokenization.vocabulary import Vocabulary, blocker
 
 Encode = Callable[[str], list[int]]
@@ -25,7 +25,7 @@ def read(path: Path, settings: Settings, rows: int | None, files: Mapping[str, P
     vocabulary = Vocabulary(
         [text for text, _, _ in model.pieces], [kind for _, _, kind in model.pieces], [score for _, score, _ in model.pieces]
     )
-    vocabulary.add(settings.added)
+    vocabulary.add({i: added for i, added in settings.added.items() if _says_more(added, i, model, settings)})
     vocabulary.fit(rows)
     empty = Tokenizer("t5" if model.model == UNIGRAM else "llama", "default", (), (), flags=_flags(model, settings))
     charsmap = model.charsmap if model.model == UNIGRAM else b""
@@ -34,8 +34,18 @@ def read(path: Path, settings: Settings, rows: int | None, files: Mapping[str, P
     own = {role: i for role, i in model.ids.items() if 0 <= i < len(tokenizer.tokens)}
     tokenizer = replace(tokenizer, special=own | settings.special(ids, len(tokenizer.tokens)))
     if model.model not in (BPE, UNIGRAM):
-        return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("type", "it splits texts into words or characters")))
+        reason = "it splits texts into words or characters"
+        return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("type", reason)))
     return standing(_proven(tokenizer, _departures(path, model, tokenizer)))
+
+
+def _says_more(added: Added, i: int, model: PieceFile, settings: Settings) -> bool:
+    """tokenizer.json lists control tokens of the model file once more; tokenizer_config.json overrides them."""
+    if i >= len(model.pieces) or str(i) in settings.config.get("added_tokens_decoder", {}):
+        return True
+    text, _, kind = model.pieces[i]
+    special = (TokenType.CONTROL, TokenType.UNKNOWN)
+    return added.content != text or kind not in (special if added.special else (TokenType.USER_DEFINED,))
 
 
 def _flags(model: PieceFile, settings: Settings) -> dict[str, bool]:
@@ -53,7 +63,8 @@ def _flags(model: PieceFile, settings: Settings) -> dict[str, bool]:
 
 
 def _proven(tokenizer: Tokenizer, departures: list[Departure]) -> Tokenizer:
-    """llama.cpp's converter takes pieces defined by the user for normal ones; so do we where that gives the same ids."""
+    """Pieces defined by the user are found before all others; where llama.cpp's way to do so gives other ids, they are
+    taken for normal ones, as its own converter does."""
     found = judged(tokenizer, encoder(tokenizer), departures)
     if TokenType.USER_DEFINED not in tokenizer.types or not found.blockers:
         return found
@@ -65,7 +76,7 @@ def _proven(tokenizer: Tokenizer, departures: list[Departure]) -> Tokenizer:
 def _departures(path: Path, model: PieceFile, tokenizer: Tokenizer) -> list[Departure]:
     """What SentencePiece does to a text before BPE and llama.cpp does not; both do it before Unigram."""
     if model.model == UNIGRAM:
-        return [ties(tokenizer)]
+        return [ties(tokenizer), *([GRAPHEMES] if "tokenizer.json" in tokenizer.files else [])]
     processor = sentencepiece(path)
     return [Departure(
         f"the source rewrites texts first (normalizer '{model.normalizer or 'none'}'"

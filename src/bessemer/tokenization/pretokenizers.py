@@ -18,6 +18,7 @@ Expressions = tuple[str, ...]
 
 _CONTRACTED = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
 _REST = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_PHRASE = r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+"
 _OTHERS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
 _WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
 _LLAMA3 = rf"{_CONTRACTED}|{_WORD}|\p{{N}}{{1,3}}|{_OTHERS}|{_REST}"
@@ -157,10 +158,7 @@ KNOWN = (
     Pre(("laguna",), (r"[^\n]+|[\n]+", _QWEN2), clean=False),
     Pre(
         ("exaone-moe",),
-        (
-            rf"{_CONTRACTED}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|\p{{N}}"
-            r"| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",
-        ),
+        (rf"{_CONTRACTED}|{_PHRASE}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+",),
     ),
     Pre(
         ("minicpm5",), (r"\p{N}{1,3}", rf"{_CONTRACTED}|{_WORD}|\p{{N}}+|{_OTHERS}|{_REST}"), ignore_merges=True,

@@ -40,6 +40,12 @@ NFC = Departure(
 )
 
 
+GRAPHEMES = Departure(
+    "the tokenizers library applies SentencePiece's charsmap grapheme by grapheme, llama.cpp as SentencePiece does",
+    lambda found: composes(found.text),
+)
+
+
 def ties(tokenizer: Tokenizer) -> Departure:
     """Segmentations that score the same: SentencePiece adds up in 32 bits, llama.cpp in 64."""
 
@@ -57,9 +63,8 @@ def specials(tokenizer: Tokenizer) -> Departure:
     wanted = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
     rows = zip(tokenizer.tokens, tokenizer.types, strict=True)
     spelled = [token for token, kind in rows if kind in wanted and token]
-    return Departure(
-        "llama.cpp treats spaces beside added tokens in its own way", lambda found: any(token in found.text for token in spelled)
-    )
+    reason = "llama.cpp treats spaces beside added tokens in its own way"
+    return Departure(reason, lambda found: any(token in found.text for token in spelled))
 
 
 def judged(tokenizer: Tokenizer, source: Encode, departures: Iterable[Departure]) -> Tokenizer:

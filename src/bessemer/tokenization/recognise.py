@@ -25,19 +25,23 @@ Encode = Callable[[str], list[int]]
 
 @dataclass(frozen=True)
 class Traits:
-    """What tells behaviours of the same splits apart; clean: None where the source does not say."""
+    """What tells behaviours of the same splits apart; stated: the name that a GGUF file had, '' where nobody says."""
 
     ignore_merges: bool
-    clean: bool | None
     separated: bool
+    stated: str
 
     def distance(self, pre: Pre) -> tuple[bool, bool, bool]:
         """Smaller is better."""
         return (
+            self.stated not in pre.names,
             pre.ignore_merges != self.ignore_merges,
             self.separated != (pre.names[0] == "roberta-bpe"),
-            self.clean is not None and pre.clean != self.clean,
         )
+
+    def name(self, pre: Pre) -> str:
+        """llama.cpp's name for a behaviour."""
+        return self.stated if self.stated in pre.names else pre.names[0]
 
 
 def recognised(tokenizer: Tokenizer, library: Any, encode: Encode, traits: Traits) -> Tokenizer:
@@ -54,7 +58,7 @@ def recognised(tokenizer: Tokenizer, library: Any, encode: Encode, traits: Trait
     departures = [*([NFC] if library.normalizer is not None else []), specials(tokenizer)]
     nearest: list[Difference] | None = None
     for pre, more in _candidates(library, probes, traits):
-        chosen = replace(tokenizer, pre=pre.names[0])
+        chosen = replace(tokenizer, pre=traits.name(pre))
         found = differences(truth.__getitem__, around(special, encoder(chosen, known)), probes)
         notes, rest = explained(found, departures + more)
         if not rest:

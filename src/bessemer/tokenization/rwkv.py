@@ -35,6 +35,13 @@ def read(path: Path) -> Tokenizer:
     return Tokenizer("rwkv", "", tuple(tokens), types, special=special, files={path.name: path})
 
 
+def write(tokenizer: Tokenizer, path: Path) -> Path:
+    """The file that `read` reads; token 0 and unused tokens have no line."""
+    rows = [(i, unescaped(token)) for i, token in enumerate(tokenizer.tokens) if tokenizer.types[i] == TokenType.NORMAL]
+    path.write_text("".join(f"{i} {data!r} {len(data)}\n" for i, data in rows), encoding="utf-8")
+    return path
+
+
 def padded(tokenizer: Tokenizer, rows: int | None) -> Tokenizer:
     """With unused tokens up to the rows of the embedding."""
     missing = range(len(tokenizer.tokens), rows or 0)

@@ -14,6 +14,7 @@ from typing import Any
 from bessemer.ir.errors import UnreadableInput
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, document, text
 
+STATED_PRE = "tokenizer_ggml_pre"  # key of tokenizer_config.json: the name in the GGUF file that it was made of
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
@@ -83,7 +84,7 @@ def _content(value: Any) -> str:
 
 
 def _added(folder: Path, config: Mapping[str, Any], listed: Iterable[Any]) -> dict[int, Added]:
-    rows = [(name, i, False) for name, i in document(folder / "added_tokens.json").items()]
+    rows: list[tuple[Any, Any, Any]] = [(name, i, False) for name, i in document(folder / "added_tokens.json").items()]
     rows += [(row.get("content"), row.get("id"), row.get("special")) for row in listed if isinstance(row, dict)]
     decoder = config.get("added_tokens_decoder", {})
     for i, row in decoder.items() if isinstance(decoder, dict) else ():

@@ -33,15 +33,16 @@ def _byte_level(files: Mapping[str, Path], settings: Settings) -> dict[str, Any]
     level = {"type": "ByteLevel", "add_prefix_space": bool(settings.config.get("add_prefix_space")), "trim_offsets": True}
     data: dict[str, Any] = {
         "version": "1.0",
-        "added_tokens": _added(settings),
+        "added_tokens": _added(settings, vocabulary := document(files["vocab.json"])),
         "normalizer": None,
         "pre_tokenizer": level | {"use_regex": True},
         "post_processor": level | {"use_regex": True},
         "decoder": level | {"use_regex": True},
-        "model": {"type": "BPE", "vocab": document(files["vocab.json"]), "merges": _merges(files["merges.txt"])},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": _merges(files["merges.txt"])},
     }
     if name == "Qwen2Tokenizer":
-        split = {"type": "Split", "pattern": {"Regex": BY_NAME["qwen2"].expressions[0]}, "behavior": "Isolated", "invert": False}
+        pattern = {"Regex": BY_NAME["qwen2"].expressions[0]}
+        split = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
         steps = [split, level | {"add_prefix_space": False, "use_regex": False}]
         data |= {"normalizer": {"type": "NFC"}, "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps}}
     elif name not in _LIKE_GPT2:
@@ -66,9 +67,13 @@ def _class(settings: Settings) -> str:
     return str(settings.config.get("tokenizer_class") or "").removesuffix("Fast")
 
 
-def _added(settings: Settings) -> list[dict[str, Any]]:
+def _added(settings: Settings, vocabulary: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Added tokens, and those of the vocabulary that have a role."""
+    named = {vocabulary[name]: True for name in settings.named.values() if isinstance(vocabulary.get(name), int)}
+    names = {i: name for name, i in vocabulary.items() if i in named} if named else {}
+    rows = {i: (name, True) for i, name in names.items()} | {i: (t.content, t.special) for i, t in settings.added.items()}
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return [{"id": i, "content": t.content, "special": t.special} | plain for i, t in sorted(settings.added.items())]
+    return [{"id": i, "content": content, "special": special} | plain for i, (content, special) in sorted(rows.items())]
 
 
 def _merges(path: Path) -> list[str]:
@@ -88,9 +93,12 @@ def _wordpiece(path: Path, settings: Settings) -> dict[str, Any]:
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     special = [{"id": vocabulary[name], "content": name} | plain for name in names.values() if name in vocabulary]
     normalizer = {
-        "type": "BertNormalizer", "clean_text": True, "lowercase": bool(config.get("do_lower_case", True)),
-        "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)), "strip_accents": config.get("strip_accents"),
-    }  # fmt: skip
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "lowercase": bool(config.get("do_lower_case", True)),
+        "handle_chinese_chars": bool(config.get("tokenize_chinese_chars", True)),
+        "strip_accents": config.get("strip_accents"),
+    }
     return {
         "version": "1.0",
         "added_tokens": sorted({row["id"]: row for row in special}.values(), key=lambda row: row["id"]),

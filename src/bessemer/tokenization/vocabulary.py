@@ -29,8 +29,7 @@ class Vocabulary:
             self._reach(i + 1)
             special = token.special or looks_special(token.content)
             self.tokens[i] = token.content if special else token.content.replace("▁", " ")
-            if self.types[i] != TokenType.UNKNOWN:
-                self.types[i] = TokenType.CONTROL if special else TokenType.USER_DEFINED
+            self.types[i] = TokenType.CONTROL if special else TokenType.USER_DEFINED
             if self.scores is not None:
                 self.scores[i] = ADDED_SCORE
 

@@ -188,6 +188,10 @@ class LanguageTokens(Record):
     artifact: str
     texts: int
     differing: int
+    normalized: int = Field(
+        default=0,
+        description="texts that agree once the original's normalizer has tidied them, which the artifact's runtime lacks",
+    )
     examples: list[str] = Field(default_factory=list)
 
 
@@ -247,7 +251,11 @@ class Language(Record):
     artifact: str = Field(description="what ran the artifact")
     decoded: str = Field(default="", description="what ran the artifact's decoded weights, where that was done")
     text: str = Field(description="what was read")
-    bound: str = Field(description="what was demanded, in a sentence")
+    bound: str = Field(
+        description="what was demanded: 'kl(s)' is a mean KL divergence up to the share s of the spread; 'kl(s, r loss)' up "
+        "to that beside the decoded weights, or r of the quantization's own loss; 'kl(s, d dB)' up to that and the weights' "
+        "noise, d dB louder"
+    )
     tokens: LanguageTokens | None = Field(default=None, description="null where a side has no tokenizer")
     runs: list[LanguageRun] = Field(default_factory=list)
     embeddings: list[LanguageEmbedding] = Field(default_factory=list)
@@ -392,6 +400,7 @@ class TargetEvidence(Record):
     notes: list[str] = Field(default_factory=list)
     files: list[FileRecord] = Field(default_factory=list)
     operators: dict[str, int] = Field(default_factory=dict, description="operator counts of the artifact")
+    tensors: dict[str, int] = Field(default_factory=dict, description="types of stored weights -> how many tensors")
     seconds: dict[str, float] = Field(default_factory=dict, description="prepare, write, verify")
     latency: dict[str, float] = Field(
         default_factory=dict, description="median ms per run: original, artifact"

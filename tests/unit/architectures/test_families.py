@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +24,36 @@ _SAME_CLASS = sorted(set(zoo.MODELS) - {"mistral"})  # without a window it is a 
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    pytest.importorskip("torch")
-    pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("zoo")
-    for name in zoo.MODELS:
-        zoo.save(name, folder / name)
-    return {name: folder / name for name in zoo.MODELS}
-
-
-@pytest.fixture(scope="module")
 def held(saved: dict[str, Path]) -> dict[str, Checkpoint]:
     return {name: zoo.checkpoint(folder) for name, folder in saved.items()}
+
+
+def test_a_real_model_is_the_file_that_llama_cpp_made(real_asset: Callable[[str], Path]) -> None:
+    from bessemer.sources.gguf.records import records
+
+    checkpoint = zoo.checkpoint(real_asset("llm/stories260K/hf"))
+    file = records(real_asset("llm/stories260K/stories260K-f32.gguf"))
+    metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
+    assert zoo.same(tensors, dict(file.tensors)) == []
+    theirs = {key: value for key, value in file.metadata.items() if key.startswith("llama.")}
+    assert {key: np.float32(metadata[key]) for key in theirs} == {key: np.float32(value) for key, value in theirs.items()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["stories260K/stories260K-q4_0.gguf", "stories260K/stories260K-q8_0.gguf", "gguf/llama-2-tiny-random_NOTTRAINED.gguf"],
+)
+def test_real_quantized_files_go_there_and_back(name: str, real_asset: Callable[[str], Path]) -> None:
+    from bessemer.sources.gguf.records import records
+
+    file = records(real_asset(f"llm/{name}"))
+    family = find_gguf(file.metadata)
+    _, tensors = family.to_gguf(zoo.back(family, dict(file.metadata), dict(file.tensors)))
+    assert set(tensors) == set(file.tensors)
+    for held in tensors.values():
+        other = file.tensors[held.name]
+        assert (held.type, held.shape) == (other.type, other.shape)
+        np.testing.assert_array_equal(held.read(0, held.rows), other.read(0, other.rows))
 
 
 @pytest.mark.slow
@@ -144,6 +165,40 @@ def test_tensors_that_do_not_fit_the_settings_are_declined(held: dict[str, Check
     del metadata["llama.block_count"]
     with pytest.raises(Declined, match="block_count"):
         find_gguf(metadata).from_gguf(metadata, tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.MODELS)
+def test_settings_of_any_kind_are_declined_or_carried(name: str, held: dict[str, Checkpoint]) -> None:
+    source = held[name]
+    family = find(source.config)
+    metadata, tensors = family.to_gguf(source)
+    for seed in range(20):
+        draw = random.Random(seed)
+        config, facts = _spoiled(source.config, draw), _spoiled(metadata, draw)
+        spoiled = Checkpoint(source.tensors, config, None, source.origin)
+        for way in (family.decoder, family.remarks, family.strangers):
+            with contextlib.suppress(Declined):
+                way(config)
+        for make in (family.to_gguf, family.roles):
+            with contextlib.suppress(Declined):
+                make(spoiled)
+        with contextlib.suppress(Declined):
+            find_gguf(facts).from_gguf(facts, tensors)
+
+
+_JUNK: tuple[Any, ...] = (
+    None, "x", -1, 0, [], {}, 1e300, True, [1, 2], {"a": 1}, float("nan"), 1 << 40, ["sliding_attention"], 3,
+)  # fmt: skip
+
+
+def _spoiled(held: Mapping[str, Any], draw: random.Random) -> dict[str, Any]:
+    spoiled = dict(held)
+    key = draw.choice(sorted(set(held) - {"architectures", "model_type", "general.architecture"}))
+    value = spoiled[key]
+    inside = isinstance(value, dict) and value and draw.random() < 0.7
+    spoiled[key] = {**value, draw.choice(sorted(value)): draw.choice(_JUNK)} if inside else draw.choice(_JUNK)
+    return spoiled
 
 
 def test_unknown_architectures_are_declined_by_name() -> None:

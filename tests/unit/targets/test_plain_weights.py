@@ -156,7 +156,8 @@ def test_blocks_are_decoded_and_noted(tmp_path: Path) -> None:
 
     values = drawn("float32", (6, 64))
     raw = encoded(values, "Q8_0")
-    held = Checkpoint({"w": Lazy("w", (6, 64), "Q8_0", 68, lambda start, stop: raw[start:stop])}, {}, None, Origin("gguf", tmp_path))
+    tensor = Lazy("w", (6, 64), "Q8_0", 68, lambda start, stop: raw[start:stop])
+    held = Checkpoint({"w": tensor}, {}, None, Origin("gguf", tmp_path))
     target = next(entry for entry in TARGETS if entry.name == "npz").load_checkpoint()
     prepared = target.prepare(held, target.options())
     assert prepared.types == {"F32": 1} and any("1 of Q8_0" in note for note in prepared.notes)

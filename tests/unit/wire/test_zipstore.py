@@ -41,7 +41,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 @given(st.dictionaries(NAMES, st.binary(max_size=200), max_size=6), st.sampled_from([1, 4, 64]))
-def test_zipfile_reads_what_is_written(tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes], size: int) -> None:
+def test_zipfile_reads_them(tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes], size: int) -> None:
     path = tmp_path_factory.mktemp("zip") / "a.zip"
     written(path, contents, size)
     with zipfile.ZipFile(path) as archive:

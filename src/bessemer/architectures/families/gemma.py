@@ -158,7 +158,7 @@ def _completed3(config: dict[str, Any]) -> dict[str, Any]:
     config = common.completed(config)
     parameters = config.pop("rope_parameters", None)
     if isinstance(parameters, Mapping):
-        full, local = parameters.get("full_attention") or {}, parameters.get("sliding_attention") or {}
+        full, local = (dict(parameters.get(kind) or {}) for kind in ("full_attention", "sliding_attention"))
         config["rope_theta"] = full.get("rope_theta", config["rope_theta"])
         config["rope_local_base_freq"] = local.get("rope_theta", config["rope_local_base_freq"])
         config = rope.unified({**config, "rope_scaling": full})

@@ -52,7 +52,7 @@ def _computes(config: Config) -> Decoder:
 
 
 def _made(config: Config) -> dict[str, npt.NDArray[np.float32]]:
-    return rope.longrope_tensors(config)
+    return rope.longrope_tensors(config, rotated(config))
 
 
 FAMILIES = (

@@ -14,31 +14,23 @@ from bessemer.wire.gguf.types import BY_NAME
 _NONE = np.empty(0, np.float32)
 
 CODECS: dict[str, Codec] = {
-    "Q2_K": Codec(BY_NAME["Q2_K"], decoder(q2.decode), encoder("Q2_K", q2.encode, q2.encode_weighted, q2.HALVES)),
-    "Q3_K": Codec(BY_NAME["Q3_K"], decoder(q3.decode), encoder("Q3_K", q3.encode, q3.encode_weighted, q3.HALVES)),
+    "Q2_K": Codec(BY_NAME["Q2_K"], decoder(q2.decode), encoder(q2.encode, q2.encode_weighted)),
+    "Q3_K": Codec(BY_NAME["Q3_K"], decoder(q3.decode), encoder(q3.encode, q3.encode_weighted)),
     "Q4_K": Codec(
         BY_NAME["Q4_K"],
         decoder(lambda data, out: q45.decode(data, out, False)),
         encoder(
-            "Q4_K",
             lambda x, out: q45.encode(x, out, 15, np.float32(-1), 20),
             lambda x, importance, out: q45.encode_weighted(x, importance, out, 15),
-            q45.HALVES,
         ),
     ),
     "Q5_K": Codec(
         BY_NAME["Q5_K"],
         decoder(lambda data, out: q45.decode(data, out, True)),
         encoder(
-            "Q5_K",
             lambda x, out: q45.encode(x, out, 31, np.float32(-0.5), 15),
             lambda x, importance, out: q45.encode_weighted(x, importance, out, 31),
-            q45.HALVES,
         ),
     ),
-    "Q6_K": Codec(
-        BY_NAME["Q6_K"],
-        decoder(q6.decode),
-        encoder("Q6_K", lambda x, out: q6.encode(x, _NONE, out), q6.encode, q6.HALVES),
-    ),
+    "Q6_K": Codec(BY_NAME["Q6_K"], decoder(q6.decode), encoder(lambda x, out: q6.encode(x, _NONE, out), q6.encode)),
 }

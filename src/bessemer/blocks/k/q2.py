@@ -28,9 +28,6 @@ BYTES = 84
 LEVELS, SCALE, MINIMUM = 16, 80, 82
 """Where they start."""
 
-HALVES = (SCALE, MINIMUM)
-"""Where its float16 lie."""
-
 TOP = 15
 """Scales and minima have 4 bits."""
 

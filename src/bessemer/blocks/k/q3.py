@@ -34,9 +34,6 @@ BYTES = 110
 LEVELS, SCALES, SCALE = 32, 96, 108
 """Where they start; the third bits come first."""
 
-HALVES = (SCALE,)
-"""Where its float16 lies."""
-
 ZERO = np.float32(0)
 
 

@@ -27,9 +27,6 @@ from bessemer.blocks.lanes import (
 )
 from bessemer.blocks.neighbours import read_half
 
-HALVES = (0, 2)
-"""Where its float16 lie."""
-
 TOP = 63
 """Scales and minima have 6 bits."""
 

@@ -34,9 +34,6 @@ BYTES = 210
 HIGH, SCALES, SCALE = 128, 192, 208
 """Where they start; the low four bits come first."""
 
-HALVES = (SCALE,)
-"""Where its float16 lies."""
-
 ZERO = np.float32(0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bessemer.ir.checkpoint import Checkpoint, Lazy
-from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.errors import Declined, UnreadableInput
 from bessemer.ir.model import Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.ggml.blocks import lazy
@@ -14,7 +14,7 @@ from bessemer.sources.llama2c.vocabulary import tokenizer
 from bessemer.sources.weight_files import WeightFiles
 from bessemer.weights.files import FileBytes
 from bessemer.wire.errors import WireError
-from bessemer.wire.ggml import File, Llama, read
+from bessemer.wire.ggml import File, Llama, Rwkv, read
 
 CONTEXT, GROUPED_CONTEXT = 2048, 4096
 """Llama 1 was trained for the first; files with fewer heads of keys are Llama 2."""
@@ -32,8 +32,25 @@ def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     details = {"format": held.format, "version": held.version, **held.sizes.__dict__}
     origin = Origin("ggml", path, details)
     if not isinstance(held.sizes, Llama):
-        return Checkpoint(tensors, {}, None, origin, notes=["Names are rwkv.cpp's; no other format has its settings"])
+        return _rwkv(held.sizes, tensors, origin)
     return _llama(held, held.sizes, tensors, origin)
+
+
+def _rwkv(sizes: Rwkv, tensors: dict[str, Lazy], origin: Origin) -> Checkpoint:
+    """Version 4 in Hugging Face's form, others, which transformers does not have, by rwkv.cpp's names."""
+    from bessemer.architectures.base import find_gguf
+
+    key = tensors.get("blocks.0.ffn.key.weight")
+    facts = {
+        "block_count": sizes.layers, "embedding_length": sizes.dim, "vocab_size": sizes.vocab,
+        "feed_forward_length": key.shape[0] if key is not None and key.shape else 4 * sizes.dim,
+    }  # fmt: skip
+    metadata = {"general.architecture": "rwkv4", **{f"rwkv4.{name}": value for name, value in facts.items()}}
+    try:
+        config, moved = find_gguf(metadata).from_gguf(metadata, tensors)
+    except Declined:
+        return Checkpoint(tensors, {}, None, origin, notes=["Names are rwkv.cpp's; no other format has its settings"])
+    return Checkpoint(moved, config, None, origin, notes=["The file holds no tokenizer"])
 
 
 def _llama(held: File, sizes: Llama, tensors: dict[str, Lazy], origin: Origin) -> Checkpoint:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bessemer.ir.checkpoint import Checkpoint, Lazy
+from bessemer.ir.checkpoint import Adapter, Checkpoint, Lazy
 from bessemer.ir.errors import UnreadableInput, UsageError
 from bessemer.ir.model import Origin
 from bessemer.sources.base import HEAD, Clue, OpenOptions
@@ -78,6 +78,7 @@ def _place(path: Path, found: Mapping[tuple[str, ...], Lazy], wanted: str | None
 
 def beside(form: str, path: Path, tensors: dict[str, Lazy], details: dict[str, str], notes: list[str]) -> Checkpoint:
     """A file's tensors with the settings and the tokenizer that lie in the same directory. form: name of the source."""
+    from bessemer.architectures.lora import recognised
     from bessemer.sources.huggingface.checkpoint import ADAPTER, ADAPTER_WEIGHTS, tokenizer_of
     from bessemer.sources.huggingface.checkpoint import checkpoint as of_directory
     from bessemer.sources.huggingface.directory import CONFIG, companions_of, read_json
@@ -88,9 +89,12 @@ def beside(form: str, path: Path, tensors: dict[str, Lazy], details: dict[str, s
     if not tensors:
         raise UnreadableInput(f"{path} holds no tensors")
     origin = Origin(form, path, details)
-    if not (folder / CONFIG).is_file():
+    config = read_json(folder, CONFIG) if (folder / CONFIG).is_file() else {}
+    if recognised(tensors):
+        said = read_json(folder, ADAPTER) if (folder / ADAPTER).is_file() else {}
+        return Checkpoint(tensors, config, None, origin, adapter=Adapter(said), notes=notes)
+    if not config:
         return Checkpoint(tensors, {}, None, origin, notes=notes)
-    config = read_json(folder, CONFIG)
     notes = [*notes, f"Settings are those of {CONFIG} beside it"]
     return Checkpoint(
         tensors, config, tokenizer_of(folder, config), origin, notes=notes, companions=companions_of(folder)

@@ -30,8 +30,10 @@ SHARES: Mapping[Arithmetic, float] = {"F32": 1e-7, "F16": 1e-4, "BF16": 1e-3, "Q
 """Of the spread, which the runtime's arithmetic may cost (also: 1 - cosine of embeddings)."""
 LEAST = 1e-9
 """Nats below which two float32 computations are the same."""
-GROWTH = 40.0
-"""Of the weights' noise on its way to the logits, as a ratio of energies."""
+DECIBELS = 16.0
+"""By which the weights' noise may grow on its way to the logits."""
+ROUNDED: Mapping[str, float] = {"F16": 60.0}
+"""dB that such weights usually keep, where their floor allows for unusual ones."""
 WHOLE = 3.0
 """Shares of the spread beyond which nothing is left to bound."""
 
@@ -77,5 +79,6 @@ def explained(kind: Arithmetic, spread: float, loss: float, types: Collection[st
 
 def unexplained(kind: Arithmetic, spread: float, types: Collection[str], importance: bool = False) -> float:
     """Mean divergence overall, where they cannot be."""
-    noise = max((10 ** (-floor(name, importance) / 10) for name in types), default=0.0)
-    return max(min(WHOLE, SHARES[kind] + GROWTH * noise) * spread, LEAST)
+    kept = min((ROUNDED.get(name, floor(name, importance)) for name in types), default=140.0)
+    noise = 10 ** ((DECIBELS - kept) / 10)
+    return max(min(WHOLE, SHARES[kind] + noise) * spread, LEAST)

@@ -9,16 +9,13 @@ from typing import Literal
 import numpy as np
 
 from bessemer.ir.types import Array
-from bessemer.verify.evidence import Comparison, Language, LanguageEmbedding, LanguageRun, LanguageTokens
+from bessemer.verify.evidence import Comparison, Language, LanguageEmbedding, LanguageRun
 from bessemer.verify.language import bounds
 from bessemer.verify.language.subjects import Subject, Window, Words, read
 from bessemer.verify.language.tally import Tally, paired
 from bessemer.verify.language.texts import Plan, Text, plan, sample, tokens
+from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof
-
-EXAMPLES = 5
-"""Texts that are shown where tokenizers differ."""
-
 
 
 def prove(
@@ -41,12 +38,12 @@ def prove(
     """
     said = text or sample()
     words = _reader(original.words, artifact.words)
-    held = tokens(words, said, min(original.vocabulary, artifact.vocabulary))
+    held = tokens(words, said, _vocabulary(original, artifact))
     windows = plan(held, words, original, artifact)
     trial = _Trial(original, artifact, decoded, weights is not None and weights.equal, frozenset(types), importance)
     runs = list(trial.runs(windows)) if original.kind != "encoder" else []
     embeddings = list(trial.embeddings(windows)) if original.kind == "encoder" else []
-    compared = _tokenizers(original.words, artifact.words, corpus or _corpus())
+    compared = compared_tokens(original.words, artifact.words, corpus)
     problems = [*trial.problems, *(weights.problems if weights else ())]
     same_words = compared is None or not compared.differing
     parts = [*runs, *embeddings, *(weights.lines if weights else ())]
@@ -69,10 +66,10 @@ class _Trial:
         self.decoded = None if equal else decoded
         self.equal, self.types, self.importance = equal, types, importance
         self.kind = bounds.coarsest(original.arithmetic, artifact.arithmetic)
-        self.vocabulary = min(original.vocabulary, artifact.vocabulary)
+        self.vocabulary = _vocabulary(original, artifact)
         self.problems = [*self._mismatches()]
         self.notes: list[str] = []
-        if original.vocabulary != artifact.vocabulary:
+        if 0 < original.vocabulary != artifact.vocabulary > 0:
             self.notes.append(
                 f"The original gives logits for {original.vocabulary} tokens, the artifact for {artifact.vocabulary}: "
                 f"the first {self.vocabulary} were compared"
@@ -84,16 +81,13 @@ class _Trial:
 
     @property
     def bound(self) -> str:
-        """What is demanded, in a sentence."""
-        share = f"{bounds.SHARES[self.kind]:g} of what the text tells the model"
-        means = {"F32": "float32 arithmetic", "F16": "activations in F16", "BF16": "activations in BF16",
-                 "Q8": "activations in blocks of 8 bits"}[self.kind]  # fmt: skip
+        """What is demanded, by name: see `Language.bound`."""
+        share = f"{bounds.SHARES[self.kind]:g}"
         if self.equal or not self.types:
-            return f"mean KL divergence up to {share} ({means})"
+            return f"kl({share})"
         if self.decoded is not None:
-            added = f"{bounds.added(self.types):g} of the quantization's own loss"
-            return f"beside its decoded weights mean KL divergence up to {share} ({means}) or {added}"
-        return f"mean KL divergence up to {share} ({means}) and 16 dB above the weights' noise"
+            return f"kl({share}, {bounds.added(self.types):g} loss)"
+        return f"kl({share}, {bounds.DECIBELS:g} dB)"
 
     def runs(self, windows: Plan) -> Iterator[LanguageRun]:
         """Short context with all comparisons, long context overall."""
@@ -206,6 +200,11 @@ def _apart(held: LanguageEmbedding) -> float:
     return 2.0 if held.cosine is None else max(0.0, 1 - held.cosine)
 
 
+def _vocabulary(original: Subject, artifact: Subject) -> int:
+    """Tokens that both know; 1 where neither says."""
+    return min((held for held in (original.vocabulary, artifact.vocabulary) if held), default=1)
+
+
 def _reader(original: Words | None, artifact: Words | None) -> Words | None:
     """The original's tokenizer; what it does not know of a text's ends, the artifact's says."""
     if original is None or artifact is None:
@@ -213,40 +212,3 @@ def _reader(original: Words | None, artifact: Words | None) -> Words | None:
     prefix = original.prefix if original.prefix is not None else artifact.prefix
     suffix = original.suffix if original.suffix is not None else artifact.suffix
     return Words(original.encode, prefix, suffix, original.name)
-
-
-def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageTokens | None:
-    """Two tokenizers on the package's corpus; None where a side has none."""
-    return _tokenizers(original, artifact, _corpus() if original and artifact else ())
-
-
-def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
-    if original is None or artifact is None:
-        return None
-    one, two = original.encode(corpus), artifact.encode(corpus)
-    apart = [place for place in range(len(corpus)) if one[place] != two[place]]
-    examples = [f"{corpus[at][:80]!r}: {_few(one[at], two[at])}" for at in apart[:EXAMPLES]]
-    differing = len(apart)
-    for what in ("prefix", "suffix"):
-        before, after = getattr(original, what), getattr(artifact, what)
-        if before is not None and after is not None and before != after:
-            differing += 1
-            examples.append(f"{what} of a text: {list(before)}, in the artifact {list(after)}")
-    return LanguageTokens(
-        original=original.name, artifact=artifact.name, texts=len(corpus), differing=differing, examples=examples
-    )
-
-
-def _few(one: Sequence[int], two: Sequence[int]) -> str:
-    """Both around the first token that differs."""
-    at = next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
-    start = max(0, at - 2)
-    return f"{list(one[start : at + 4])}, in the artifact {list(two[start : at + 4])}, from token {start}"
-
-
-def _corpus() -> tuple[str, ...]:
-    from bessemer.tokenization.corpus import corpus
-
-    return corpus()
-
-

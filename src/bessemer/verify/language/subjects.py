@@ -21,12 +21,14 @@ Window = Sequence[int]
 @dataclass(frozen=True)
 class Words:
     """A tokenizer. encode: texts -> their tokens, nothing around them, special tokens where the text spells them;
-    prefix, suffix: what a text is put between where it stands for itself; None where that is not known."""
+    prefix, suffix: what a text is put between where it stands for itself; None where that is not known;
+    normalize: a text as this tokenizer's normalizer leaves it, where the artifact's runtime may have no normalizer."""
 
     encode: Encode
     prefix: tuple[int, ...] | None = None
     suffix: tuple[int, ...] | None = None
     name: str = ""
+    normalize: Callable[[str], str] | None = None
 
 
 class Subject(Protocol):

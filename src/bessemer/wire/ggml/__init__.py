@@ -8,7 +8,7 @@
 Source: llama.cpp's convert_llama_ggml_to_gguf.py and its llama_file_version; rwkv.cpp's rwkv_file_format.inc.
 """
 
-from bessemer.wire.ggml.reader import File, Info, Llama, read
+from bessemer.wire.ggml.reader import File, Info, Llama, Rwkv, read
 from bessemer.wire.ggml.types import Stored
 
-__all__ = ["File", "Info", "Llama", "Stored", "read"]
+__all__ = ["File", "Info", "Llama", "Rwkv", "Stored", "read"]
