@@ -44,7 +44,14 @@ class Transform:
         return self.forward(tensors, names, config)
 
 
+
+
+class Unheard(Transform):
+    """The same values, of a matrix by which llama.cpp's graph multiplies without looking at adapters."""
+
+
 SAME = Transform()
+UNHEARD = Unheard()
 
 
 class _ValuesOfOne(Transform):
@@ -119,6 +126,7 @@ class Transposed(Transform):
         return [views.renamed(views.transposed(unblocked(tensors[0])), names[0])]
 
     backward = forward
+
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,7 @@ class Split(Transform):
         return [joined_rows(names[0], tensors)]
 
 
+
 @dataclass(frozen=True)
 class Fused(Transform):
     """Several tensors of Hugging Face's are one in GGUF, their rows one after another. sizes: rows of each (config)."""
@@ -232,6 +241,7 @@ class Reordered(Transform):
 
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(gathered(tensors[0], np.argsort(self.order(config), kind="stable")), names[0])]
+
 
 
 @dataclass(frozen=True)
