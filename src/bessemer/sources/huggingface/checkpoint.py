@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bessemer.ir.tokenizer import Tokenizer
 
 ADAPTER = "adapter_config.json"
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.npz")
 GENERATION = "generation_config.json"
 ARRAYS = "model.npz"
 """Weights as the target `npz` writes them beside a config.json."""
@@ -35,12 +35,10 @@ def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     weights = weights_of(path)
     if weights is not None:
         return _model(path, config, _tensors(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
-    if (path / ADAPTER).is_file():
+    if any((path / name).is_file() for name in (ADAPTER, *ADAPTER_WEIGHTS)):
         return _adapter(path, config)
     if (path / ARRAYS).is_file():
-        from bessemer.sources.npz import arrays
-
-        return _model(path, config, arrays(contained(path / ARRAYS, path)), "npz")
+        return _model(path, config, of_file(contained(path / ARRAYS, path)), "npz")
     if (path / "params.json").is_file():
         from bessemer.sources.llama2c.consolidated import checkpoint as consolidated
 
@@ -106,11 +104,14 @@ def _tensors(weights: Weights) -> dict[str, Lazy]:
 
 
 def of_file(file: Path) -> dict[str, Lazy]:
-    """The tensors of one file that transformers or PEFT wrote. Raises UnreadableInput."""
+    """The tensors of one file that transformers, PEFT or we wrote. Raises UnreadableInput."""
+    from bessemer.sources.npz import arrays
     from bessemer.sources.torch.tensors import pickled, safetensors
 
     if file.suffix == ".safetensors":
         return safetensors(file)[0]
+    if file.suffix == ".npz":
+        return arrays(file)
     found = pickled(file)
     nested = next((place for place in found if len(place) != 1), None)
     if nested is not None:
@@ -123,7 +124,7 @@ def of_file(file: Path) -> dict[str, Lazy]:
 
 def _adapter(path: Path, config: dict[str, Any]) -> Checkpoint:
     """A PEFT adapter. config: of the model it belongs to, where its config.json lies beside."""
-    said = read_json(path, ADAPTER)
+    said = read_json(path, ADAPTER) if (path / ADAPTER).is_file() else {}
     name = next((name for name in ADAPTER_WEIGHTS if (path / name).is_file()), None)
     if name is None:
         raise UnreadableInput(f"{path} has an {ADAPTER} and no weights", why=f"it lacks {' and '.join(ADAPTER_WEIGHTS)}")
