@@ -114,8 +114,11 @@ class Family:
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
 
     def remarks(self, config: Config) -> tuple[str, ...]:
-        """What a user of the GGUF should know of this model. Raises Declined for a config.json that makes no sense."""
-        return _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        """What a user of the GGUF should know of this model, settings that are left out included. Raises Declined for a
+        config.json that makes no sense."""
+        said = _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        left = ", ".join(name[:80] for name in self.strangers(config))
+        return (*said, f"the table of '{self.name}' does not know what config.json says of {left}") if left else said
 
     def to_gguf(self, checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """Metadata without 'general.*' (but the architecture) and 'tokenizer.*', and tensors by GGUF's names.
@@ -184,9 +187,8 @@ class Family:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
         try:
-            for layer, pair in self._rows(config):
-                if pair.when(config, layer):
-                    walk.row(pair, layer, _count(config, pair.parts or self.parts))
+            for row in self.rows(config):
+                walk.row(*row)
         except _BROKEN as error:
             blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
@@ -244,10 +246,8 @@ class _Walk:
         self._used: set[str] = set()
         self._wanted: dict[str, tuple[str, ...]] = {}
 
-    def row(self, pair: Pair, layer: int, parts: int) -> None:
+    def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
         """One row for one layer."""
-        gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
-        hf = list(_expanded(pair.hf, layer, parts))
         sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there

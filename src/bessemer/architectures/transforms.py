@@ -42,7 +42,14 @@ class Transform:
         return self.forward(tensors, names, config)
 
 
+
+
+class Unheard(Transform):
+    """The same values, of a matrix by which llama.cpp's graph multiplies without looking at adapters."""
+
+
 SAME = Transform()
+UNHEARD = Unheard()
 
 
 class _ValuesOfOne(Transform):
@@ -117,6 +124,7 @@ class Transposed(Transform):
         return [views.renamed(views.transposed(unblocked(tensors[0])), names[0])]
 
     backward = forward
+
 
 
 @dataclass(frozen=True)
@@ -205,6 +213,7 @@ class Split(Transform):
         return [joined_rows(names[0], tensors)]
 
 
+
 @dataclass(frozen=True)
 class Fused(Transform):
     """Several tensors of Hugging Face's are one in GGUF, their rows one after another. sizes: rows of each (config)."""
@@ -230,6 +239,7 @@ class Reordered(Transform):
 
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(gathered(tensors[0], np.argsort(self.order(config), kind="stable")), names[0])]
+
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from bessemer.architectures.settings import (
     real,
     setting,
 )
-from bessemer.architectures.transforms import Names, Tensors, Transform, joined_rows, split_rows, unblocked
+from bessemer.architectures.transforms import (
+    UNHEARD,
+    Names,
+    Tensors,
+    Transform,
+    joined_rows,
+    split_rows,
+    unblocked,
+)
 from bessemer.ir.checkpoint import Lazy
 from bessemer.ir.decoder import Decoder, Experts, Latent
 from bessemer.ir.errors import Blocker
@@ -65,13 +73,13 @@ def _mixed(config: Config, layer: int) -> bool:
 
 
 _TENSORS = (
-    *common.ends(),
+    *common.ends(head=UNHEARD),
     *common.norms(),
-    Pair("blk.{i}.attn_q.weight", _AT + "q_proj.weight", when=_direct),
-    Pair("blk.{i}.attn_q_a.weight", _AT + "q_a_proj.weight", when=_compressed),
+    Pair("blk.{i}.attn_q.weight", _AT + "q_proj.weight", UNHEARD, when=_direct),
+    Pair("blk.{i}.attn_q_a.weight", _AT + "q_a_proj.weight", UNHEARD, when=_compressed),
     Pair("blk.{i}.attn_q_a_norm.weight", _AT + "q_a_layernorm.weight", when=_compressed),
-    Pair("blk.{i}.attn_q_b.weight", _AT + "q_b_proj.weight", when=_compressed),
-    Pair("blk.{i}.attn_kv_a_mqa.weight", _AT + "kv_a_proj_with_mqa.weight"),
+    Pair("blk.{i}.attn_q_b.weight", _AT + "q_b_proj.weight", UNHEARD, when=_compressed),
+    Pair("blk.{i}.attn_kv_a_mqa.weight", _AT + "kv_a_proj_with_mqa.weight", UNHEARD),
     Pair("blk.{i}.attn_kv_a_norm.weight", _AT + "kv_a_layernorm.weight"),
     Pair(("blk.{i}.attn_k_b.weight", "blk.{i}.attn_v_b.weight"), _AT + "kv_b_proj.weight", _Expansion()),
     Pair("blk.{i}.attn_output.weight", _AT + "o_proj.weight"),

@@ -67,10 +67,11 @@ def _model(path: Path, config: dict[str, Any], tensors: dict[str, Lazy], stored:
     if config.get("quantization_config") is not None:
         raise Declined("Reading this directory as a checkpoint", [_packed(config)])
     kind = str(config.get("model_type", ""))
+    words = tokenizer_of(path, config)
     return Checkpoint(
-        tensors, config, tokenizer_of(path, config), Origin("huggingface", path, {"weights": stored, "model_type": kind}),
+        tensors, config, words, Origin("huggingface", path, {"weights": stored, "model_type": kind}),
         generation=read_json(path, GENERATION) if (path / GENERATION).is_file() else {},
-        companions=companions_of(path),
+        companions=companions_of(path), notes=[f"Tokenizer: {note}" for note in (words.notes if words else ())],
     )  # fmt: skip
 
 

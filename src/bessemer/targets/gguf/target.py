@@ -48,7 +48,7 @@ class GgufTarget:
             types=dict(Counter(plan.types.values()).most_common()),
             nbytes=layout.total,
             elements=sum(tensor.size for tensor in tensors.values()),
-            notes=[*(checkpoint.tokenizer.notes if checkpoint.tokenizer else ()), *plan.notes],
+            notes=[*(checkpoint.tokenizer.notes if checkpoint.tokenizer else ()), *_remarks(checkpoint), *plan.notes],
         )
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
@@ -77,6 +77,15 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
         raise Declined("gguf", [*refusal.blockers, *(tokenizer.blockers if tokenizer else ())]) from None
     held = {} if tokenizer is None else to_gguf(tokenizer)
     return {**metadata, **checkpoint.general, **held}, tensors
+
+
+def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What the architecture's table says of this model's form in GGUF."""
+    if checkpoint.records is not None or checkpoint.adapter is not None:
+        return ()
+    from bessemer.architectures.base import find
+
+    return find(checkpoint.config).remarks(checkpoint.config)
 
 
 def _matrix(options: GgufOptions) -> Matrix | None:

@@ -13,7 +13,7 @@ from bessemer.verify.evidence import Language, LanguageTokens, Status
 from bessemer.verify.language import choose
 from bessemer.verify.language.libraries import read_back
 from bessemer.verify.language.prove import prove
-from bessemer.verify.language.subjects import Subject
+from bessemer.verify.language.subjects import Subject, Words
 from bessemer.verify.language.texts import Text
 from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof, compare
@@ -62,7 +62,8 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
         decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
         language = prove(
             original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
-            importance=artifact.importance, text=text, corpus=_texts(source, artifact),
+            importance=artifact.importance, text=text,
+            corpus=_texts(source, artifact, original.words),
         )  # fmt: skip
         read = f"{library[0]}, predictions by {ran.runtime}" if library is not None else ran.runtime
         runtime = runner.runtime if runner is not None else read
@@ -75,7 +76,8 @@ def _unrun(
 ) -> Outcome:
     """Weights and tokenizers alone."""
     theirs = runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
-    tokens: LanguageTokens | None = compared_tokens(choose.words(source.tokenizer), theirs, _texts(source, artifact))
+    ours = choose.words(source.tokenizer)
+    tokens: LanguageTokens | None = compared_tokens(ours, theirs, _texts(source, artifact, ours))
     runtime = runner.runtime if runner is not None else library
     language = Language(
         original="", artifact=runtime, text="", bound="every tensor there, each within its type's floor", tokens=tokens,
@@ -87,11 +89,12 @@ def _unrun(
     return Outcome(language, "executed" if executed else "emulated", runtime, "", _advice(artifact, executed))
 
 
-def _texts(source: Checkpoint, artifact: Written) -> Sequence[str]:
-    """Hard texts for the tokenizers; for llama.cpp without those where it is known to depart (`Tokenizer.notes`)."""
+def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequence[str]:
+    """Hard texts for the tokenizers; for llama.cpp without those where it is known to depart (`Tokenizer.notes`), unless
+    the normalizer that explains them can be asked."""
     from bessemer.tokenization import corpus, proof_texts
 
-    if source.tokenizer is None or artifact.checkpoint.origin.format != "gguf":
+    if source.tokenizer is None or artifact.checkpoint.origin.format != "gguf" or (words is not None and words.normalize):
         return corpus()
     return proof_texts(source.tokenizer)
 
