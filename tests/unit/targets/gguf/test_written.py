@@ -14,6 +14,8 @@ from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.model import Origin
 from bessemer.runners.llama.client import quantize
 from bessemer.runners.llama.place import available
+from bessemer.sources.base import OpenOptions
+from bessemer.sources.gguf import checkpoint
 from bessemer.targets.gguf.importance import Matrix, write
 from bessemer.targets.gguf.options import GgufOptions
 from bessemer.targets.gguf.target import GgufTarget
@@ -24,7 +26,7 @@ class _Records:
     """Stands for a GGUF file that was read (`sources.gguf.records`)."""
 
     def __init__(self, metadata: dict[str, Any], tensors: dict[str, Any]) -> None:
-        self.metadata, self.tensors = metadata, tensors
+        self.metadata, self.tensors, self.kinds = metadata, tensors, dict[str, Any]()
 
 
 def _checkpoint(metadata: dict[str, Any], tensors: tiny.Tensors, source: Path) -> Checkpoint:
@@ -56,6 +58,18 @@ def test_the_tensors_are_those_of_llama_quantize(family: str, mix: str, tmp_path
         assert ours == (tmp_path / "wanted.gguf").read_bytes()[info.offset : info.offset + info.nbytes], name
     assert got.metadata["general.file_type"] == wanted.metadata["general.file_type"]
     assert got.metadata["quantize.imatrix.file"] == "matrix.gguf"
+
+
+@pytest.mark.skipif(not available(), reason="no llama.cpp is installed")
+@pytest.mark.parametrize(("family", "mix"), [("llama, grouped", "Q4_K_M"), ("qwen2", "Q8_0"), ("phi2", "Q3_K_L")])
+def test_the_whole_file_is_that_of_llama_quantize(family: str, mix: str, tmp_path: Path) -> None:
+    """Order of tensors and of metadata, too: people compare hashes."""
+    source = tmp_path / "source.gguf"
+    tiny.write(source, family, kind="F16")
+    quantize(source, tmp_path / "wanted.gguf", mix, threads=2)
+    target, options = GgufTarget(), GgufOptions(precision=mix)
+    path = target.write(target.prepare(checkpoint(source, OpenOptions()), options), tmp_path, "got").path
+    assert path.read_bytes() == (tmp_path / "wanted.gguf").read_bytes()
 
 
 def test_a_tensor_that_blocks_cannot_hold_stops_the_file(tmp_path: Path) -> None:
