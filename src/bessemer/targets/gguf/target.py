@@ -48,7 +48,7 @@ class GgufTarget:
             types=dict(Counter(plan.types.values()).most_common()),
             nbytes=layout.total,
             elements=sum(tensor.size for tensor in tensors.values()),
-            notes=[*(checkpoint.tokenizer.notes if checkpoint.tokenizer else ()), *_remarks(checkpoint), *plan.notes],
+            notes=[*_remarks(checkpoint), *plan.notes],
         )
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
@@ -57,15 +57,6 @@ class GgufTarget:
         path = out / f"{stem}.gguf"
         write_pieces(path, layout.header, layout.pieces, layout.total, done)
         return Artifact("gguf", path, (path,))
-
-
-def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What the architecture's table says of this model in GGUF."""
-    if checkpoint.records is not None or checkpoint.adapter is not None:
-        return ()
-    from bessemer.architectures.base import find
-
-    return find(checkpoint.config).remarks(checkpoint.config)
 
 
 def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
@@ -80,6 +71,9 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     from bessemer.tokenization import to_gguf
 
     tokenizer = checkpoint.tokenizer
+    if tokenizer is not None and not checkpoint.tensors:
+        known = checkpoint.config.get("model_type") or tokenizer.kind
+        return {"general.architecture": known, **checkpoint.general, **to_gguf(tokenizer)}, {}
     try:
         metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
     except Declined as refusal:  # what the tokenizer lacks is said at once
@@ -90,7 +84,7 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
 
 def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What the architecture's table says of this model's form in GGUF."""
-    if checkpoint.records is not None or checkpoint.adapter is not None:
+    if not checkpoint.tensors or checkpoint.records is not None or checkpoint.adapter is not None:
         return ()
     from bessemer.architectures.base import find
 
