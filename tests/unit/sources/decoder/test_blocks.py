@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnxruntime")
-gguf = pytest.importorskip("gguf")
 
 from bessemer.ir.checkpoint import Lazy
 from bessemer.ir.encoding import weight_of
@@ -25,6 +24,7 @@ from bessemer.targets.ort.target import OrtOptions
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q8_0"])
 def test_the_integers_stand_for_what_ggml_means(kind: str) -> None:
+    gguf = pytest.importorskip("gguf")
     weights = np.random.default_rng(0).normal(size=(5, 96)).astype(np.float32)
     data = gguf.quants.quantize(weights, gguf.GGMLQuantizationType[kind])
     tensor = Lazy("w", weights.shape, kind, data.shape[1], lambda start, stop: data[start:stop])
