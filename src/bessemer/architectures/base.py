@@ -176,6 +176,16 @@ class Family:
                 gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
                 yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
 
+    def carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
+        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it."""
+        config = self.completed(checkpoint.config)
+        held = self._spelled(checkpoint.tensors, config)
+        for pair, gguf, hf in self.rows(config):
+            if pair.transform.loses and all(name in held for name in hf):
+                there = pair.transform.forward([held[name] for name in hf], gguf, config)
+                held |= {tensor.name: tensor for tensor in pair.transform.backward(there, hf, config)}
+        return held
+
     def spelled(self, name: str) -> str:
         """Hugging Face's name of a tensor with this table's prefixes."""
         old = next((old for old in self.prefixes if name.startswith(old)), None)

@@ -25,9 +25,11 @@ Size = Callable[[Config], int]
 
 
 class Transform:
-    """The same values under another name; the base of all others. changes_values: whether it computes."""
+    """The same values under another name; the base of all others. changes_values: whether it computes; loses: whether it
+    leaves out what no token ever reaches."""
 
     changes_values: ClassVar[bool] = False
+    loses: ClassVar[bool] = False
 
     def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         """Hugging Face's tensors -> GGUF's."""
@@ -283,6 +285,7 @@ class DroppedRows(_ValuesOfOne):
     back. count: how many (config)."""
 
     count: Size
+    loses: ClassVar[bool] = True
 
     def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         rows, columns = tensors[0].shape

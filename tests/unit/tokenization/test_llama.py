@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from bessemer.ir.tokenizer import Tokenizer, TokenType
-from bessemer.tokenization import corpus, encoder, flat_encoder, from_directory, from_gguf, proof_texts, to_gguf
-from bessemer.tokenization import write_files
+from bessemer.tokenization import (
+    corpus,
+    encoder,
+    flat_encoder,
+    from_directory,
+    from_gguf,
+    proof_texts,
+    to_gguf,
+    write_files,
+)
 from bessemer.tokenization.pretokenizers import KNOWN
 from bessemer.wire.gguf.reader import read
 

@@ -59,6 +59,15 @@ class GgufTarget:
         return Artifact("gguf", path, (path,))
 
 
+def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What the architecture's table says of this model in GGUF."""
+    if checkpoint.records is not None or checkpoint.adapter is not None:
+        return ()
+    from bessemer.architectures.base import find
+
+    return find(checkpoint.config).remarks(checkpoint.config)
+
+
 def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     """Metadata and tensors in GGUF's own names, order and layout. Raises Declined."""
     if checkpoint.records is not None:

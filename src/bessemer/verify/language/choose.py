@@ -102,7 +102,7 @@ def words(tokenizer: Tokenizer | None) -> Words | None:
     """A checkpoint's tokenizer, read the source's own way."""
     if tokenizer is None or tokenizer.kind == "none":
         return None
-    from bessemer.tokenization import corpus, encoder, proof_texts
+    from bessemer.tokenization import encoder
 
     encode = encoder(tokenizer)
     name = next(iter(tokenizer.files), "Bessemer's tokenizer")

@@ -51,7 +51,8 @@ class LlamaSubject:
         if facts["encoder"] and facts["decoder"]:
             return "seq2seq"
         causal = self._model.metadata.get(f"{self._architecture}.attention.causal", "true")
-        return "encoder" if causal == "false" or "bert" in self._architecture else "causal"
+        alone = facts["encoder"] or causal == "false" or "bert" in self._architecture
+        return "encoder" if alone else "causal"
 
     @property
     def vocabulary(self) -> int:
