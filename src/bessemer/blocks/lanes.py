@@ -52,7 +52,7 @@ def _sources() -> str:
 
 def compiled(function: F) -> F:
     """The function compiled by numba for this processor: IEEE arithmetic as written, no lock held, kept on disk."""
-    made = numba.njit(nogil=True, error_model="numpy")(function)
+    made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     # numba raises RuntimeError where it finds no folder to write to: such a process compiles anew
     with suppress(RuntimeError):
         made._cache = _Kept(function)
@@ -60,8 +60,9 @@ def compiled(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """As `compiled`, for a small function that only compiled ones call: it becomes part of each."""
-    return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+    """As `compiled`, for a small function that only compiled ones call: it becomes part of each, Python cannot call it."""
+    made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)
+    return cast(F, made(function))
 
 
 class Lanes(types.Type):

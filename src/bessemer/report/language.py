@@ -84,9 +84,13 @@ def embedding(held: LanguageEmbedding) -> str:
 def tokenizers(held: LanguageTokens) -> str:
     """Whether they agree, and on what."""
     both = f"{held.original} and {held.artifact}"
+    said = f"{both} differ on {held.differing} of {held.texts} hard texts"
     if not held.differing:
-        return f"{both} agree on {held.texts} hard texts"
-    return f"{both} differ on {held.differing} of {held.texts} hard texts"
+        said = f"{both} agree on {held.texts - held.normalized} hard texts"
+    if held.normalized:
+        tidied = f"tidied as {held.original} does and {held.artifact} does not"
+        said += f", and on {held.normalized} more once spaces are {tidied}"
+    return said
 
 
 def weights(line: LanguageWeights) -> str:
@@ -102,7 +106,7 @@ def lines(held: Language) -> Iterator[tuple[str, str, bool]]:
     """Label, sentence and whether it holds, in the order of a terminal."""
     if held.tokens:
         yield "tokenizer", tokenizers(held.tokens), not held.tokens.differing
-        yield from (("differs", example, False) for example in held.tokens.examples)
+        yield from (("differs", example, not held.tokens.differing) for example in held.tokens.examples)
     overall = [run for run in held.runs if run.comparison == "overall"]
     yield from ((f"{run.context} text", predictions(run), run.within) for run in overall)
     parts = {run.comparison: run for run in held.runs}

@@ -59,6 +59,8 @@ def model(record: ModelRecord) -> RenderableType:
         *record.details.items(),
         *([("cut", words.cut(record.cut))] if record.cut else []),
     ]
+    if not record.nodes:  # weights without a graph
+        return Group(Text(record.path, style="bold"), _pairs([fact for fact in facts if fact[1] != "–"]))
     return Group(
         Text(record.path, style="bold"),
         _pairs(facts),
@@ -72,12 +74,12 @@ def model(record: ModelRecord) -> RenderableType:
 
 def _heading(record: Evidence) -> RenderableType:
     source = record.source
+    graph = [f"{units.count(source.macs)} MACs", f"{source.nodes} nodes, {sum(record.optimized.values())} after passes"]
     facts = [
         source.format,
         units.size(source.bytes),
         f"{units.count(source.parameters)} parameters",
-        f"{units.count(source.macs)} MACs",
-        f"{source.nodes} nodes, {sum(record.optimized.values())} after passes",
+        *(graph if source.nodes else [f"{source.details.get('tensors', 0)} tensors"]),
         *([f"cut {words.cut(source.cut)}"] if source.cut else []),
     ]
     return Group(Text(source.path, style="bold"), Text(" · ".join(facts), style="dim"))

@@ -14,6 +14,7 @@ from bessemer.ir.errors import Blocker
 from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization.corpus import Difference, corpus, differences
 from bessemer.tokenization.encoder import encoder, flat_encoder
+from bessemer.tokenization.evaluate import known
 from bessemer.tokenization.letters import unspelled
 from bessemer.tokenization.vocabulary import blocker
 
@@ -119,5 +120,7 @@ def _spelled(tokenizer: Tokenizer, tokens: list[str]) -> str:
 
 def proof_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
     """The hard strings on which llama.cpp agrees with the source: all of them, less those that `notes` explain."""
+    if not known(tokenizer):
+        return corpus()
     own, flat = encoder(tokenizer), flat_encoder(tokenizer)
     return tuple(text for text in corpus() if own(text) == flat(text))

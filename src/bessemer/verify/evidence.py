@@ -188,6 +188,10 @@ class LanguageTokens(Record):
     artifact: str
     texts: int
     differing: int
+    normalized: int = Field(
+        default=0,
+        description="texts that agree once the original's normalizer has tidied them, which the artifact's runtime lacks",
+    )
     examples: list[str] = Field(default_factory=list)
 
 

@@ -22,12 +22,15 @@ SHARE = 0.6
 class LanguageModel:
     """Logits and embeddings, computed in float32 (in the weights' own type where memory does not hold that).
 
-    Raises what `settings_of` and `build` raise.
+    threads 0: torch's own choice. Raises what `settings_of` and `build` raise.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, threads: int = 0) -> None:
         import torch
         import transformers
+
+        if threads:
+            torch.set_num_threads(threads)
 
         path = Path(directory)
         settings = settings_of(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.checkpoint import Checkpoint, Lazy
+from bessemer.ir.errors import Declined
 from bessemer.targets.base import Artifact, PreparedWeights
 from bessemer.targets.gguf.options import GgufOptions
 from bessemer.weights.stream import Done, Piece
@@ -16,6 +17,7 @@ from bessemer.weights.stream import write as write_pieces
 from bessemer.wire.gguf.values import ALIGNMENT, Kind
 
 if TYPE_CHECKING:
+    from bessemer.targets.gguf.importance import Matrix
     from bessemer.targets.gguf.mix import Plan
 
 
@@ -36,17 +38,17 @@ class GgufTarget:
     def prepare(self, checkpoint: Checkpoint, options: GgufOptions) -> PreparedWeights:
         """Metadata, names, types and places. Raises Declined for what GGUF cannot hold (architecture, tokenizer, type)."""
         metadata, tensors = contents(checkpoint)
-        importance = _importance(options)
-        plan = _plan(options, metadata, tensors, importance)
+        matrix = _matrix(options)
+        plan = _plan(options, metadata, tensors, matrix)
         kinds = {} if checkpoint.records is None else checkpoint.records.kinds
-        layout = _layout({**metadata, **_facts(plan)}, kinds, tensors, plan, importance)
+        layout = _layout({**metadata, **_facts(options, plan, matrix)}, kinds, tensors, plan)
         return PreparedWeights(
             payload=layout,
             precision=options.precision if options.precision != "keep" else _kept(plan),
             types=dict(Counter(plan.types.values()).most_common()),
             nbytes=layout.total,
             elements=sum(tensor.size for tensor in tensors.values()),
-            notes=[*plan.notes],
+            notes=[*(checkpoint.tokenizer.notes if checkpoint.tokenizer else ()), *plan.notes],
         )
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
@@ -68,29 +70,35 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     from bessemer.architectures.base import find
     from bessemer.tokenization import to_gguf
 
-    metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
-    held = {} if checkpoint.tokenizer is None else to_gguf(checkpoint.tokenizer)
+    tokenizer = checkpoint.tokenizer
+    try:
+        metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
+    except Declined as refusal:  # what the tokenizer lacks is said at once
+        raise Declined("gguf", [*refusal.blockers, *(tokenizer.blockers if tokenizer else ())]) from None
+    held = {} if tokenizer is None else to_gguf(tokenizer)
     return {**metadata, **checkpoint.general, **held}, tensors
 
 
-def _importance(options: GgufOptions) -> Mapping[str, Any] | None:
+def _matrix(options: GgufOptions) -> Matrix | None:
     if options.importance is None:
         return None
-    from bessemer.targets.gguf.importance import read
+    from bessemer.targets.gguf.importance import load
 
-    return read(options.importance)
+    return load(options.importance)
 
 
 def _plan(
-    options: GgufOptions, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy], importance: Mapping[str, Any] | None
+    options: GgufOptions, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy], matrix: Matrix | None
 ) -> Plan:
     from bessemer.targets.gguf.mix import plan
 
+    importance = None if matrix is None else matrix.importance()
     return plan(options.precision, tensors, metadata, options.overrides, importance)
 
 
-def _facts(plan: Plan) -> dict[str, Any]:
-    return {} if plan.file_type is None else {"general.file_type": plan.file_type, "general.quantization_version": 2}
+def _facts(options: GgufOptions, plan: Plan, matrix: Matrix | None) -> dict[str, Any]:
+    held = {} if plan.file_type is None else {"general.file_type": plan.file_type, "general.quantization_version": 2}
+    return held if matrix is None or options.importance is None else {**held, **matrix.facts(options.importance.name)}
 
 
 def _kept(plan: Plan) -> str:
@@ -99,25 +107,20 @@ def _kept(plan: Plan) -> str:
 
 
 def _layout(
-    metadata: Mapping[str, Any], kinds: Mapping[str, Kind], tensors: Mapping[str, Lazy], plan: Plan,
-    importance: Mapping[str, Any] | None,
-) -> Layout:  # fmt: skip
+    metadata: Mapping[str, Any], kinds: Mapping[str, Kind], tensors: Mapping[str, Lazy], plan: Plan
+) -> Layout:
     """kinds: types that metadata have in the file they come from."""
     from bessemer.wire.gguf.writer import layout
 
     named = [(name, tensor.shape, plan.types[name]) for name, tensor in tensors.items()]
     alignment = metadata.get("general.alignment", ALIGNMENT)
     header, offsets, total = layout(metadata, named, alignment, kinds=kinds)
-    weigh = importance or {}
-    pieces = _pieces(tensors, offsets, plan, weigh)
-    return Layout(header, pieces, total)
+    return Layout(header, _pieces(tensors, offsets, plan), total)
 
 
-def _pieces(
-    tensors: Mapping[str, Lazy], offsets: Sequence[int], plan: Plan, importance: Mapping[str, Any]
-) -> tuple[Piece, ...]:
+def _pieces(tensors: Mapping[str, Lazy], offsets: Sequence[int], plan: Plan) -> tuple[Piece, ...]:
     placed = zip(tensors.items(), offsets, strict=True)
-    return tuple(Piece(offset, tensor, plan.types[name], importance.get(name)) for (name, tensor), offset in placed)
+    return tuple(Piece(offset, tensor, plan.types[name], plan.importance.get(name)) for (name, tensor), offset in placed)
 
 
 TARGET = GgufTarget()

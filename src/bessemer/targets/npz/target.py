@@ -54,9 +54,9 @@ class NpzTarget:
         return plan.prepared(File(plan, archive), options.precision, archive.total, notes)
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
-        """The directory `stem`."""
+        """The directory `STEM-npz`."""
         file: File = prepared.payload
-        folder = out / stem
+        folder = out / f"{stem}-npz"
         folder.mkdir()
         path = folder / f"{stem_of(file.plan)}.npz"
         write(path, file.archive, done)

@@ -39,9 +39,9 @@ class PytorchTarget:
         return plan.prepared(File(plan, archive), options.precision, archive.total, notes)
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
-        """The directory `stem`."""
+        """The directory `STEM-pytorch`."""
         file: File = prepared.payload
-        folder = out / stem
+        folder = out / f"{stem}-pytorch"
         folder.mkdir()
         path = folder / ("adapter_model.bin" if file.plan.checkpoint.adapter else "pytorch_model.bin")
         write(path, file.archive, done)

@@ -61,9 +61,9 @@ class SafetensorsTarget:
         return plan.prepared(directory, options.precision, sum(file.total for file in files), notes)
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
-        """The directory `stem`."""
+        """The directory `STEM-safetensors`."""
         directory: Directory = prepared.payload
-        folder = out / stem
+        folder = out / f"{stem}-safetensors"
         folder.mkdir()
         for file in directory.files:
             write_pieces(folder / file.name, file.header, file.pieces, file.total, done)

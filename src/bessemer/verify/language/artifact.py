@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from bessemer.runners.llama import LlamaMissing
 from bessemer.verify.evidence import Language, LanguageTokens, Status
 from bessemer.verify.language import choose
 from bessemer.verify.language.libraries import read_back
-from bessemer.verify.language.prove import compared_tokens, prove
+from bessemer.verify.language.prove import prove
 from bessemer.verify.language.subjects import Subject
 from bessemer.verify.language.texts import Text
+from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof, compare
 from bessemer.wire.gguf.types import BY_NAME
 
@@ -61,7 +62,7 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
         decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
         language = prove(
             original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
-            importance=artifact.importance, text=text,
+            importance=artifact.importance, text=text, corpus=_texts(source, artifact),
         )  # fmt: skip
         read = f"{library[0]}, predictions by {ran.runtime}" if library is not None else ran.runtime
         runtime = runner.runtime if runner is not None else read
@@ -74,7 +75,7 @@ def _unrun(
 ) -> Outcome:
     """Weights and tokenizers alone."""
     theirs = runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
-    tokens: LanguageTokens | None = compared_tokens(choose.words(source.tokenizer), theirs)
+    tokens: LanguageTokens | None = compared_tokens(choose.words(source.tokenizer), theirs, _texts(source, artifact))
     runtime = runner.runtime if runner is not None else library
     language = Language(
         original="", artifact=runtime, text="", bound="every tensor there, each within its type's floor", tokens=tokens,
@@ -84,6 +85,15 @@ def _unrun(
     )  # fmt: skip
     executed = bool(runtime) and (bool(library) or not source.tensors)
     return Outcome(language, "executed" if executed else "emulated", runtime, "", _advice(artifact, executed))
+
+
+def _texts(source: Checkpoint, artifact: Written) -> Sequence[str]:
+    """Hard texts for the tokenizers; for llama.cpp without those where it is known to depart (`Tokenizer.notes`)."""
+    from bessemer.tokenization import corpus, proof_texts
+
+    if source.tokenizer is None or artifact.checkpoint.origin.format != "gguf":
+        return corpus()
+    return proof_texts(source.tokenizer)
 
 
 def _advice(artifact: Written, executed: bool) -> str:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import Declined, MissingExtra, UsageError
-from bessemer.ir.tokenizer import Tokenizer
+from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.runners import llama
+from bessemer.sources.huggingface.directory import weights_of
 from bessemer.verify.language.huggingface import HuggingFaceSubject
 from bessemer.verify.language.llama import LlamaSubject
 from bessemer.verify.language.reference import ReferenceSubject
 from bessemer.verify.language.subjects import Subject, Words
+from bessemer.weights.stream import workers
+
+WHOLE = (TokenType.CONTROL, TokenType.USER_DEFINED)
+"""Tokens that a text spells as they are."""
+SPACE = "\u2581"
+"""SentencePiece's spelling of a space."""
 
 Original = Literal["auto", "runtime", "reference"]
 
@@ -30,14 +39,23 @@ _AROUND = {
 """Kind of tokenizer -> the special tokens before and behind a text: which, the flag that says so, and what holds without."""
 
 
-def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", threads: int = 0) -> Subject:
+EACH = 20_000_000
+"""Weights that keep one thread busy: threads that wait for one another make a small model slower."""
+
+
+def busy(checkpoint: Checkpoint) -> int:
+    """How many threads a model of this size keeps busy."""
+    return max(1, min(workers(), checkpoint.parameters // EACH))
+
+
+def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto") -> Subject:
     """The original in llama.cpp (GGUF) or transformers (a Hugging Face directory), else in Bessemer's evaluator.
 
     wanted: 'runtime' or 'reference' insists. Raises MissingExtra, UsageError where neither can run it.
     """
     large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
     aside = wanted == "reference" or large
-    running = None if aside else runtime(path, checkpoint, threads)
+    running = None if aside else runtime(path, checkpoint)
     if running is not None:
         return running
     if wanted == "runtime":
@@ -48,13 +66,13 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto", thre
     return found
 
 
-def runtime(path: Path, checkpoint: Checkpoint, threads: int = 0) -> Subject | None:
+def runtime(path: Path, checkpoint: Checkpoint) -> Subject | None:
     """The file or directory in its own runtime; None where that is not installed, or there is none for the format."""
     if checkpoint.origin.format == "gguf" and llama.available():
-        return LlamaSubject(path, types(checkpoint), threads=threads)
-    whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None
+        return LlamaSubject(path, types(checkpoint), threads=busy(checkpoint))
+    whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None and weights_of(path) is not None
     if whole and all(find_spec(name) for name in ("torch", "transformers")):
-        return HuggingFaceSubject(path, words(checkpoint.tokenizer))
+        return HuggingFaceSubject(path, words(checkpoint.tokenizer), busy(checkpoint))
     return None
 
 
@@ -82,16 +100,33 @@ def types(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def words(tokenizer: Tokenizer | None) -> Words | None:
     """A checkpoint's tokenizer, read the source's own way."""
-    if tokenizer is None or tokenizer.kind == "none":
-        return None
-    from bessemer.tokenization import corpus, encoder, proof_texts
+    from bessemer.tokenization import encoder, readable
 
+    if tokenizer is None or not readable(tokenizer):
+        return None
     encode = encoder(tokenizer)
     name = next(iter(tokenizer.files), "Bessemer's tokenizer")
     around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]
     before, behind = around or (None, None)
-    exempt = frozenset(corpus()) - frozenset(proof_texts(tokenizer)) if tokenizer.notes else frozenset()
-    return Words(lambda texts: [encode(text) for text in texts], before, behind, name, exempt)
+    return Words(lambda texts: [encode(text) for text in texts], before, behind, name, _normalizer(tokenizer))
+
+
+def _normalizer(tokenizer: Tokenizer) -> Callable[[str], str] | None:
+    """Of a SentencePiece model of the kind 'llama', whose normalizer llama.cpp leaves out (it has the one of kind 't5')."""
+    from bessemer.tokenization.encoder import SENTENCEPIECE, sentencepiece
+
+    model = next((tokenizer.files[name] for name in SENTENCEPIECE if name in tokenizer.files), None)
+    if tokenizer.kind != "llama" or model is None or "tokenizer.json" in tokenizer.files:
+        return None
+    processor = sentencepiece(model)
+    special = [token for token, kind in zip(tokenizer.tokens, tokenizer.types, strict=True) if kind in WHOLE]
+    parts = re.compile(f"({'|'.join(re.escape(token) for token in special)})" if special else "(?!)")
+
+    def tidied(text: str) -> str:
+        between = [part if part in special else str(processor.normalize(part)) for part in parts.split(text)]
+        return "".join(part.removeprefix(SPACE).replace(SPACE, " ") for part in between)
+
+    return tidied
 
 
 def _special(tokenizer: Tokenizer, which: str, flag: str, usual: bool) -> tuple[int, ...]:

@@ -17,12 +17,12 @@ ROWS_BYTES = 32 << 20
 
 
 class HuggingFaceSubject:
-    """words: the directory's own tokenizer. See `Subject`."""
+    """words: the directory's own tokenizer; threads 0: torch's own choice. See `Subject`."""
 
-    def __init__(self, directory: Path, words: Words | None = None) -> None:
+    def __init__(self, directory: Path, words: Words | None = None, threads: int = 0) -> None:
         self.words = words
         self._child = IsolatedRunner(
-            "bessemer.sources.huggingface.language:LanguageModel", str(directory), limit=LIMIT
+            "bessemer.sources.huggingface.language:LanguageModel", str(directory), threads, limit=LIMIT
         )
 
     @property

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from math import isfinite
 from typing import Literal
 
 import numpy as np
 
 from bessemer.ir.types import Array
-from bessemer.verify.evidence import Comparison, Language, LanguageEmbedding, LanguageRun, LanguageTokens
+from bessemer.verify.evidence import Comparison, Language, LanguageEmbedding, LanguageRun
 from bessemer.verify.language import bounds
 from bessemer.verify.language.subjects import Subject, Window, Words, read
 from bessemer.verify.language.tally import Tally, paired
 from bessemer.verify.language.texts import Plan, Text, plan, sample, tokens
+from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof
-
-EXAMPLES = 5
-"""Texts that are shown where tokenizers differ."""
-
 
 
 def prove(
@@ -47,7 +43,7 @@ def prove(
     trial = _Trial(original, artifact, decoded, weights is not None and weights.equal, frozenset(types), importance)
     runs = list(trial.runs(windows)) if original.kind != "encoder" else []
     embeddings = list(trial.embeddings(windows)) if original.kind == "encoder" else []
-    compared = _tokenizers(original.words, artifact.words, corpus or _corpus())
+    compared = compared_tokens(original.words, artifact.words, corpus)
     problems = [*trial.problems, *(weights.problems if weights else ())]
     same_words = compared is None or not compared.differing
     parts = [*runs, *embeddings, *(weights.lines if weights else ())]
@@ -210,42 +206,4 @@ def _reader(original: Words | None, artifact: Words | None) -> Words | None:
         return original or artifact
     prefix = original.prefix if original.prefix is not None else artifact.prefix
     suffix = original.suffix if original.suffix is not None else artifact.suffix
-    return replace(original, prefix=prefix, suffix=suffix)
-
-
-def compared_tokens(original: Words | None, artifact: Words | None) -> LanguageTokens | None:
-    """Two tokenizers on the package's corpus; None where a side has none."""
-    return _tokenizers(original, artifact, _corpus() if original and artifact else ())
-
-
-def _tokenizers(original: Words | None, artifact: Words | None, corpus: Sequence[str]) -> LanguageTokens | None:
-    if original is None or artifact is None:
-        return None
-    corpus = [text for text in corpus if text not in original.exempt]
-    one, two = original.encode(corpus), artifact.encode(corpus)
-    apart = [place for place in range(len(corpus)) if one[place] != two[place]]
-    examples = [f"{corpus[at][:80]!r}: {_few(one[at], two[at])}" for at in apart[:EXAMPLES]]
-    differing = len(apart)
-    for what in ("prefix", "suffix"):
-        before, after = getattr(original, what), getattr(artifact, what)
-        if before is not None and after is not None and before != after:
-            differing += 1
-            examples.append(f"{what} of a text: {list(before)}, in the artifact {list(after)}")
-    return LanguageTokens(
-        original=original.name, artifact=artifact.name, texts=len(corpus), differing=differing, examples=examples
-    )
-
-
-def _few(one: Sequence[int], two: Sequence[int]) -> str:
-    """Both around the first token that differs."""
-    at = next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
-    start = max(0, at - 2)
-    return f"{list(one[start : at + 4])}, in the artifact {list(two[start : at + 4])}, from token {start}"
-
-
-def _corpus() -> tuple[str, ...]:
-    from bessemer.tokenization.corpus import corpus
-
-    return corpus()
-
-
+    return Words(original.encode, prefix, suffix, original.name)

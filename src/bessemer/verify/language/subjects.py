@@ -22,13 +22,13 @@ Window = Sequence[int]
 class Words:
     """A tokenizer. encode: texts -> their tokens, nothing around them, special tokens where the text spells them;
     prefix, suffix: what a text is put between where it stands for itself; None where that is not known;
-    exempt: hard strings on which llama.cpp is known to tell this tokenizer otherwise (its notes say why)."""
+    normalize: a text as this tokenizer's normalizer leaves it, where the artifact's runtime may have no normalizer."""
 
     encode: Encode
     prefix: tuple[int, ...] | None = None
     suffix: tuple[int, ...] | None = None
     name: str = ""
-    exempt: frozenset[str] = frozenset()
+    normalize: Callable[[str], str] | None = None
 
 
 class Subject(Protocol):

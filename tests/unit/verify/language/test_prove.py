@@ -19,11 +19,12 @@ from bessemer.sources.base import OpenOptions
 from bessemer.sources.gguf import checkpoint
 from bessemer.verify.language import compare, prove
 from bessemer.verify.language import texts as told
-from bessemer.verify.language.choose import original, reference, runtime, types
+from bessemer.verify.language.choose import original, reference, runtime, types, words
 from bessemer.verify.language.huggingface import HuggingFaceSubject
 from bessemer.verify.language.llama import LlamaSubject
 from bessemer.verify.language.reference import ReferenceSubject
 from bessemer.verify.language.subjects import Subject
+from bessemer.verify.language.tokenizers import compared_tokens
 
 FOLDER = "llm/stories260K"
 
@@ -233,3 +234,24 @@ def test_llama_cpps_arithmetic(stories: Path) -> None:
     assert subject.words is not None
     assert (subject.words.prefix, subject.words.suffix) == ((1,), ())
     subject.close()
+
+
+def test_a_normalizer_that_llama_cpp_lacks_is_said_and_not_held_against_it(stories: Path, opened: Opened) -> None:
+    """tok512.model drops repeated spaces; llama.cpp keeps them."""
+    pytest.importorskip("sentencepiece")
+    from bessemer.tokenization import from_directory
+
+    running, _ = opened(stories / "stories260K-f32.gguf")
+    mine = words(from_directory(stories / "hf", {"model_type": "llama"}))
+    found = compared_tokens(mine, running.words)
+    assert found is not None
+    assert found.differing == 0
+    assert found.normalized > 10
+    assert "'  '" in " ".join(found.examples)
+    found = compared_tokens(mine, running.words, ("a  b", "a b"))
+    assert found is not None
+    assert (found.differing, found.normalized, found.texts) == (0, 1, 2)
+    assert mine is not None
+    found = compared_tokens(replace(mine, normalize=None), running.words, ("a  b", "a b"))
+    assert found is not None
+    assert (found.differing, found.normalized) == (1, 0)
