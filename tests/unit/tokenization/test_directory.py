@@ -21,6 +21,7 @@ from bessemer.tokenization import (
     encoder,
     flat_encoder,
     from_directory,
+    proof_texts,
     to_gguf,
     write_files,
 )
@@ -114,6 +115,37 @@ def test_scores_follow_the_order_of_merges(directories: dict[str, Path], tmp_pat
         second = from_directory(folder, {"vocab_size": 910})
         assert second is not None and second.kind == "llama" and second.blockers == ()
         assert differences(flat_encoder(first), flat_encoder(second), corpus()) == []
+
+
+def test_a_space_ahead_unless_there_is_one_is_noted(directories: dict[str, Path], tmp_path: Path) -> None:
+    """As transformers saves a Llama since its version 5."""
+    first = of(directories["llama"])
+    write_files(Tokenizer(**{**vars(first), "files": {}}), tmp_path, {})
+    data = json.loads((tmp_path / "tokenizer.json").read_text())
+    data["normalizer"] = None
+    data["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    both = from_directory(tmp_path, {"vocab_size": 910})
+    (tmp_path / "tokenizer.model").unlink()
+    alone = from_directory(tmp_path, {"vocab_size": 910})
+    for found in (both, alone):
+        assert found is not None and found.blockers == ()
+        assert any("begins with one" in note for note in found.notes)
+        plain = {text for text in corpus() if text[:1] not in " ▁" and "<s>" not in text}
+        assert plain <= set(proof_texts(found))
+
+
+def test_a_t5_that_splits_at_every_space_is_noted(directories: dict[str, Path], tmp_path: Path) -> None:
+    """As transformers saves a T5."""
+    first = of(directories["t5"])
+    write_files(Tokenizer(**{**vars(first), "files": {}}), tmp_path, {})
+    data = json.loads((tmp_path / "tokenizer.json").read_text())
+    data["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, data["pre_tokenizer"]]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    (tmp_path / "spiece.model").unlink()
+    found = from_directory(tmp_path, {"vocab_size": 910})
+    assert found is not None and found.kind == "t5" and found.blockers == ()
+    assert any("every kind of space" in note for note in found.notes)
 
 
 def test_bpe_trained_with_byte_tokens_keeps_its_merges(tmp_path: Path) -> None:
