@@ -23,10 +23,12 @@ LARGEST = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Record:
-    """A GGUF file as a setting sees it: metadata of all keys, tensors by GGUF's names."""
+    """A GGUF file as a setting sees it: metadata of all keys, tensors by GGUF's names. asked: the architecture's own keys
+    that some setting looked at."""
 
     metadata: Mapping[str, Any]
     tensors: Mapping[str, Lazy] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
 
     @property
     def architecture(self) -> str:
@@ -35,6 +37,7 @@ class Record:
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value of the architecture's own keys, as Python's number, text or list."""
+        self.asked.add(key)
         value = self.metadata.get(f"{self.architecture}.{key}", default)
         return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
@@ -133,9 +136,31 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Only:
+    """A key of GGUF that config.json has no word for: a file without it, or with one of these values, means the same."""
+
+    gguf: str
+    allowed: tuple[Any, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ()
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        return {}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        value = record.get(self.gguf)
+        if value is not None and value not in self.allowed:
+            wanted = " or ".join(map(repr, self.allowed))
+            blockers.append(setting(self.gguf, f"{str(value)[:80]} has no place in config.json, which means {wanted}"))
+        return {}
+
+
+@dataclass(frozen=True)
 class Written:
-    """A key of GGUF that follows from config.json; nothing is read back. function: None for a file without the key.
-    accounts: keys of config.json that go into it."""
+    """A key of GGUF that follows from config.json; nothing is read back (but a file that says otherwise is declined).
+    function: None for a file without the key. accounts: keys of config.json that go into it."""
 
     gguf: str
     function: Callable[[Config], Any]

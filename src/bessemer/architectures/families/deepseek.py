@@ -11,6 +11,7 @@ from bessemer.architectures.base import Config, Family, Pair
 from bessemer.architectures.settings import (
     Fixed,
     Harmless,
+    Only,
     Read,
     Record,
     Setting,
@@ -154,6 +155,8 @@ _SETTINGS: tuple[Setting, ...] = (
     Value("expert_weights_scale", "routed_scaling_factor", real, default=1.0),
     Fixed("norm_topk_prob", (False,)), Fixed("attention_bias", (False,)), Fixed("mlp_bias", (False,)),
     Fixed("topk_method", ("greedy",)), Fixed("scoring_func", (None, "softmax")), Fixed("moe_layer_freq", (None, 1)),
+    Only("expert_group_count", (0, 1)), Only("expert_group_used_count", (0, 1)), Only("expert_gating_func", (0, 1)),
+    Only("expert_weights_norm", (False,)),
     Harmless(("ep_size", "seq_aux", "aux_loss_alpha", "qk_head_dim", "topk_group", "n_group")),
 )  # fmt: skip
 
