@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import EVERYWHERE, Record, Setting, setting
+from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, setting
 from bessemer.architectures.transforms import SAME, Transform
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
@@ -114,6 +114,7 @@ class Family:
         """What the model computes; None for what `Decoder` cannot say. Raises Declined for settings it does not know."""
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
+        blockers = [blocker for blocker in blockers if blocker.rule != LIMIT]
         what = f"The decoder of architecture '{self.name}'"
         _decline(blockers, what)
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)

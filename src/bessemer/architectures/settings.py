@@ -114,11 +114,13 @@ class Value:
 class Fixed:
     """A key of config.json that GGUF does not hold because its runtime knows one way only.
 
-    allowed: values that mean that way; the first is written into config.json on the way back (nothing for None).
+    allowed: values that mean that way; the first is written into config.json on the way back (nothing for None);
+    computed: the family's description for `Decoder` knows other values as well.
     """
 
     name: str
     allowed: tuple[Any, ...]
+    computed: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -128,7 +130,8 @@ class Fixed:
         value = config.get(self.name, self.allowed[0])
         if value not in self.allowed and value is not None:
             wanted = " or ".join(map(repr, self.allowed))
-            blockers.append(setting(self.name, f"{value!r} has no place in GGUF, whose runtimes know {wanted}"))
+            reason = f"{value!r} has no place in GGUF, whose runtimes know {wanted}"
+            blockers.append((limit if self.computed else setting)(self.name, reason))
         return {}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
@@ -315,6 +318,14 @@ def missing(name: str, where: str) -> Blocker:
 def setting(name: str, reason: str) -> Blocker:
     """A setting that cannot be carried."""
     return Blocker(node=name, op="setting", rule="setting", reason=reason)
+
+
+LIMIT = "gguf"
+
+
+def limit(name: str, reason: str) -> Blocker:
+    """A setting that GGUF's runtimes cannot carry, and that `Decoder` can say."""
+    return Blocker(node=name, op="setting", rule=LIMIT, reason=reason)
 
 
 def first(config: Config, names: Sequence[str]) -> Any:

@@ -9,7 +9,17 @@ from typing import Any
 
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import IGNORED, Config, Family, Pair
-from bessemer.architectures.settings import Fixed, Harmless, Record, Refused, Setting, Value, real, setting
+from bessemer.architectures.settings import (
+    Fixed,
+    Harmless,
+    Record,
+    Refused,
+    Setting,
+    Value,
+    limit,
+    real,
+    setting,
+)
 from bessemer.architectures.transforms import Plus
 from bessemer.ir.decoder import Decoder, Layer
 from bessemer.ir.errors import Blocker
@@ -90,7 +100,7 @@ class QueryScale:
         given = config.get("query_pre_attn_scalar", 256)
         if given != known:
             reason = f"{given} has no place in GGUF, whose runtimes take {known} here"
-            blockers.append(setting("query_pre_attn_scalar", reason))
+            blockers.append(limit("query_pre_attn_scalar", reason))
         return {}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
