@@ -168,7 +168,8 @@ def _computes(config: Config) -> Decoder:
     groups, used = _groups(config)
     experts = Experts(
         config["n_routed_experts"], config["num_experts_per_tok"], normalized=False,
-        scale=float(config["routed_scaling_factor"]), shared=bool(config["n_shared_experts"]), groups=groups, groups_used=used,
+        scale=float(config["routed_scaling_factor"]), shared=bool(config["n_shared_experts"]),
+        groups=groups, groups_used=used,
     )  # fmt: skip
     interleaved = rope.rope(config, turned, interleaved=True)
     layers = tuple(type(layer)(rope=interleaved) for layer in fields["layers"])
