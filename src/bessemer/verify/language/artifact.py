@@ -119,13 +119,15 @@ def _weights(source: Checkpoint, artifact: Written, read: Mapping[str, Lazy] | N
         return compare(source.tensors, read, importance=artifact.importance)
     if source.records is not None and artifact.checkpoint.records is not None:
         return compare(source.records.tensors, artifact.checkpoint.records.tensors, importance=artifact.importance)
-    return compare(_carried(source, artifact), artifact.checkpoint.tensors, importance=artifact.importance)
-
-
-def _carried(source: Checkpoint, artifact: Written) -> Mapping[str, Lazy]:
-    """The weights that have a place in GGUF, by the names that come back; heads of embedding models have none there."""
     if artifact.checkpoint.origin.format != "gguf" or source.adapter is not None or not source.config:
-        return source.tensors
+        return compare(source.tensors, artifact.checkpoint.tensors, importance=artifact.importance)
+    return _through_gguf(source, artifact)
+
+
+def _through_gguf(source: Checkpoint, artifact: Written) -> WeightProof:
+    """The weights that have a place in GGUF, by the names that come back; heads of embedding models have none there."""
     from bessemer.architectures.base import find
 
-    return find(source.config).carried(source)
+    family, back = find(source.config), artifact.checkpoint
+    types = {} if back.records is None else family.stored(source.config, back.records.tensors)
+    return compare(family.carried(source), back.tensors, importance=artifact.importance, types=types)
