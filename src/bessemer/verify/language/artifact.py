@@ -88,7 +88,8 @@ def _unrun(
         within=held.within and (tokens is None or not tokens.differing),
     )  # fmt: skip
     executed = bool(runtime) and (bool(library) or not source.tensors)
-    return Outcome(language, "executed" if executed else "emulated", runtime, "", _advice(artifact, executed))
+    advice = _advice(artifact, executed or runner is not None)
+    return Outcome(language, "executed" if executed else "emulated", runtime, "", advice)
 
 
 def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequence[str]:

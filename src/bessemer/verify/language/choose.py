@@ -56,7 +56,7 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto") -> S
     large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
     aside = wanted == "reference" or large
     running = None if aside else runtime(path, checkpoint)
-    if running is not None:
+    if running is not None and _knows(running):
         return running
     if wanted == "runtime":
         raise _no_runtime(path, checkpoint)
@@ -64,6 +64,15 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto") -> S
     if found is None:
         raise _no_runtime(path, checkpoint)
     return found
+
+
+def _knows(running: Subject) -> bool:
+    """Whether transformers has the architecture: some live in a repository's own code alone, which nobody runs here."""
+    try:
+        return bool(running.kind)
+    except Declined:
+        running.close()
+        return False
 
 
 def runtime(path: Path, checkpoint: Checkpoint, base: Path | None = None) -> Subject | None:
