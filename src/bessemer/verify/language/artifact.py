@@ -97,9 +97,11 @@ def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequen
     the normalizer that explains them can be asked."""
     from bessemer.tokenization import corpus, proof_texts
 
-    if source.tokenizer is None or artifact.checkpoint.origin.format != "gguf" or (words is not None and words.normalize):
+    sides = (source, artifact.checkpoint), (artifact.checkpoint, source)
+    plain = next((one.tokenizer for one, other in sides if other.origin.format == "gguf"), None)
+    if plain is None or (words is not None and words.normalize):
         return corpus()
-    return proof_texts(source.tokenizer)
+    return proof_texts(plain)
 
 
 def _advice(artifact: Written, executed: bool) -> str:
