@@ -88,15 +88,6 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     return {**metadata, **checkpoint.general, **held}, tensors
 
 
-def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What the architecture's table says of this model's form in GGUF."""
-    if checkpoint.records is not None or checkpoint.adapter is not None:
-        return ()
-    from bessemer.architectures.base import find
-
-    return find(checkpoint.config).remarks(checkpoint.config)
-
-
 def _matrix(options: GgufOptions) -> Matrix | None:
     if options.importance is None:
         return None
