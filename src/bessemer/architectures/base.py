@@ -212,8 +212,11 @@ class Family:
     def stored(self, config: Config, tensors: Mapping[str, Lazy]) -> dict[str, str]:
         """Types of a GGUF's tensors by the names of Hugging Face's that they come back as. What a transform has to decode
         (a transposed Q8_0) is floats by then."""
-        rows = self.rows(self.completed(config))
-        return {name: tensors[gguf[0]].type for _, gguf, hf in rows if gguf[0] in tensors for name in hf}
+        found = dict[str, str]()
+        for _, gguf, hf in self.rows(self.completed(config)):
+            if gguf[0] in tensors:
+                found |= {name: tensors[gguf[0]].type for name in hf if name not in found}
+        return found
 
     def spelled(self, name: str) -> str:
         """Hugging Face's name of a tensor with this table's prefixes."""
