@@ -48,7 +48,7 @@ class GgufTarget:
             types=dict(Counter(plan.types.values()).most_common()),
             nbytes=layout.total,
             elements=sum(tensor.size for tensor in tensors.values()),
-            notes=[*(checkpoint.tokenizer.notes if checkpoint.tokenizer else ()), *_remarks(checkpoint), *plan.notes],
+            notes=[*_remarks(checkpoint), *plan.notes],
         )
 
     def write(self, prepared: PreparedWeights, out: Path, stem: str, done: Done | None = None) -> Artifact:
@@ -57,15 +57,6 @@ class GgufTarget:
         path = out / f"{stem}.gguf"
         write_pieces(path, layout.header, layout.pieces, layout.total, done)
         return Artifact("gguf", path, (path,))
-
-
-def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What the architecture's table says of this model in GGUF."""
-    if checkpoint.records is not None or checkpoint.adapter is not None:
-        return ()
-    from bessemer.architectures.base import find
-
-    return find(checkpoint.config).remarks(checkpoint.config)
 
 
 def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
