@@ -14,23 +14,17 @@ from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.model import Origin
 from bessemer.runners.llama.client import quantize
 from bessemer.runners.llama.place import available
+from bessemer.sources.gguf.records import Records
 from bessemer.targets.gguf.importance import Matrix, write
 from bessemer.targets.gguf.options import GgufOptions
 from bessemer.targets.gguf.target import GgufTarget
 from bessemer.wire.gguf.reader import read
 
 
-class _Records:
-    """Stands for a GGUF file that was read (`sources.gguf.records`)."""
-
-    def __init__(self, metadata: dict[str, Any], tensors: dict[str, Any]) -> None:
-        self.metadata, self.tensors = metadata, tensors
-
-
 def _checkpoint(metadata: dict[str, Any], tensors: tiny.Tensors, source: Path) -> Checkpoint:
     held = tiny.lazy(tensors, "F16")
     origin = Origin(path=source, format="gguf")
-    return Checkpoint({}, {}, None, origin, records=_Records(metadata, held))
+    return Checkpoint({}, {}, None, origin, records=Records(metadata, {}, held, 32, 3, False, (source,)))
 
 
 @pytest.mark.skipif(not available(), reason="no llama.cpp is installed")
