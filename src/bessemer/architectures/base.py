@@ -400,7 +400,8 @@ def families() -> tuple[Family, ...]:
 
 def find(config: Config) -> Family:
     """The family of a config.json, by `model_type`, then `architectures`. Raises Declined for one that is not known."""
-    kind, classes = config.get("model_type"), config.get("architectures") or ()
+    kind, said = config.get("model_type"), config.get("architectures")
+    classes = [str(name) for name in said] if isinstance(said, list) else []
     text = config.get("text_config")
     for family in families():
         if set(family.classes) & set(classes) or (not classes and kind in family.model_types):
