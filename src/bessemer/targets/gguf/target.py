@@ -71,6 +71,9 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     from bessemer.tokenization import to_gguf
 
     tokenizer = checkpoint.tokenizer
+    if tokenizer is not None and not checkpoint.tensors:
+        known = checkpoint.config.get("model_type") or tokenizer.kind
+        return {"general.architecture": known, **checkpoint.general, **to_gguf(tokenizer)}, {}
     try:
         metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
     except Declined as refusal:  # what the tokenizer lacks is said at once
@@ -81,7 +84,7 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
 
 def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What the architecture's table says of this model's form in GGUF."""
-    if checkpoint.records is not None or checkpoint.adapter is not None:
+    if not checkpoint.tensors or checkpoint.records is not None or checkpoint.adapter is not None:
         return ()
     from bessemer.architectures.base import find
 
