@@ -27,13 +27,15 @@ _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 
 @dataclass(frozen=True)
 class Plan:
-    """types: of each tensor in the file; file_type: general.file_type, None where the source's own stays or none fits;
-    importance: of the tensors that are encoded by it, [columns], or [experts, columns] for stacked experts."""
+    """types: of each tensor, in the file's order; file_type: general.file_type, None where the source's own stays or none
+    fits; importance: of the tensors that are encoded by it, [columns], or [experts, columns] for stacked experts;
+    encodes: it is a mix of blocks, so that the file is to be the one that llama-quantize writes."""
 
     types: dict[str, str]
     file_type: int | None
     notes: list[str]
     importance: dict[str, Floats] = field(default_factory=dict)
+    encodes: bool = False
 
 
 def plan(
@@ -56,7 +58,8 @@ def plan(
     weighed = _fitted(tensors, types, importance or {})
     notes = [*chooser.notes(), *_requantized(tensors, types), *(_unmeasured(tensors, types, weighed) if importance else ())]
     _check(name, tensors, types, weighed)
-    return Plan({held: types[held] for held in tensors}, chooser.file_type(types), notes, weighed)
+    order = types if chooser.encodes else tensors  # a converter keeps its order, llama-quantize has its own
+    return Plan({held: types[held] for held in order}, chooser.file_type(types), notes, weighed, chooser.encodes)
 
 
 def _patterns(overrides: Sequence[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]:
@@ -99,6 +102,7 @@ class _Chooser:
         self.settled = "general.file_type" in metadata
         self.architecture = str(metadata.get("general.architecture", ""))
         self.base = "" if mix == "keep" else rules.MIXES[mix][1]
+        self.encodes = bool(self.base) and not BY_NAME[self.base].plain
         self.layers = self._fact(metadata, "block_count", 0)
         self.experts = self._fact(metadata, "expert_count", 0)
         heads = self._fact(metadata, "attention.head_count", 0)
