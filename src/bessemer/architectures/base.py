@@ -115,6 +115,7 @@ class Family:
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
         blockers = [blocker for blocker in blockers if blocker.rule != LIMIT]
+        blockers += [] if _count(complete, self.count) else [setting(self.count, f"1 to {MOST} layers are wanted")]
         what = f"The decoder of architecture '{self.name}'"
         _decline(blockers, what)
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
