@@ -43,6 +43,10 @@ Applies = Callable[[Config, int], bool]
 """Whether a row of the table is for this layer of this model."""
 
 
+BACK = ("backward", "unrole")
+"""Ways through a table that end at Hugging Face's names."""
+
+
 def always(config: Config, layer: int) -> bool:
     """A tensor of every layer."""
     return True
@@ -161,6 +165,13 @@ class Family:
         _decline(blockers, f"The decoder of architecture '{self.name}'")
         return moved
 
+    def from_roles(self, config: Config, roles: Mapping[str, Lazy]) -> dict[str, Lazy]:
+        """Hugging Face's tensors from Decoder's roles: the way back of `roles`. Raises Declined like `from_gguf`."""
+        blockers = list[Blocker]()
+        moved = self._moved(roles, self.completed(config), "unrole", blockers)
+        _decline(blockers, f"transformers' {self.classes[0]}")
+        return moved
+
     def _metadata(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for held in (*self.settings, *EVERYWHERE):
@@ -213,8 +224,11 @@ class Family:
     def stored(self, config: Config, tensors: Mapping[str, Lazy]) -> dict[str, str]:
         """Types of a GGUF's tensors by the names of Hugging Face's that they come back as. What a transform has to decode
         (a transposed Q8_0) is floats by then."""
-        rows = self.rows(self.completed(config))
-        return {name: tensors[gguf[0]].type for _, gguf, hf in rows if gguf[0] in tensors for name in hf}
+        found = dict[str, str]()
+        for _, gguf, hf in self.rows(self.completed(config)):
+            if gguf[0] in tensors:
+                found |= {name: tensors[gguf[0]].type for name in hf if name not in found}
+        return found
 
     def spelled(self, name: str) -> str:
         """Hugging Face's name of a tensor with this table's prefixes."""
@@ -223,7 +237,7 @@ class Family:
 
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""
-        if way != "backward":
+        if way not in BACK:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
         try:
@@ -301,7 +315,7 @@ class _Walk:
 
     def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
         """One row for one layer."""
-        sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
+        sources, results = (gguf, hf) if self.way in BACK else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
         absent = [name for name in sources if name not in self.have] if sources and results else gguf

@@ -269,6 +269,12 @@ class _Tokens:
 _GGUF_TOKENS = {"bos": "bos", "eos": "eos", "pad": "padding", "sep": "seperator", "cls": "cls", "mask": "mask"}
 """Special tokens whose ids a config.json repeats -> GGUF's word (its own spelling)."""
 
+POOLED = "sentence_pooling"
+"""Key that Bessemer adds to the config.json of an embedding model: what sentence-transformers' modules.json says."""
+POOLING = {"mean": 1, "cls": 2, "lasttoken": 3}
+"""How a text's vector comes from its tokens': sentence-transformers' word -> llama.cpp's number."""
+_POOLING_NAMES = {number: name for name, number in POOLING.items()}
+
 EVERYWHERE: tuple[Setting, ...] = (
     Harmless((
         "_name_or_path", "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "use_cache",
@@ -286,6 +292,9 @@ EVERYWHERE: tuple[Setting, ...] = (
     _Tokens(),
     Read("vocab_size", lambda record: _rows(record, "token_embd.weight")),
     Read("tie_word_embeddings", lacks("output.weight")),
+    Fixed(POOLED, (None, *POOLING)),
+    Written("pooling_type", lambda config: POOLING.get(str(config.get(POOLED)))),
+    Read(POOLED, lambda record: _POOLING_NAMES.get(record.get("pooling_type"))),
 )  # fmt: skip
 """Settings of every family."""
 

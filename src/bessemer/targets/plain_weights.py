@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bessemer.architectures.pooling import files
 from bessemer.ir.checkpoint import Bytes, Checkpoint, Lazy
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.targets.base import PreparedWeights
@@ -142,7 +143,7 @@ def write_beside(plan: Plan, folder: Path) -> list[Path]:
     checkpoint = plan.checkpoint
     objects = {
         "config.json": dict(plan.config), "generation_config.json": checkpoint.generation,
-        "adapter_config.json": dict(checkpoint.adapter.config) if checkpoint.adapter else {},
+        "adapter_config.json": dict(checkpoint.adapter.config) if checkpoint.adapter else {}, **files(plan.config),
     }  # fmt: skip
     written = [_json(folder / name, held) for name, held in objects.items() if held]
     if checkpoint.tokenizer is not None:
@@ -156,7 +157,8 @@ def write_beside(plan: Plan, folder: Path) -> list[Path]:
     return written
 
 
-def _json(path: Path, held: Mapping[str, Any]) -> Path:
+def _json(path: Path, held: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(held, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 

@@ -28,7 +28,7 @@ from bessemer.ir.errors import Blocker
 
 _holds_gate = holds("enc.blk.0.ffn_gate.weight")
 SCALED = "output_is_scaled_embedding"
-"""Key of GGUF that no runtime reads: its output matrix is the embedding, times hidden ** -0.5 if true. Both may be blocks."""
+"""Key of GGUF that no runtime reads: the output matrix is the embedding, times hidden ** -0.5 if true."""
 ENCODER, DECODER = "encoder.block.{i}.layer.", "decoder.block.{i}.layer."
 
 

@@ -23,13 +23,15 @@ from bessemer.wire.gguf.types import BY_NAME
 @dataclass(frozen=True)
 class Written:
     """An artifact and what its own reader makes of it. target: who wrote it; path: what a runtime is given; importance:
-    whether an importance matrix was used."""
+    whether an importance matrix was used; base: GGUF of the model that the file at `path` is an adapter for, whose
+    checkpoint is then the model with the adapter in it."""
 
     target: str
     path: Path
     files: tuple[Path, ...]
     checkpoint: Checkpoint
     importance: bool = False
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
     library = read_back(artifact.target, artifact.files)
     held = _weights(source, artifact, library[1] if library is not None else None)
     with ExitStack() as stack:
-        runner = choose.runtime(artifact.path, artifact.checkpoint)
+        runner = choose.runtime(artifact.path, artifact.checkpoint, artifact.base)
         if runner is not None:
             stack.callback(runner.close)
         ran = runner or choose.reference(artifact.checkpoint, "decoded weights")
@@ -98,9 +100,11 @@ def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequen
     the normalizer that explains them can be asked."""
     from bessemer.tokenization import corpus, proof_texts
 
-    if source.tokenizer is None or artifact.checkpoint.origin.format != "gguf" or (words is not None and words.normalize):
+    sides = (source, artifact.checkpoint), (artifact.checkpoint, source)
+    plain = next((one.tokenizer for one, other in sides if other.origin.format == "gguf"), None)
+    if plain is None or (words is not None and words.normalize):
         return corpus()
-    return proof_texts(source.tokenizer)
+    return proof_texts(plain)
 
 
 def _advice(artifact: Written, executed: bool) -> str:
