@@ -127,7 +127,8 @@ def _original(path: Path, checkpoint: Checkpoint, options: ConvertOptions) -> Su
     """What runs the original; None where nothing does, or where there is nothing to run. Raises MissingExtra."""
     from bessemer.verify.language.choose import original, reference
 
-    if not checkpoint.tensors:
+    stored = checkpoint.tensors if checkpoint.records is None else checkpoint.records.tensors
+    if not stored and checkpoint.origin.format != "gguf":  # llama.cpp runs a tokenizer by itself
         return None
     if checkpoint.adapter is not None:
         whole = _whole(checkpoint, checkpoint)
@@ -248,8 +249,9 @@ class _Row:
             raise UsageError("There is no artifact to verify")
         used = bool(getattr(self.validated, "importance", None))
         try:
-            again = open_checkpoint(self.artifact.path, OpenOptions())
-            written = Written(self.request.name, self.artifact.path, self.artifact.files, again, used)
+            path = _openable(self.artifact)
+            again = open_checkpoint(path, OpenOptions())
+            written = Written(self.request.name, path, self.artifact.files, again, used)
             whole = _whole(source, source) if self.request.name == "gguf" else None
             if whole is None:
                 self.outcome = prove_artifact(original, source, written, text)
@@ -296,6 +298,13 @@ class _Row:
             return {**held, "status": "failed", "summary": "It is not the same model: see the proof."}
         executed = outcome.status == "executed"
         return {**held, "status": outcome.status, "verified": executed, "summary": _proven(outcome)}
+
+
+def _openable(artifact: Artifact) -> Path:
+    """The artifact as it is opened again: its folder where settings say what it is, else the file of weights."""
+    settings = ("config.json", "adapter_config.json")
+    known = artifact.path.is_file() or any((artifact.path / name).is_file() for name in settings)
+    return artifact.path if known else artifact.files[0]
 
 
 _UNPROVEN = "Written, not executed: the conversion was told to stop there. `bessemer verify` runs it."

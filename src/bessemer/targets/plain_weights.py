@@ -60,8 +60,9 @@ def planned(checkpoint: Checkpoint, precision: str, native: Collection[str], tar
     Raises Declined for a GGUF that has no form in Hugging Face's names, for a file without weights, and for types that
     neither the format nor float32 can hold.
     """
-    if checkpoint.records is not None and checkpoint.records.refusal is not None:
-        raise checkpoint.records.refusal
+    refusal = checkpoint.records.refusal if checkpoint.records is not None else None
+    if refusal is not None and checkpoint.records.tensors:
+        raise refusal
     if not checkpoint.tensors:
         raise Declined(target, [Blocker("", "checkpoint", "no-weights", f"{checkpoint.origin.path.name} holds no weights")])
     wanted = {name: _type(tensor, precision, native) for name, tensor in checkpoint.tensors.items()}

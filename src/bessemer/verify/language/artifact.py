@@ -58,8 +58,8 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
         if runner is not None:
             stack.callback(runner.close)
         ran = runner or choose.reference(artifact.checkpoint, "decoded weights")
-        if original is None or ran is None or not source.tensors:
-            return _unrun(source, artifact, held, runner, library[0] if library else "")
+        if original is None or ran is None or not choose.types(source):
+            return _unrun(source, artifact, held, (original, runner), library[0] if library else "")
         lossy = runner is not None and _blocks(artifact.checkpoint)
         decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
         language = prove(
@@ -74,22 +74,25 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
 
 
 def _unrun(
-    source: Checkpoint, artifact: Written, held: WeightProof, runner: Subject | None, library: str
+    source: Checkpoint, artifact: Written, held: WeightProof, runners: tuple[Subject | None, Subject | None], library: str
 ) -> Outcome:
-    """Weights and tokenizers alone."""
-    theirs = runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
-    ours = choose.words(source.tokenizer)
+    """Weights and tokenizers alone. runners: of the original and of the artifact, where there are any."""
+    ours, theirs = (
+        runner.words if runner is not None else choose.words(checkpoint.tokenizer)
+        for runner, checkpoint in zip(runners, (source, artifact.checkpoint), strict=True)
+    )
     tokens: LanguageTokens | None = compared_tokens(ours, theirs, _texts(source, artifact, ours))
-    runtime = runner.runtime if runner is not None else library
+    original, runtime = (runner.runtime if runner is not None else "" for runner in runners)
+    stored = bool(choose.types(source))
+    missing = ["Nothing here computes this architecture: weights and tokenizers were compared, predictions were not."]
     language = Language(
-        original="", artifact=runtime, text="", bound="every tensor there, each within its type's floor", tokens=tokens,
-        weights=held.lines, problems=held.problems,
-        notes=["Nothing here computes this architecture: weights and tokenizers were compared, predictions were not."],
+        original=original, artifact=runtime or library, text="", tokens=tokens, weights=held.lines, problems=held.problems,
+        bound="every tensor within its type's floor" if stored else "the same tokens", notes=missing if stored else [],
         within=held.within and (tokens is None or not tokens.differing),
     )  # fmt: skip
-    executed = bool(runtime) and (bool(library) or not source.tensors)
-    advice = _advice(artifact, executed or runner is not None)
-    return Outcome(language, "executed" if executed else "emulated", runtime, "", advice)
+    executed = bool(library) or (bool(runtime) and not stored)
+    status: Status = "executed" if executed else "emulated"
+    return Outcome(language, status, runtime or library, original, _advice(artifact, executed or bool(runtime)))
 
 
 def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequence[str]:
