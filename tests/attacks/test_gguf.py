@@ -115,6 +115,7 @@ ODD_VALUES: dict[str, Any] = {
     "tokenizer.ggml.tokens": 7, "tokenizer.ggml.token_type": ["a"], "tokenizer.ggml.scores": [1.0],
     "tokenizer.ggml.merges": [1, 2], "tokenizer.ggml.bos_token_id": "x", "tokenizer.ggml.model": ["llama"],
     "tokenizer.ggml.pre": 4, "tokenizer.chat_template": 1.5, "llama.block_count": 4_000_000_000,
+    "llama.block_count ": 60_000,
     "llama.attention.head_count": 0, "llama.attention.head_count_kv": ["1", "a"], "llama.embedding_length": "wide",
     "llama.rope.freq_base": False, "llama.rope.dimension_count": -3, "general.architecture": 12,
     "llama.attention.layer_norm_rms_epsilon": [], "llama.vocab_size": 0, "llama.context_length": b"\0\1",
@@ -129,10 +130,11 @@ def test_settings_that_cannot_be_meant(key: str, tmp_path: Path, real_asset: Cal
     from bessemer.wire.gguf.values import ArrayOf, ValueType
 
     whole = read(real_asset(STORIES))
-    metadata = {**whole.metadata, key: ODD_VALUES[key]}
-    kinds = {**whole.kinds, key: ArrayOf(ValueType.INT8)} if ODD_VALUES[key] == [] else {
-        name: kind for name, kind in whole.kinds.items() if name != key
-    }
+    value, key = ODD_VALUES[key], key.strip()
+    metadata = {**whole.metadata, key: value}
+    kinds = {name: kind for name, kind in whole.kinds.items() if name != key}
+    if value == []:
+        kinds[key] = ArrayOf(ValueType.INT8)
     described = [(info.name, info.shape, info.type.name) for info in whole.tensors.values()]
     header, _, total = layout(metadata, described, kinds=kinds)
     survives(tmp_path / "odd.gguf", [header + bytes(total - len(header))])
@@ -141,6 +143,11 @@ def test_settings_that_cannot_be_meant(key: str, tmp_path: Path, real_asset: Cal
 def test_cut_files_are_refused(tmp_path: Path, real_asset: Callable[[str], Path]) -> None:
     content = real_asset(STORIES).read_bytes()
     assert survives(tmp_path / "cut.gguf", cuts(content)) == 64
+
+
+def test_an_adapter_without_a_scale(tmp_path: Path) -> None:
+    entries = entry(b"general.type", 8, text(b"adapter")) + entry(b"adapter.lora.alpha", 8, text(b"x"))
+    refused(tmp_path / "adapter.gguf", file(entries, keys=2), "no number")
 
 
 @pytest.mark.parametrize("big", [False, True])

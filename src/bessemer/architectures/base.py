@@ -20,6 +20,7 @@ the tokenizer's. Values are Python's own (int, float, bool, str, lists of one of
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import EVERYWHERE, Record, Setting, setting
+from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, setting
 from bessemer.architectures.transforms import SAME, Transform
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
@@ -40,6 +41,10 @@ from bessemer.ir.errors import Blocker, Declined
 Config = Mapping[str, Any]
 Applies = Callable[[Config, int], bool]
 """Whether a row of the table is for this layer of this model."""
+
+
+BACK = ("backward", "unrole")
+"""Ways through a table that end at Hugging Face's names."""
 
 
 def always(config: Config, layer: int) -> bool:
@@ -68,6 +73,10 @@ def _tied(config: Config) -> tuple[str, ...]:
     return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
 
 
+IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bias$")
+"""Patterns of tensors that old checkpoints hold and that follow from the settings."""
+
+
 @dataclass(frozen=True)
 class Family:
     """See the module's docstring. count: key of the complete config with the number of layers; parts: with the number of
@@ -89,7 +98,7 @@ class Family:
     count: str = "num_hidden_layers"
     parts: str = "num_experts"
     prefixes: Mapping[str, str] = field(default_factory=dict)
-    ignored: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bias$")
+    ignored: tuple[str, ...] = IGNORED
     dropped: Callable[[Config], tuple[str, ...]] = _tied
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
@@ -109,13 +118,17 @@ class Family:
         """What the model computes; None for what `Decoder` cannot say. Raises Declined for settings it does not know."""
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
+        blockers = [blocker for blocker in blockers if blocker.rule != LIMIT]
         what = f"The decoder of architecture '{self.name}'"
         _decline(blockers, what)
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
 
     def remarks(self, config: Config) -> tuple[str, ...]:
-        """What a user of the GGUF should know of this model. Raises Declined for a config.json that makes no sense."""
-        return _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        """What a user of the GGUF should know of this model, settings that are left out included. Raises Declined for a
+        config.json that makes no sense."""
+        said = _tried(f"Architecture '{self.name}'", "config.json", self.notes, self.completed(config))
+        left = ", ".join(name[:80] for name in self.strangers(config))
+        return (*said, f"the table of '{self.name}' does not know what config.json says of {left}") if left else said
 
     def to_gguf(self, checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """Metadata without 'general.*' (but the architecture) and 'tokenizer.*', and tensors by GGUF's names.
@@ -133,10 +146,12 @@ class Family:
     def from_gguf(self, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy]) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """config.json and tensors in Hugging Face's form. Raises Declined with all that has no place there, or misses."""
         blockers, what = list[Blocker](), f"transformers' {self.classes[0]}"
-        config = self._config(Record(metadata, tensors), blockers)
+        record = Record(metadata, tensors)
+        config = self._config(record, blockers)
         _decline(blockers, what)
         complete = self.completed(config)
         made = _tried(what, "metadata", self.made, complete)
+        self._compare(record, complete, blockers)
         weights = {name: tensor for name, tensor in tensors.items() if name not in made}
         moved = self._moved(weights, complete, "backward", blockers)
         _decline(blockers, what)
@@ -147,6 +162,13 @@ class Family:
         blockers = list[Blocker]()
         moved = self._moved(checkpoint.tensors, self.completed(checkpoint.config), "role", blockers)
         _decline(blockers, f"The decoder of architecture '{self.name}'")
+        return moved
+
+    def from_roles(self, config: Config, roles: Mapping[str, Lazy]) -> dict[str, Lazy]:
+        """Hugging Face's tensors from Decoder's roles: the way back of `roles`. Raises Declined like `from_gguf`."""
+        blockers = list[Blocker]()
+        moved = self._moved(roles, self.completed(config), "unrole", blockers)
+        _decline(blockers, f"transformers' {self.classes[0]}")
         return moved
 
     def _metadata(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
@@ -166,12 +188,46 @@ class Family:
             config |= _asked(held, held.read, record, blockers)
         return config
 
+    def _compare(self, record: Record, config: Config, blockers: list[Blocker]) -> None:
+        """What the file says beside what its config.json would be written as: nothing that it says may be lost."""
+        implied = {"vocab_size": config.get("vocab_size"), "rope.dimension_count": config.get("head_dim")}
+        whole = {f"{self.architecture}.{key}": value for key, value in implied.items() if value is not None}
+        whole |= self._metadata(config, [])
+        for name in record.metadata:
+            key = name.removeprefix(f"{self.architecture}.")
+            if key == name or key in UNUSED:
+                continue
+            value = record.get(key) if name in whole or key in record.asked else None
+            if value is None:
+                blockers.append(setting(name[:120], "the table has no place for it"))
+            elif name in whole and not _alike(value, whole[name]):
+                blockers.append(setting(name, f"it is {str(value)[:80]}, config.json would mean {str(whole[name])[:80]}"))
+
     def rows(self, config: Config) -> Iterator[tuple[Pair, list[str], list[str]]]:
         """Each row of the table for each layer that has it, with the names on both sides (GGUF's, Hugging Face's)."""
         for layer, pair in self._rows(config):
             if pair.when(config, layer):
                 gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
                 yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
+
+    def carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
+        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it."""
+        config = self.completed(checkpoint.config)
+        held = self._spelled(checkpoint.tensors, config)
+        for pair, gguf, hf in self.rows(config):
+            if pair.transform.loses and all(name in held for name in hf):
+                there = pair.transform.forward([held[name] for name in hf], gguf, config)
+                held |= {tensor.name: tensor for tensor in pair.transform.backward(there, hf, config)}
+        return held
+
+    def stored(self, config: Config, tensors: Mapping[str, Lazy]) -> dict[str, str]:
+        """Types of a GGUF's tensors by the names of Hugging Face's that they come back as. What a transform has to decode
+        (a transposed Q8_0) is floats by then."""
+        found = dict[str, str]()
+        for _, gguf, hf in self.rows(self.completed(config)):
+            if gguf[0] in tensors:
+                found |= {name: tensors[gguf[0]].type for name in hf if name not in found}
+        return found
 
     def spelled(self, name: str) -> str:
         """Hugging Face's name of a tensor with this table's prefixes."""
@@ -180,13 +236,12 @@ class Family:
 
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""
-        if way != "backward":
+        if way not in BACK:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
         try:
-            for layer, pair in self._rows(config):
-                if pair.when(config, layer):
-                    walk.row(pair, layer, _count(config, pair.parts or self.parts))
+            for row in self.rows(config):
+                walk.row(*row)
         except _BROKEN as error:
             blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
@@ -235,6 +290,19 @@ MOST = 1024
 """Layers, and experts of a layer, that any model has; llama.cpp reads no more than half."""
 
 
+UNUSED = ("rope.scaling.finetuned", "tensor_data_layout")
+"""Keys of an architecture that change nothing of what its runtimes compute."""
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """The same, numbers as float32 holds them; a number for all layers is a list of it."""
+    if isinstance(value, list) and not isinstance(other, list):
+        return all(_alike(item, other) for item in value)
+    if isinstance(value, float) and isinstance(other, int | float):
+        return math.isclose(value, other, rel_tol=1e-6)
+    return bool(value == other)
+
+
 class _Walk:
     """One pass over a table of tensors."""
 
@@ -244,11 +312,9 @@ class _Walk:
         self._used: set[str] = set()
         self._wanted: dict[str, tuple[str, ...]] = {}
 
-    def row(self, pair: Pair, layer: int, parts: int) -> None:
+    def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
         """One row for one layer."""
-        gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
-        hf = list(_expanded(pair.hf, layer, parts))
-        sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
+        sources, results = (gguf, hf) if self.way in BACK else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
         absent = [name for name in sources if name not in self.have] if sources and results else gguf
