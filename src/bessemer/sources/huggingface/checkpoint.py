@@ -32,7 +32,7 @@ ARRAYS = "model.npz"
 
 def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     """The directory's weights. Raises UnreadableInput for broken files, Declined for weights packed by another library."""
-    config = read_json(path, CONFIG) if (path / CONFIG).is_file() else {}
+    config = settings_of(path)
     weights = weights_of(path)
     if weights is not None:
         return _model(path, config, tensors_of(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
@@ -73,6 +73,17 @@ def _model(path: Path, config: dict[str, Any], tensors: dict[str, Lazy], stored:
         generation=read_json(path, GENERATION) if (path / GENERATION).is_file() else {},
         companions=companions_of(path), notes=[f"Tokenizer: {note}" for note in (words.notes if words else ())],
     )  # fmt: skip
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """config.json of a directory; {} without one. Raises UnreadableInput where it names its architecture by no texts."""
+    if not (path / CONFIG).is_file():
+        return {}
+    config = read_json(path, CONFIG)
+    classes, kind = config.get("architectures") or [], config.get("model_type") or ""
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in (*classes, kind)):
+        raise UnreadableInput(f"{path / CONFIG} is broken", why="'architectures' or 'model_type' is no name")
+    return config
 
 
 def tokenizer_of(path: Path, config: dict[str, Any]) -> Tokenizer | None:
