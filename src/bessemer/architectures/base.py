@@ -20,6 +20,7 @@ the tokenizer's. Values are Python's own (int, float, bool, str, lists of one of
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import EVERYWHERE, Record, Setting, setting
+from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, setting
 from bessemer.architectures.transforms import SAME, Transform
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
@@ -68,6 +69,10 @@ def _tied(config: Config) -> tuple[str, ...]:
     return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
 
 
+IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bias$")
+"""Patterns of tensors that old checkpoints hold and that follow from the settings."""
+
+
 @dataclass(frozen=True)
 class Family:
     """See the module's docstring. count: key of the complete config with the number of layers; parts: with the number of
@@ -89,7 +94,7 @@ class Family:
     count: str = "num_hidden_layers"
     parts: str = "num_experts"
     prefixes: Mapping[str, str] = field(default_factory=dict)
-    ignored: tuple[str, ...] = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bias$")
+    ignored: tuple[str, ...] = IGNORED
     dropped: Callable[[Config], tuple[str, ...]] = _tied
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
@@ -109,6 +114,7 @@ class Family:
         """What the model computes; None for what `Decoder` cannot say. Raises Declined for settings it does not know."""
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
+        blockers = [blocker for blocker in blockers if blocker.rule != LIMIT]
         what = f"The decoder of architecture '{self.name}'"
         _decline(blockers, what)
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
@@ -136,10 +142,12 @@ class Family:
     def from_gguf(self, metadata: Mapping[str, Any], tensors: Mapping[str, Lazy]) -> tuple[dict[str, Any], dict[str, Lazy]]:
         """config.json and tensors in Hugging Face's form. Raises Declined with all that has no place there, or misses."""
         blockers, what = list[Blocker](), f"transformers' {self.classes[0]}"
-        config = self._config(Record(metadata, tensors), blockers)
+        record = Record(metadata, tensors)
+        config = self._config(record, blockers)
         _decline(blockers, what)
         complete = self.completed(config)
         made = _tried(what, "metadata", self.made, complete)
+        self._compare(record, complete, blockers)
         weights = {name: tensor for name, tensor in tensors.items() if name not in made}
         moved = self._moved(weights, complete, "backward", blockers)
         _decline(blockers, what)
@@ -169,6 +177,21 @@ class Family:
             config |= _asked(held, held.read, record, blockers)
         return config
 
+    def _compare(self, record: Record, config: Config, blockers: list[Blocker]) -> None:
+        """What the file says beside what its config.json would be written as: nothing that it says may be lost."""
+        implied = {"vocab_size": config.get("vocab_size"), "rope.dimension_count": config.get("head_dim")}
+        whole = {f"{self.architecture}.{key}": value for key, value in implied.items() if value is not None}
+        whole |= self._metadata(config, [])
+        for name in record.metadata:
+            key = name.removeprefix(f"{self.architecture}.")
+            if key == name or key in UNUSED:
+                continue
+            value = record.get(key) if name in whole or key in record.asked else None
+            if value is None:
+                blockers.append(setting(name[:120], "the table has no place for it"))
+            elif name in whole and not _alike(value, whole[name]):
+                blockers.append(setting(name, f"it is {str(value)[:80]}, config.json would mean {str(whole[name])[:80]}"))
+
     def rows(self, config: Config) -> Iterator[tuple[Pair, list[str], list[str]]]:
         """Each row of the table for each layer that has it, with the names on both sides (GGUF's, Hugging Face's)."""
         for layer, pair in self._rows(config):
@@ -185,6 +208,15 @@ class Family:
                 there = pair.transform.forward([held[name] for name in hf], gguf, config)
                 held |= {tensor.name: tensor for tensor in pair.transform.backward(there, hf, config)}
         return held
+
+    def stored(self, config: Config, tensors: Mapping[str, Lazy]) -> dict[str, str]:
+        """Types of a GGUF's tensors by the names of Hugging Face's that they come back as. What a transform has to decode
+        (a transposed Q8_0) is floats by then."""
+        found = dict[str, str]()
+        for _, gguf, hf in self.rows(self.completed(config)):
+            if gguf[0] in tensors:
+                found |= {name: tensors[gguf[0]].type for name in hf if name not in found}
+        return found
 
     def spelled(self, name: str) -> str:
         """Hugging Face's name of a tensor with this table's prefixes."""
@@ -245,6 +277,19 @@ def _asked(held: Setting, way: Callable[[Any, list[Blocker]], dict[str, Any]], s
 
 MOST = 1024
 """Layers, and experts of a layer, that any model has; llama.cpp reads no more than half."""
+
+
+UNUSED = ("rope.scaling.finetuned", "tensor_data_layout")
+"""Keys of an architecture that change nothing of what its runtimes compute."""
+
+
+def _alike(value: Any, other: Any) -> bool:
+    """The same, numbers as float32 holds them; a number for all layers is a list of it."""
+    if isinstance(value, list) and not isinstance(other, list):
+        return all(_alike(item, other) for item in value)
+    if isinstance(value, float) and isinstance(other, int | float):
+        return math.isclose(value, other, rel_tol=1e-6)
+    return bool(value == other)
 
 
 class _Walk:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bessemer.architectures.pooling import files
 from bessemer.ir.checkpoint import Bytes, Checkpoint, Lazy
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.targets.base import PreparedWeights
@@ -59,8 +60,9 @@ def planned(checkpoint: Checkpoint, precision: str, native: Collection[str], tar
     Raises Declined for a GGUF that has no form in Hugging Face's names, for a file without weights, and for types that
     neither the format nor float32 can hold.
     """
-    if checkpoint.records is not None and checkpoint.records.refusal is not None:
-        raise checkpoint.records.refusal
+    refusal = checkpoint.records.refusal if checkpoint.records is not None else None
+    if refusal is not None and checkpoint.records.tensors:
+        raise refusal
     if not checkpoint.tensors:
         raise Declined(target, [Blocker("", "checkpoint", "no-weights", f"{checkpoint.origin.path.name} holds no weights")])
     wanted = {name: _type(tensor, precision, native) for name, tensor in checkpoint.tensors.items()}
@@ -143,7 +145,7 @@ def write_beside(plan: Plan, folder: Path) -> list[Path]:
     checkpoint = plan.checkpoint
     objects = {
         "config.json": dict(plan.config), "generation_config.json": checkpoint.generation,
-        "adapter_config.json": dict(checkpoint.adapter.config) if checkpoint.adapter else {},
+        "adapter_config.json": dict(checkpoint.adapter.config) if checkpoint.adapter else {}, **files(plan.config),
     }  # fmt: skip
     written = [_json(folder / name, held) for name, held in objects.items() if held]
     if checkpoint.tokenizer is not None:
@@ -157,7 +159,8 @@ def write_beside(plan: Plan, folder: Path) -> list[Path]:
     return written
 
 
-def _json(path: Path, held: Mapping[str, Any]) -> Path:
+def _json(path: Path, held: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(held, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 

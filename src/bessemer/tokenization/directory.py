@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,15 @@ def from_directory(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
         return pieces.read(model, beside, rows, files)
     if not data:
         data, content = slow.converted(files, beside)
-        beside = settings.read(folder, config, data.get("added_tokens") or ())
+        named = slow.names(data, beside)
+        beside = replace(settings.read(folder, config, data.get("added_tokens") or ()), named=named)
     return _from_json(files, data, content, beside, rows) if data else None
 
 
 def _rows(config: Mapping[str, Any]) -> int | None:
     inner = config.get("text_config")
     value = config.get("vocab_size", inner.get("vocab_size") if isinstance(inner, Mapping) else None)
-    if value is None or (isinstance(value, int) and 0 < value <= MAXIMUM_TOKENS):
+    if value is None or (type(value) is int and 0 < value <= MAXIMUM_TOKENS):
         return value
     raise UnreadableInput(f"config.json gives the vocabulary {str(value)[:40]} tokens")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from bessemer.ir.errors import MissingExtra
 from bessemer.ir.tokenizer import Tokenizer
-from bessemer.tokenization.evaluate import fragments
+from bessemer.tokenization.evaluate import fragments, known
 from bessemer.tokenization.evaluate.parts import parted
 
 Encode = Callable[[str], list[int]]
@@ -31,6 +31,13 @@ def encoder(tokenizer: Tokenizer, *, parse_special: bool = True) -> Encode:
 def flat_encoder(tokenizer: Tokenizer, *, parse_special: bool = True) -> Encode:
     """What llama.cpp makes of the flat data. Raises Declined for kinds and pre-tokenizers that are not known."""
     return parted(tokenizer, fragments(tokenizer), parse_special)
+
+
+def readable(tokenizer: Tokenizer) -> bool:
+    """Whether `encoder` can tokenize: there are files that a library reads, or llama.cpp's algorithm is known here."""
+    if any(name in tokenizer.files for name in ("tokenizer.json", *SENTENCEPIECE)):
+        return True
+    return known(tokenizer)
 
 
 def library(path: Path) -> Any:

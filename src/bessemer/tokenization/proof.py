@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 
 from bessemer.ir.errors import Blocker
 from bessemer.ir.tokenizer import Tokenizer, TokenType
+from bessemer.tokenization.charsmap import Charsmap
 from bessemer.tokenization.corpus import Difference, corpus, differences
 from bessemer.tokenization.encoder import encoder, flat_encoder
+from bessemer.tokenization.evaluate import known
 from bessemer.tokenization.letters import unspelled
 from bessemer.tokenization.vocabulary import blocker
 
@@ -46,6 +48,26 @@ GRAPHEMES = Departure(
 )
 
 
+def beginnings(source: Encode) -> list[Departure]:
+    """The departure of a source (the `tokenizers` library's Metaspace) that sees to it that a text begins with a space."""
+    if source(" x") != source("x"):
+        return []
+    reason = "the source puts no space ahead of a text that begins with one, llama.cpp does"
+    return [Departure(reason, lambda found: found.text[:1] in (" ", "▁"))]
+
+
+def spaces(charsmap: Callable[[str], str]) -> Departure:
+    """Of T5's and its relatives' tokenizer.json, which splits at whitespace before it segments."""
+
+    def strange(character: str) -> bool:
+        return character.isspace() and charsmap(character) != " "
+
+    return Departure(
+        "the source splits at every kind of space, llama.cpp at those that the charsmap makes a space",
+        lambda found: any(strange(character) for character in found.text),
+    )
+
+
 def ties(tokenizer: Tokenizer) -> Departure:
     """Segmentations that score the same: SentencePiece adds up in 32 bits, llama.cpp in 64."""
 
@@ -56,6 +78,11 @@ def ties(tokenizer: Tokenizer) -> Departure:
         "of segmentations that score the same llama.cpp may take another one than the source",
         lambda found: abs(score(found.first) - score(found.second)) <= 1e-5 * abs(score(found.first)),
     )
+
+
+def unigram_departures(tokenizer: Tokenizer) -> list[Departure]:
+    """What may be otherwise in a Unigram tokenizer.json."""
+    return [ties(tokenizer), GRAPHEMES, spaces(Charsmap(tokenizer.charsmap))]
 
 
 def specials(tokenizer: Tokenizer) -> Departure:
@@ -119,5 +146,7 @@ def _spelled(tokenizer: Tokenizer, tokens: list[str]) -> str:
 
 def proof_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
     """The hard strings on which llama.cpp agrees with the source: all of them, less those that `notes` explain."""
+    if not known(tokenizer):
+        return corpus()
     own, flat = encoder(tokenizer), flat_encoder(tokenizer)
     return tuple(text for text in corpus() if own(text) == flat(text))

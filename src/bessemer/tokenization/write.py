@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -31,6 +32,7 @@ def write_files(tokenizer: Tokenizer, folder: Path, config: Mapping[str, Any]) -
         return []
     if tokenizer.kind == "rwkv":
         return [rwkv.write(tokenizer, folder / "rwkv_vocab_v20230424.txt")]
+    tokenizer = _trimmed(tokenizer)
     data = library.document(tokenizer)
     named = _named(tokenizer, data)
     written = [
@@ -42,6 +44,19 @@ def write_files(tokenizer: Tokenizer, folder: Path, config: Mapping[str, Any]) -
         written.append(folder / ("tokenizer.model" if tokenizer.kind == "llama" else "spiece.model"))
         write_pieces(written[-1], _pieces(tokenizer))
     return written
+
+
+def _trimmed(tokenizer: Tokenizer) -> Tokenizer:
+    """Without the unused tokens at its end that stand for rows of the embedding alone: `from_directory` names them anew."""
+    count = len(tokenizer.tokens)
+    while count and tokenizer.types[count - 1] == TokenType.UNUSED and _stands_for_row(tokenizer, count - 1):
+        count -= 1
+    tokens, types, scores = tokenizer.tokens[:count], tokenizer.types[:count], tokenizer.scores[:count]
+    return replace(tokenizer, tokens=tokens, types=types, scores=scores)
+
+
+def _stands_for_row(tokenizer: Tokenizer, i: int) -> bool:
+    return tokenizer.tokens[i].removeprefix(library.SPACE) == f"[PAD{i}]"
 
 
 def _json(path: Path, value: Mapping[str, Any]) -> Path:

@@ -168,6 +168,61 @@ def test_tensors_that_do_not_fit_the_settings_are_declined(held: dict[str, Check
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "key", "value", "reason"),
+    [
+        ("llama", "attention.scale", 0.5, "no place"), ("llama", "rope.dimension_count", 8, "config.json would mean 16"),
+        ("llama", "attention.value_length", 8, "values of another size"), ("llama", "attention.causal", False, "no place"),
+        ("llama", "feed_forward_length", [96, 80], "for all layers"), ("qwen3-moe", "expert_weights_scale", 2.5, "no place"),
+        ("deepseek-v2", "expert_gating_func", 2, "no place in config.json"),
+        ("deepseek-v2", "attention.key_length", 99, "config.json would mean 40"),
+    ],
+)  # fmt: skip
+def test_what_a_file_says_is_not_lost(name: str, key: str, value: Any, reason: str, held: dict[str, Checkpoint]) -> None:
+    metadata, tensors = find(held[name].config).to_gguf(held[name])
+    family = find_gguf(metadata)
+    metadata[f"{family.architecture}.rope.scaling.finetuned"] = False
+    family.from_gguf(metadata, tensors)
+    with pytest.raises(Declined, match=reason):
+        family.from_gguf({**metadata, f"{family.architecture}.{key}": value}, tensors)
+
+
+@pytest.mark.slow
+def test_of_images_and_texts_the_texts_are_carried(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from bessemer.runners.decoder.runner import DecoderRunner
+
+    text = {
+        "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": 8,
+        "max_position_embeddings": 256,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+        "patch_size": 14,
+    }  # fmt: skip
+    settings = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    model = transformers.Gemma3ForConditionalGeneration(settings).eval()
+    model.save_pretrained(tmp_path)
+    checkpoint = zoo.checkpoint(tmp_path)
+    family = find(checkpoint.config)
+    assert family.strangers(checkpoint.config) == () and "vision tower" in family.remarks(checkpoint.config)[0]
+    decoder = family.decoder(checkpoint.config)
+    assert decoder is not None
+    tokens = list(range(3, 40))
+    with torch.no_grad():
+        wanted = model(torch.tensor([tokens])).logits[0].numpy()
+    got = DecoderRunner(decoder, family.roles(checkpoint)).logits(tokens)
+    assert np.abs(got - wanted).max() < 2e-5 * wanted.std()
+    metadata, tensors = family.to_gguf(checkpoint)
+    config, again = find_gguf(metadata).from_gguf(metadata, tensors)
+    assert config["architectures"] == ["Gemma3ForCausalLM"]
+    text_only = {f"language_model.{name}" for name in again}
+    assert text_only == {name for name in checkpoint.tensors if name.startswith("language_model.")}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.MODELS)
 def test_settings_of_any_kind_are_declined_or_carried(name: str, held: dict[str, Checkpoint]) -> None:
     source = held[name]

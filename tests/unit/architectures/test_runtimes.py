@@ -10,6 +10,7 @@ import pytest
 from tests.unit.architectures import zoo
 
 from bessemer.architectures.base import find
+from bessemer.ir.errors import Declined
 from bessemer.runners.decoder.runner import DecoderRunner
 from bessemer.runners.llama import Llama, available
 from bessemer.wire.gguf.writer import layout
@@ -43,6 +44,23 @@ def test_our_evaluator_answers_as_transformers_does(name: str, answers: dict[str
     assert decoder is not None
     got = DecoderRunner(decoder, family.roles(checkpoint)).logits(_TOKENS)
     assert np.abs(got - wanted).max() < 2e-5 * wanted.std()
+
+
+@pytest.mark.parametrize("name", zoo.BEYOND)
+def test_what_has_no_place_in_gguf_can_be_evaluated(name: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    model = zoo.save(name, tmp_path)
+    with torch.no_grad():
+        wanted = model(torch.tensor([_TOKENS])).logits[0].numpy()
+    checkpoint = zoo.checkpoint(tmp_path)
+    family = find(checkpoint.config)
+    decoder = family.decoder(checkpoint.config)
+    assert decoder is not None
+    got = DecoderRunner(decoder, family.roles(checkpoint)).logits(_TOKENS)
+    assert np.abs(got - wanted).max() < 2e-5 * wanted.std()
+    with pytest.raises(Declined):
+        family.to_gguf(checkpoint)
 
 
 @pytest.mark.skipif(not available(), reason="no libllama is installed")

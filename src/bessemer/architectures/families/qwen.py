@@ -89,7 +89,7 @@ FAMILIES = (
             *common.experts(), *_SHARED,
         ),
         (
-            *_SETTINGS, *_WINDOWED, *_MIXTURE, Fixed("norm_topk_prob", (False,)), common.HeadDim(),
+            *_SETTINGS, *_WINDOWED, *_MIXTURE, Fixed("norm_topk_prob", (False,), computed=True), common.HeadDim(),
             Value("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
             Read("qkv_bias", holds("blk.0.attn_q.bias")),
         ),
@@ -107,7 +107,7 @@ FAMILIES = (
         "qwen3-moe", "qwen3moe", ("qwen3_moe",), ("Qwen3MoeForCausalLM",),
         (*_STACK, *common.attention(permuted=False), *_HEAD_NORMS, _ROUTER, *common.experts()),
         (
-            *_SETTINGS, *_WINDOWED, *_MIXTURE, common.HeadDim(), Fixed("norm_topk_prob", (True,)),
+            *_SETTINGS, *_WINDOWED, *_MIXTURE, common.HeadDim(), Fixed("norm_topk_prob", (True,), computed=True),
             Fixed("attention_bias", (False,)),
         ),
         computes=_qwen3_moe, defaults={**_DEFAULTS, **_EXPERTS}, complete=_completed, notes=common.window_note,

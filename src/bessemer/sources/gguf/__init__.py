@@ -70,7 +70,7 @@ def _translated(held: Records) -> tuple[dict[str, Any], dict[str, Any], Records]
 
 
 def _notes(held: Records) -> list[str]:
-    if held.refusal is None:
+    if held.refusal is None or not held.tensors:
         return []
     reasons = "; ".join(blocker.line() for blocker in held.refusal.blockers[:3])
     return [f"It has no form in Hugging Face's names, and can be written to GGUF alone: {reasons}"]

@@ -18,6 +18,7 @@ from bessemer.sources.huggingface.directory import (
     read_json,
     weights_of,
 )
+from bessemer.sources.huggingface.pooling import pooling_of
 
 if TYPE_CHECKING:
     from bessemer.ir.tokenizer import Tokenizer
@@ -66,6 +67,7 @@ def _model(path: Path, config: dict[str, Any], tensors: dict[str, Lazy], stored:
         raise Declined("Reading this directory as a checkpoint", [_packed(config)])
     kind = str(config.get("model_type", ""))
     words = tokenizer_of(path, config)
+    config = {**config, **pooling_of(path)}
     return Checkpoint(
         tensors, config, words, Origin("huggingface", path, {"weights": stored, "model_type": kind}),
         generation=read_json(path, GENERATION) if (path / GENERATION).is_file() else {},

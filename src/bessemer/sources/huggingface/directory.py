@@ -144,6 +144,14 @@ def contained(path: Path, directory: Path) -> Path:
 
 def read_json(directory: Path, name: str) -> dict[str, Any]:
     """An object from a JSON file, bounded in size and depth. Raises UnreadableInput."""
+    held = read_any_json(directory, name)
+    if not isinstance(held, dict):
+        raise UnreadableInput(f"{directory / name} holds {type(held).__name__}, not an object of settings")
+    return held
+
+
+def read_any_json(directory: Path, name: str) -> Any:
+    """What a JSON file holds, bounded in size and depth. Raises UnreadableInput."""
     path = contained(directory / name, directory)
     if path.stat().st_size > LARGEST_JSON:
         raise UnreadableInput(f"{path} has {path.stat().st_size} bytes", why=f"at most {LARGEST_JSON} are read")
@@ -151,8 +159,6 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise UnreadableInput(f"{path} is no readable JSON", why=str(error)[:200]) from None
-    if not isinstance(held, dict):
-        raise UnreadableInput(f"{path} holds {type(held).__name__}, not an object of settings")
     if _deeper(held, DEEPEST_JSON):
         raise UnreadableInput(f"{path} is nested more than {DEEPEST_JSON} deep")
     return held

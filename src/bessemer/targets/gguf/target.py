@@ -41,7 +41,7 @@ class GgufTarget:
         matrix = _matrix(options)
         plan = _plan(options, metadata, tensors, matrix)
         kinds = {} if checkpoint.records is None else checkpoint.records.kinds
-        layout = _layout({**metadata, **_facts(options, plan, matrix)}, kinds, tensors, plan)
+        layout = _layout(_with_facts(metadata, options, plan, matrix), kinds, tensors, plan)
         return PreparedWeights(
             payload=layout,
             precision=options.precision if options.precision != "keep" else _kept(plan),
@@ -71,6 +71,9 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
     from bessemer.tokenization import to_gguf
 
     tokenizer = checkpoint.tokenizer
+    if tokenizer is not None and not checkpoint.tensors:
+        known = checkpoint.config.get("model_type") or tokenizer.kind
+        return {"general.architecture": known, **checkpoint.general, **to_gguf(tokenizer)}, {}
     try:
         metadata, tensors = find(checkpoint.config).to_gguf(checkpoint)
     except Declined as refusal:  # what the tokenizer lacks is said at once
@@ -81,7 +84,7 @@ def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
 
 def _remarks(checkpoint: Checkpoint) -> tuple[str, ...]:
     """What the architecture's table says of this model's form in GGUF."""
-    if checkpoint.records is not None or checkpoint.adapter is not None:
+    if not checkpoint.tensors or checkpoint.records is not None or checkpoint.adapter is not None:
         return ()
     from bessemer.architectures.base import find
 
@@ -105,9 +108,15 @@ def _plan(
     return plan(options.precision, tensors, metadata, options.overrides, importance)
 
 
-def _facts(options: GgufOptions, plan: Plan, matrix: Matrix | None) -> dict[str, Any]:
-    held = {} if plan.file_type is None else {"general.file_type": plan.file_type, "general.quantization_version": 2}
-    return held if matrix is None or options.importance is None else {**held, **matrix.facts(options.importance.name)}
+def _with_facts(
+    metadata: Mapping[str, Any], options: GgufOptions, plan: Plan, matrix: Matrix | None
+) -> dict[str, Any]:
+    """Metadata, and what the plan says of itself: at the end where llama-quantize would have put it there."""
+    facts = {} if plan.file_type is None else {"general.quantization_version": 2, "general.file_type": plan.file_type}
+    if matrix is not None and options.importance is not None:
+        facts |= matrix.facts(options.importance.name)
+    kept = {key: value for key, value in metadata.items() if not (plan.encodes and key in facts)}
+    return {**kept, **facts}
 
 
 def _kept(plan: Plan) -> str:
@@ -122,7 +131,7 @@ def _layout(
     from bessemer.wire.errors import WireError
     from bessemer.wire.gguf.writer import layout
 
-    named = [(name, tensor.shape, plan.types[name]) for name, tensor in tensors.items()]
+    named = [(name, tensors[name].shape, kind) for name, kind in plan.types.items()]
     alignment = metadata.get("general.alignment", ALIGNMENT)
     try:
         header, offsets, total = layout(metadata, named, alignment, kinds=kinds)
@@ -132,8 +141,8 @@ def _layout(
 
 
 def _pieces(tensors: Mapping[str, Lazy], offsets: Sequence[int], plan: Plan) -> tuple[Piece, ...]:
-    placed = zip(tensors.items(), offsets, strict=True)
-    return tuple(Piece(offset, tensor, plan.types[name], plan.importance.get(name)) for (name, tensor), offset in placed)
+    placed = zip(plan.types.items(), offsets, strict=True)
+    return tuple(Piece(offset, tensors[name], kind, plan.importance.get(name)) for (name, kind), offset in placed)
 
 
 TARGET = GgufTarget()

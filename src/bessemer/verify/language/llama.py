@@ -20,7 +20,8 @@ SMOOTH = {
 
 
 class LlamaSubject:
-    """types: names of the types that the file's tensors have. adapters: LoRA files (GGUF) and factors. See `Subject`."""
+    """types: names of the types that the file's tensors have; none of a tokenizer alone. adapters: LoRA files (GGUF) and
+    factors. See `Subject`."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class LlamaSubject:
         threads: int = 0,
         adapters: Sequence[tuple[Path, float]] = (),
     ) -> None:
-        self._model = Llama(path, threads=threads, adapters=adapters)
+        self._model = Llama(path, threads=threads, adapters=adapters, vocabulary_only=not types)
         self._types = tuple(types)
 
     @property

@@ -162,3 +162,14 @@ def test_weights_that_were_blocks_are_told_of(tmp_path: Path) -> None:
     held["blk.0.ffn_up.weight"] = replace(held["blk.0.ffn_up.weight"], type="Q8_0", row_bytes=272)
     assert plan("Q4_K_M", held, metadata).notes == ["1 tensor from Q8_0 to Q4_K: they carry the error of Q8_0 along"]
     assert plan("Q8_0", held, metadata).notes == []
+
+
+def test_facts_of_other_kinds_do_not_stop_a_plan(tmp_path: Path) -> None:
+    """Metadata are what a file says: numbers may be texts, lists, or missing, and names need not be UTF-8."""
+    metadata, tensors = tiny.write(tmp_path / "source.gguf", "llama")
+    wanted = plan("Q4_K_M", tiny.lazy(tensors), metadata).types
+    tensors["blk.0.\udcff.weight"] = tensors["blk.0.ffn_up.weight"]
+    for value in ("many", [], [4, 4], 1e300, float("nan"), None):
+        odd = {**metadata, "llama.attention.head_count": value, "llama.attention.head_count_kv": value}
+        found = plan("Q4_K_M", tiny.lazy(tensors), odd).types
+        assert {name: found[name] for name in wanted} == wanted
