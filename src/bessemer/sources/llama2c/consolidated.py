@@ -100,9 +100,9 @@ def _refuse_unknown(params: Mapping[str, Any], path: Path) -> None:
     """Raises Declined for arguments that change what the model computes (scaled rotations, experts, windows, packing)."""
     unknown = [key for key, value in params.items() if key not in KNOWN and value not in (None, False)]
     if unknown:
-        reason = "its meaning is not known here"
-        way = "the directory that transformers loads, of the same model"
-        raise Declined(f"Reading {path.name}", [Blocker("", str(key)[:80], "setting", reason, rewrite=way) for key in unknown])
+        reason, way = "its meaning is not known here", "the directory that transformers loads, of the same model"
+        blockers = [Blocker("", str(key)[:80], "setting", reason, rewrite=way) for key in unknown]
+        raise Declined(f"Reading {path.name}", blockers)
 
 
 def _context(params: Mapping[str, Any], theta: float) -> int:
