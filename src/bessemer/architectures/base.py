@@ -43,6 +43,10 @@ Applies = Callable[[Config, int], bool]
 """Whether a row of the table is for this layer of this model."""
 
 
+BACK = ("backward", "unrole")
+"""Ways through a table that end at Hugging Face's names."""
+
+
 def always(config: Config, layer: int) -> bool:
     """A tensor of every layer."""
     return True
@@ -160,6 +164,13 @@ class Family:
         _decline(blockers, f"The decoder of architecture '{self.name}'")
         return moved
 
+    def from_roles(self, config: Config, roles: Mapping[str, Lazy]) -> dict[str, Lazy]:
+        """Hugging Face's tensors from Decoder's roles: the way back of `roles`. Raises Declined like `from_gguf`."""
+        blockers = list[Blocker]()
+        moved = self._moved(roles, self.completed(config), "unrole", blockers)
+        _decline(blockers, f"transformers' {self.classes[0]}")
+        return moved
+
     def _metadata(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for held in (*self.settings, *EVERYWHERE):
@@ -225,7 +236,7 @@ class Family:
 
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""
-        if way != "backward":
+        if way not in BACK:
             have = self._spelled(have, config)
         walk = _Walk(dict(have), config, way, blockers)
         try:
@@ -303,7 +314,7 @@ class _Walk:
 
     def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
         """One row for one layer."""
-        sources, results = (gguf, hf) if self.way == "backward" else (hf, gguf)
+        sources, results = (gguf, hf) if self.way in BACK else (hf, gguf)
         if all(name in self._wanted and not self._wanted[name] for name in gguf):
             return  # an earlier spelling was there
         absent = [name for name in sources if name not in self.have] if sources and results else gguf

@@ -11,7 +11,6 @@ from bessemer.ir.model import Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.huggingface.directory import (
     CONFIG,
-    Weights,
     companions_of,
     contained,
     foreign_model,
@@ -19,6 +18,7 @@ from bessemer.sources.huggingface.directory import (
     weights_of,
 )
 from bessemer.sources.huggingface.pooling import pooling_of
+from bessemer.sources.huggingface.tensors import of_file, tensors_of
 
 if TYPE_CHECKING:
     from bessemer.ir.tokenizer import Tokenizer
@@ -35,7 +35,7 @@ def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     config = settings_of(path)
     weights = weights_of(path)
     if weights is not None:
-        return _model(path, config, _tensors(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
+        return _model(path, config, tensors_of(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
     if any((path / name).is_file() for name in (ADAPTER, *ADAPTER_WEIGHTS)):
         return _adapter(path, config)
     if (path / ARRAYS).is_file():
@@ -100,39 +100,6 @@ def _packed(config: dict[str, Any]) -> Blocker:
         "", str(config.get("model_type", ""))[:80], "quantized-checkpoint", f"its weights are packed by '{method}'",
         rewrite="the float weights it was made from",
     )  # fmt: skip
-
-
-def _tensors(weights: Weights) -> dict[str, Lazy]:
-    """Each from the file that the index names, where there is one."""
-    places = weights.places or {}
-    found: dict[str, Lazy] = {}
-    for file in weights.files:
-        found |= {name: tensor for name, tensor in of_file(file).items() if places.get(name, file) == file}
-    lacking = sorted(set(places) - set(found))
-    if lacking:
-        raise UnreadableInput(
-            f"{len(lacking)} tensors are not in the files that the index names", where=", ".join(lacking[:3])
-        )
-    return found
-
-
-def of_file(file: Path) -> dict[str, Lazy]:
-    """The tensors of one file that transformers, PEFT or we wrote. Raises UnreadableInput."""
-    from bessemer.sources.npz import arrays
-    from bessemer.sources.torch.tensors import pickled, safetensors
-
-    if file.suffix == ".safetensors":
-        return safetensors(file)[0]
-    if file.suffix == ".npz":
-        return arrays(file)
-    found = pickled(file)
-    nested = next((place for place in found if len(place) != 1), None)
-    if nested is not None:
-        raise UnreadableInput(
-            f"{file} is no plain state dict", where=".".join(nested)[:200],
-            why="transformers saves tensors by name, and these lie in containers within one another",
-        )  # fmt: skip
-    return {place[0]: tensor for place, tensor in found.items()}
 
 
 def _adapter(path: Path, config: dict[str, Any]) -> Checkpoint:
