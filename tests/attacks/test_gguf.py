@@ -100,6 +100,14 @@ def test_arrays_of_arrays_are_bounded_in_total(tmp_path: Path) -> None:
     refused(tmp_path / "many.gguf", file(entry(b"k", 9, array(9, 9_000_000, inner * 9_000_000)), keys=1), "elements")
 
 
+def test_honest_counts_that_no_model_has(tmp_path: Path) -> None:
+    """Each entry is there; as objects they would take a hundred times their bytes."""
+    keys = b"".join(entry(b"%06x" % place, 0, b"\0") for place in range(300_000))
+    refused(tmp_path / "keys.gguf", file(keys, keys=300_000), "more than")
+    tensors = b"".join(tensor(b"%06x" % place, (0,)) for place in range(300_000))
+    refused(tmp_path / "tensors.gguf", file(b"", tensors, count=300_000), "more than")
+
+
 def test_a_part_may_not_lead_elsewhere(tmp_path: Path) -> None:
     """The name of a part is made from the file's own, never from what the file says."""
     content = file(entry(b"split.count", 2, struct.pack("<H", 2)) + entry(b"split.no", 2, bytes(2)), keys=2)
