@@ -1,4 +1,4 @@
-"""Settings of any kind for a decoder's weights: a graph or a refusal, never a traceback, nor memory for what is not there."""
+"""Settings of any kind for a decoder: a graph or a refusal, never a traceback, nor memory for what is not there."""
 
 from __future__ import annotations
 
