@@ -26,11 +26,11 @@ ONCE = [1, 403, 407, 261, 378]
 COUNT = 200
 
 
-def in_onnxruntime(path: Path, out: Path, opset: int | None = None) -> Runner:
+def in_onnxruntime(path: Path, out: Path, opset: int | None = None, *, optimize: bool = True) -> Runner:
     model = open_model(path, OpenOptions())
     normalise(model, ConvertOptions())
     prepared = TARGET.prepare(Model(model.graph, model.origin), OnnxOptions(opset=opset))
-    return OrtRunner(TARGET.write(prepared, out, f"model{opset}").path, optimize=True)
+    return OrtRunner(TARGET.write(prepared, out, f"model{opset}").path, optimize=optimize)
 
 
 def test_the_story_is_the_same_in_onnxruntime_and_the_reference(
@@ -76,7 +76,7 @@ def test_stored_blocks_become_a_graph_of_their_values(
     kind: str, real_asset: Callable[[str], Path], tmp_path: Path
 ) -> None:
     path = real_asset(f"llm/stories260K/stories260K-{kind}.gguf")
-    artifact = in_onnxruntime(path, tmp_path)
+    artifact = in_onnxruntime(path, tmp_path, optimize=False)  # its optimiser rounds activations beside such weights
     own = identify(path).load().runner(path, OpenOptions())
     assert greedy(artifact, ONCE, 60) == greedy(own, ONCE, 60)
     feeds = {
