@@ -93,3 +93,26 @@ def test_a_text_that_ends_early_ends(real_asset: Callable[[str], Path], tmp_path
     assert greedy(runner, ONCE, 20, ends=[whole[7]]) == whole[: whole.index(whole[7]) + 1]
     with pytest.raises(UsageError, match="at least one token"):
         greedy(runner, [], 3)
+
+
+def test_a_gguf_file_comes_back_from_its_graph(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
+    """Settings and tokenizer go along with the ONNX file; with them it is the same checkpoint again."""
+    from shutil import copy
+
+    from bessemer.opening import open_checkpoint
+    from bessemer.weights.views import stored
+
+    path = real_asset("llm/stories260K/stories260K-f32.gguf")
+    model = open_model(path, OpenOptions())
+    assert {"config.json", "tokenizer.json", "tokenizer.model"} <= {file.name for file in model.companions}
+    for file in model.companions:
+        copy(file, tmp_path)
+    normalise(model, ConvertOptions())
+    prepared = TARGET.prepare(Model(model.graph, model.origin), OnnxOptions())
+    back = open_checkpoint(TARGET.write(prepared, tmp_path, "story").path, OpenOptions())
+    original = open_checkpoint(path, OpenOptions())
+    assert back.config == original.config and set(back.tensors) == set(original.tensors)
+    for name, tensor in original.tensors.items():
+        np.testing.assert_array_equal(stored(back.tensors[name]), stored(tensor), err_msg=name)
+    assert back.tokenizer is not None and original.tokenizer is not None
+    assert back.tokenizer.tokens == original.tokenizer.tokens
