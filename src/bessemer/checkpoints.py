@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record, manifest
@@ -123,10 +125,14 @@ def compared(a: Path, b: Path, options: ConvertOptions) -> ev.TargetEvidence:
 
 def _original(path: Path, checkpoint: Checkpoint, options: ConvertOptions) -> Subject | None:
     """What runs the original; None where nothing does, or where there is nothing to run. Raises MissingExtra."""
-    from bessemer.verify.language.choose import original
+    from bessemer.verify.language.choose import original, reference
 
-    if not checkpoint.tensors or checkpoint.adapter is not None:
+    stored = checkpoint.tensors if checkpoint.records is None else checkpoint.records.tensors
+    if not stored and checkpoint.origin.format != "gguf":  # llama.cpp runs a tokenizer by itself
         return None
+    if checkpoint.adapter is not None:
+        whole = _whole(checkpoint, checkpoint)
+        return None if whole is None else reference(whole)
     wanted = "reference" if options.adapters else options.original
     try:
         return original(path, checkpoint, wanted)
@@ -134,6 +140,29 @@ def _original(path: Path, checkpoint: Checkpoint, options: ConvertOptions) -> Su
         if wanted != "auto":
             raise
         return None
+
+
+def _whole(source: Checkpoint, adapter: Checkpoint) -> Checkpoint | None:
+    """The model that `source` is an adapter for with `adapter` in it; None where nobody named one."""
+    if source.adapter is None or source.adapter.base is None:
+        return None
+    from bessemer.architectures.lora import merged
+
+    return merged(source.adapter.base, adapter)
+
+
+def _base_file(source: Checkpoint, folder: Path) -> Path:
+    """GGUF of the model that an adapter is for: its own file, or one that is written for the proof."""
+    from bessemer.targets.gguf.options import GgufOptions
+    from bessemer.targets.gguf.target import GgufTarget
+
+    base = source.adapter.base if source.adapter else None
+    if base is None:
+        raise UsageError("An adapter is run with a model", fix="Name it with --base")
+    if base.origin.format == "gguf":
+        return base.origin.path
+    target = GgufTarget()
+    return target.write(target.prepare(base, GgufOptions()), folder, "base").path
 
 
 class _Road:
@@ -169,8 +198,11 @@ class _Road:
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem, self._counted(prepared)))
         except Declined as refusal:
             return declined_row(request, validated, refusal)
-        files = row.artifact.files
-        hashes = [self.hashing.submit(file_record, file, str(file.relative_to(row.folder))) for file in files]
+        known = row.artifact.hashes
+        hashes = [
+            self.hashing.submit(file_record, file, str(file.relative_to(row.folder)), known.get(file))
+            for file in row.artifact.files
+        ]
         if self.options.execute:
             self.watch.stage("verify", request.name)
             row.timed("verify", lambda: row.prove(self.original, self.checkpoint, self._text))
@@ -220,9 +252,17 @@ class _Row:
             raise UsageError("There is no artifact to verify")
         used = bool(getattr(self.validated, "importance", None))
         try:
-            again = open_checkpoint(self.artifact.path, OpenOptions())
-            written = Written(self.request.name, self.artifact.path, self.artifact.files, again, used)
-            self.outcome = prove_artifact(original, source, written, text)
+            path = _openable(self.artifact)
+            again = open_checkpoint(path, OpenOptions())
+            written = Written(self.request.name, path, self.artifact.files, again, used)
+            whole = _whole(source, source) if self.request.name == "gguf" else None
+            if whole is None:
+                self.outcome = prove_artifact(original, source, written, text)
+                return
+            with TemporaryDirectory(prefix="bessemer-base-") as folder:
+                base = _base_file(source, Path(folder))
+                adapted = replace(written, checkpoint=_whole(source, again) or again, base=base)
+                self.outcome = prove_artifact(original, whole, adapted, text)
         except BessemerError as error:
             if error.exit_code == 6:
                 raise
@@ -261,6 +301,13 @@ class _Row:
             return {**held, "status": "failed", "summary": "It is not the same model: see the proof."}
         executed = outcome.status == "executed"
         return {**held, "status": outcome.status, "verified": executed, "summary": _proven(outcome)}
+
+
+def _openable(artifact: Artifact) -> Path:
+    """The artifact as it is opened again: its folder where settings say what it is, else the file of weights."""
+    settings = ("config.json", "adapter_config.json")
+    known = artifact.path.is_file() or any((artifact.path / name).is_file() for name in settings)
+    return artifact.path if known else artifact.files[0]
 
 
 _UNPROVEN = "Written, not executed: the conversion was told to stop there. `bessemer verify` runs it."

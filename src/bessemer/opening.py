@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,9 @@ def open_checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     if options.base is not None:
         from bessemer.architectures.lora import for_base
 
-        found = for_base(found, _base_of(path, found, options).config)
+        base = _base_of(path, found, options)
+        found = for_base(found, base.config)
+        found.adapter = replace(found.adapter, base=base) if found.adapter else None
     for adapter, factor in options.adapters:
         found = _with(found, adapter, factor, options)
     return found

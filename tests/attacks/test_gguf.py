@@ -46,7 +46,7 @@ def padded(head: bytes, data: int = 64) -> bytes:
 
 PAIR = entry(b"k", 4, struct.pack("<I", 1))
 HOSTILE: dict[str, tuple[bytes, str]] = {
-    "43 bytes that claim 2^60 elements": (file(entry(b"abc", 9, array(0, HUGE)), keys=1), "elements of an array"),
+    "51 bytes that claim 2^60 elements": (file(entry(b"abc", 9, array(0, HUGE)), keys=1), "elements of an array"),
     "an array of 2^60 strings": (file(entry(b"k", 9, array(8, HUGE)), keys=1), "elements of an array"),
     "an array of 2^60 arrays": (file(entry(b"k", 9, array(9, HUGE)), keys=1), "elements of an array"),
     "2^60 bytes of a string": (file(entry(b"k", 8, struct.pack("<Q", HUGE)), keys=1), "a string of"),
@@ -94,14 +94,18 @@ def test_a_lie_is_refused_at_once(what: str, tmp_path: Path) -> None:
     refused(tmp_path / "hostile.gguf", content, word)
 
 
-def test_the_smallest_one_has_43_bytes() -> None:
-    assert len(HOSTILE["43 bytes that claim 2^60 elements"][0]) <= 51
-
-
 def test_arrays_of_arrays_are_bounded_in_total(tmp_path: Path) -> None:
     """Each of 2^20 arrays is small and honest; together they would be millions of lists."""
     inner = array(0, 0)
     refused(tmp_path / "many.gguf", file(entry(b"k", 9, array(9, 9_000_000, inner * 9_000_000)), keys=1), "elements")
+
+
+def test_honest_counts_that_no_model_has(tmp_path: Path) -> None:
+    """Each entry is there; as objects they would take a hundred times their bytes."""
+    keys = b"".join(entry(b"%06x" % place, 0, b"\0") for place in range(300_000))
+    refused(tmp_path / "keys.gguf", file(keys, keys=300_000), "more than")
+    tensors = b"".join(tensor(b"%06x" % place, (0,)) for place in range(300_000))
+    refused(tmp_path / "tensors.gguf", file(b"", tensors, count=300_000), "more than")
 
 
 def test_a_part_may_not_lead_elsewhere(tmp_path: Path) -> None:
@@ -115,6 +119,7 @@ ODD_VALUES: dict[str, Any] = {
     "tokenizer.ggml.tokens": 7, "tokenizer.ggml.token_type": ["a"], "tokenizer.ggml.scores": [1.0],
     "tokenizer.ggml.merges": [1, 2], "tokenizer.ggml.bos_token_id": "x", "tokenizer.ggml.model": ["llama"],
     "tokenizer.ggml.pre": 4, "tokenizer.chat_template": 1.5, "llama.block_count": 4_000_000_000,
+    "llama.block_count ": 60_000,
     "llama.attention.head_count": 0, "llama.attention.head_count_kv": ["1", "a"], "llama.embedding_length": "wide",
     "llama.rope.freq_base": False, "llama.rope.dimension_count": -3, "general.architecture": 12,
     "llama.attention.layer_norm_rms_epsilon": [], "llama.vocab_size": 0, "llama.context_length": b"\0\1",
@@ -129,10 +134,11 @@ def test_settings_that_cannot_be_meant(key: str, tmp_path: Path, real_asset: Cal
     from bessemer.wire.gguf.values import ArrayOf, ValueType
 
     whole = read(real_asset(STORIES))
-    metadata = {**whole.metadata, key: ODD_VALUES[key]}
-    kinds = {**whole.kinds, key: ArrayOf(ValueType.INT8)} if ODD_VALUES[key] == [] else {
-        name: kind for name, kind in whole.kinds.items() if name != key
-    }
+    value, key = ODD_VALUES[key], key.strip()
+    metadata = {**whole.metadata, key: value}
+    kinds = {name: kind for name, kind in whole.kinds.items() if name != key}
+    if value == []:
+        kinds[key] = ArrayOf(ValueType.INT8)
     described = [(info.name, info.shape, info.type.name) for info in whole.tensors.values()]
     header, _, total = layout(metadata, described, kinds=kinds)
     survives(tmp_path / "odd.gguf", [header + bytes(total - len(header))])
@@ -141,6 +147,11 @@ def test_settings_that_cannot_be_meant(key: str, tmp_path: Path, real_asset: Cal
 def test_cut_files_are_refused(tmp_path: Path, real_asset: Callable[[str], Path]) -> None:
     content = real_asset(STORIES).read_bytes()
     assert survives(tmp_path / "cut.gguf", cuts(content)) == 64
+
+
+def test_an_adapter_without_a_scale(tmp_path: Path) -> None:
+    entries = entry(b"general.type", 8, text(b"adapter")) + entry(b"adapter.lora.alpha", 8, text(b"x"))
+    refused(tmp_path / "adapter.gguf", file(entries, keys=2), "no number")
 
 
 @pytest.mark.parametrize("big", [False, True])

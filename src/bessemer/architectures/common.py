@@ -76,18 +76,20 @@ def weight(
     return matrix, Pair(f"{gguf}.bias", f"{hf}.bias", transform, when=lambda c, i: when(c, i) and also(c, i))
 
 
-def ends(norm: str = "model.norm", bias: bool = False, transform: Transform = SAME) -> tuple[Pair, ...]:
-    """Embedding, last norm, output matrix (missing where it is the embedding)."""
+def output(transform: Transform = SAME) -> Pair:
+    """The output matrix, missing where it is the embedding."""
+    return Pair("output.weight", "lm_head.weight", transform, when=lambda c, i: not c.get("tie_word_embeddings"))
+
+
+def ends(bias: bool = False, head: Transform = SAME) -> tuple[Pair, ...]:
+    """Embedding, last norm, output matrix."""
     return (
         Pair("token_embd.weight", "model.embed_tokens.weight"),
-        *weight("output_norm", norm, transform, bias),
-        *OUTPUT,
+        *weight("output_norm", "model.norm", SAME, bias),
+        output(head),
     )
 
 
-OUTPUT = (
-    Pair("output.weight", "lm_head.weight", when=lambda config, layer: not config.get("tie_word_embeddings")),
-)  # fmt: skip
 UNTIED = Pair("output.weight", "model.embed_tokens.weight", when=says("tie_word_embeddings"))
 """For architectures whose runtime wants an output matrix of its own: a copy of a tied one."""
 
@@ -185,7 +187,7 @@ LAYER_NORM = Value("attention.layer_norm_epsilon", "layer_norm_eps", real)
 THETA = Value("rope.freq_base", "rope_theta", real, default=10000.0)
 WINDOW = Value("attention.sliding_window", "sliding_window", optional=True)
 VOCABULARY = Written("vocab_size", lambda config: config.get("vocab_size"), ("vocab_size",))
-SILU = Fixed("hidden_act", ("silu", "swish"))
+SILU = Fixed("hidden_act", ("silu", "swish"), computed=True)
 WHOLE_ROPE = Fixed("partial_rotary_factor", (None, 1, 1.0))
 BIASES: tuple[Setting, ...] = (
     Read("attention_bias", holds("blk.0.attn_q.bias")),

@@ -25,9 +25,11 @@ Size = Callable[[Config], int]
 
 
 class Transform:
-    """The same values under another name; the base of all others. changes_values: whether it computes."""
+    """The same values under another name; the base of all others. changes_values: whether it computes; loses: whether it
+    leaves out what no token ever reaches."""
 
     changes_values: ClassVar[bool] = False
+    loses: ClassVar[bool] = False
 
     def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         """Hugging Face's tensors -> GGUF's."""
@@ -41,8 +43,19 @@ class Transform:
         """Hugging Face's tensors -> Decoder's roles."""
         return self.forward(tensors, names, config)
 
+    def unrole(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        """Decoder's roles -> Hugging Face's tensors."""
+        return self.backward(tensors, names, config)
+
+
+
+
+class Unheard(Transform):
+    """The same values, of a matrix by which llama.cpp's graph multiplies without looking at adapters."""
+
 
 SAME = Transform()
+UNHEARD = Unheard()
 
 
 class _ValuesOfOne(Transform):
@@ -50,6 +63,8 @@ class _ValuesOfOne(Transform):
 
     def role(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(tensors[0], names[0])]
+
+    unrole = role
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,7 @@ class Transposed(Transform):
         return [views.renamed(views.transposed(unblocked(tensors[0])), names[0])]
 
     backward = forward
+
 
 
 @dataclass(frozen=True)
@@ -205,6 +221,7 @@ class Split(Transform):
         return [joined_rows(names[0], tensors)]
 
 
+
 @dataclass(frozen=True)
 class Fused(Transform):
     """Several tensors of Hugging Face's are one in GGUF, their rows one after another. sizes: rows of each (config)."""
@@ -230,6 +247,7 @@ class Reordered(Transform):
 
     def backward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(gathered(tensors[0], np.argsort(self.order(config), kind="stable")), names[0])]
+
 
 
 @dataclass(frozen=True)
@@ -273,6 +291,7 @@ class DroppedRows(_ValuesOfOne):
     back. count: how many (config)."""
 
     count: Size
+    loses: ClassVar[bool] = True
 
     def forward(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         rows, columns = tensors[0].shape

@@ -14,8 +14,8 @@ import numpy as np
 from bessemer.blocks import grids
 from bessemer.blocks.base import Bytes, Codec, Floats
 from bessemer.blocks.calls import decoder
-from bessemer.blocks.lanes import Value, compiled, inlined
-from bessemer.blocks.neighbours import four, pair, read_half
+from bessemer.blocks.lanes import Value, compiled, floating, inlined, pick, store
+from bessemer.blocks.neighbours import four, four_rows, from_bits, pair, read_half, two_rows
 from bessemer.wire.gguf.types import BY_NAME
 
 _F32, _U32 = np.float32, np.uint32
@@ -30,11 +30,17 @@ _SHIFT = np.float32(0.125)
 
 
 @inlined
-def _put(point: Value, signs: Value, scale: Value, out: Value, to: int) -> None:
-    """scale * point, negative where a bit of `signs` is set."""
-    for i in range(len(point)):
-        value = _F32(scale * _F32(point[i]))
-        out[to + i] = -value if _U32(_U32(signs) >> _U32(i)) & _U32(1) else value
+def _signed(points: Value, signs: Value, scale: Value, out: Value, to: int) -> None:
+    """scale * points, negative where a bit of `signs` is set."""
+    values = floating(points) * scale
+    store(out, to, pick(from_bits(_U32(signs)), -values, values))
+
+
+@inlined
+def _signs(rest: Value, group: int) -> Value:
+    """Two times eight signs from two numbers of 7 bits, the first one of them number `group`."""
+    low = _SIGNS[_U32(_U32(rest >> _U32(7 * group)) & _U32(127))]
+    return _U32(low | _U32(_U32(_SIGNS[_U32(_U32(rest >> _U32(7 * group + 7)) & _U32(127))]) << _U32(8)))
 
 
 @inlined
@@ -49,20 +55,29 @@ def _iq2_xxs(data: Bytes, out: Floats) -> None:
         at = start + 2 + block % 8 * 8
         rest = four(data, at + 4)
         scale = _F32(_F32(read_half(data, start) * _F32(_F32(0.5) + _F32(_U32(rest >> _U32(28))))) * _F32(0.25))
-        for group in range(4):
-            signs = _SIGNS[_U32(_U32(rest >> _U32(7 * group)) & _U32(127))]
-            _put(_IQ2_XXS[data[at + group]], signs, scale, out, 32 * block + 8 * group)
+        for group in range(0, 4, 2):
+            points = two_rows(_IQ2_XXS, (data[at + group], data[at + group + 1]))
+            _signed(points, _signs(rest, group), scale, out, 32 * block + 8 * group)
 
 
 @compiled
 def _iq2_xs(data: Bytes, out: Floats) -> None:
     for block in range(out.size // 32):
         start = block // 8 * 74
-        for group in range(4):
-            held = pair(data, start + 2 + block % 8 * 8 + 2 * group)
-            level = _F32(_F32(0.5) + _nibble(data, start + 66 + block % 8, group // 2))
+        for half in range(2):
+            held = four(data, start + 2 + block % 8 * 8 + 4 * half)
+            level = _F32(_F32(0.5) + _nibble(data, start + 66 + block % 8, half))
             scale = _F32(_F32(read_half(data, start) * level) * _F32(0.25))
-            _put(_IQ2_XS[_U32(held & _U32(511))], _SIGNS[_U32(held >> _U32(9))], scale, out, 32 * block + 8 * group)
+            low, high = _U32(held & _U32(0xFFFF)), _U32(held >> _U32(16))
+            signs = _U32(_SIGNS[_U32(low >> _U32(9))] | _U32(_U32(_SIGNS[_U32(high >> _U32(9))]) << _U32(8)))
+            points = two_rows(_IQ2_XS, (_U32(low & _U32(511)), _U32(high & _U32(511))))
+            _signed(points, signs, scale, out, 32 * block + 16 * half)
+
+
+@inlined
+def _index(data: Value, at: int, high: Value, up: int, mask: int) -> Value:
+    """A grid's index: eight bits of a byte, those of `high` above."""
+    return _U32(_U32(data[at]) | _U32(_U32(high << _U32(up)) & _U32(mask)))
 
 
 @compiled
@@ -70,11 +85,12 @@ def _iq2_s(data: Bytes, out: Floats) -> None:
     for block in range(out.size // 32):
         start = block // 8 * 82
         at, high = start + 2 + block % 8 * 4, _U32(data[start + 66 + block % 8])
-        for group in range(4):
-            level = _F32(_F32(0.5) + _nibble(data, start + 74 + block % 8, group // 2))
+        for half in range(2):
+            level = _F32(_F32(0.5) + _nibble(data, start + 74 + block % 8, half))
             scale = _F32(_F32(read_half(data, start) * level) * _F32(0.25))
-            index = _U32(_U32(data[at + group]) | _U32(_U32(high << _U32(8 - 2 * group)) & _U32(0x300)))
-            _put(_IQ2_S[index], data[at + 32 + group], scale, out, 32 * block + 8 * group)
+            one, two = at + 2 * half, at + 2 * half + 1
+            indices = _index(data, one, high, 8 - 4 * half, 0x300), _index(data, two, high, 6 - 4 * half, 0x300)
+            _signed(two_rows(_IQ2_S, indices), pair(data, one + 32), scale, out, 32 * block + 16 * half)
 
 
 @compiled
@@ -83,10 +99,10 @@ def _iq3_xxs(data: Bytes, out: Floats) -> None:
         start = block // 8 * 98
         at, rest = start + 2 + block % 8 * 8, four(data, start + 66 + block % 8 * 4)
         scale = _F32(_F32(read_half(data, start) * _F32(_F32(0.5) + _F32(_U32(rest >> _U32(28))))) * _F32(0.5))
-        for group in range(8):
-            signs = _U32(_SIGNS[_U32(_U32(rest >> _U32(7 * (group // 2))) & _U32(127))])
-            signs = _U32(signs >> _U32(4 * (group % 2)))
-            _put(_IQ3_XXS[data[at + group]], signs, scale, out, 32 * block + 4 * group)
+        for half in range(2):
+            one = at + 4 * half
+            points = four_rows(_IQ3_XXS, (data[one], data[one + 1], data[one + 2], data[one + 3]))
+            _signed(points, _signs(rest, 2 * half), scale, out, 32 * block + 16 * half)
 
 
 @compiled
@@ -96,16 +112,12 @@ def _iq3_s(data: Bytes, out: Floats) -> None:
         at, high = start + 2 + part * 8, _U32(data[start + 66 + part])
         level = _F32(_F32(1) + _F32(_F32(2) * _nibble(data, start + 106 + part // 2, part % 2)))
         scale = _F32(read_half(data, start) * level)
-        for group in range(8):
-            index = _U32(_U32(data[at + group]) | _U32(_U32(high << _U32(8 - group)) & _U32(256)))
-            signs = _U32(data[start + 74 + 4 * part + group // 2]) >> _U32(4 * (group % 2))
-            _put(_IQ3_S[index], signs, scale, out, 32 * block + 4 * group)
-
-
-@inlined
-def _shifted(point: Value, shift: Value, scale: Value, out: Value, to: int) -> None:
-    for i in range(8):
-        out[to + i] = _F32(scale * _F32(_F32(point[i]) + shift))
+        for half in range(2):
+            one, up = at + 4 * half, 8 - 4 * half
+            first, second = _index(data, one, high, up, 256), _index(data, one + 1, high, up - 1, 256)
+            third, fourth = _index(data, one + 2, high, up - 2, 256), _index(data, one + 3, high, up - 3, 256)
+            points = four_rows(_IQ3_S, (first, second, third, fourth))
+            _signed(points, pair(data, start + 74 + 4 * part + 2 * half), scale, out, 32 * block + 16 * half)
 
 
 @compiled
@@ -116,10 +128,10 @@ def _iq1_s(data: Bytes, out: Floats) -> None:
         level = _U32(_U32(_U32(2) * _U32(_U32(high >> _U32(12)) & _U32(7))) + _U32(1))
         scale = _F32(read_half(data, start) * _F32(level))
         shift = -_SHIFT if high & _U32(0x8000) else _SHIFT
-        for group in range(4):
-            above = _U32(_U32(_U32(high >> _U32(3 * group)) & _U32(7)) << _U32(8))
-            index = _U32(_U32(data[start + 2 + 4 * part + group]) | above)
-            _shifted(_IQ1_S[index], shift, scale, out, 32 * block + 8 * group)
+        for half in range(2):
+            one, above = start + 2 + 4 * part + 2 * half, _U32(high >> _U32(6 * half))
+            indices = _index(data, one, above, 8, 0x700), _index(data, one + 1, above, 5, 0x700)
+            store(out, 32 * block + 16 * half, (floating(two_rows(_IQ1_S, indices)) + shift) * scale)
 
 
 @inlined
@@ -138,13 +150,13 @@ def _iq1_m(data: Bytes, out: Floats) -> None:
     for block in range(out.size // 32):
         start, part = block // 8 * 56, block % 8
         shared, levels = _scale_of_iq1_m(data, start, space), pair(data, start + 48 + 2 * (part // 2))
-        for group in range(4):
-            held = _U32(data[start + 32 + 2 * part + group // 2]) >> _U32(4 * (group % 2))
-            level = _U32(_U32(levels >> _U32(6 * (part % 2) + 3 * (group // 2))) & _U32(7))
+        for half in range(2):
+            one, held = start + 4 * part + 2 * half, _U32(data[start + 32 + 2 * part + half])
+            level = _U32(_U32(levels >> _U32(6 * (part % 2) + 3 * half)) & _U32(7))
             scale = _F32(shared * _F32(_U32(_U32(_U32(2) * level) + _U32(1))))
-            index = _U32(_U32(data[start + 4 * part + group]) | _U32(_U32(held & _U32(7)) << _U32(8)))
-            shift = -_SHIFT if held & _U32(8) else _SHIFT
-            _shifted(_IQ1_S[index], shift, scale, out, 32 * block + 8 * group)
+            down = _U32(255 if held & _U32(8) else 0) | _U32(0xFF00 if held & _U32(0x80) else 0)
+            points = floating(two_rows(_IQ1_S, (_index(data, one, held, 8, 0x700), _index(data, one + 1, held, 4, 0x700))))
+            store(out, 32 * block + 16 * half, pick(from_bits(_U32(down)), points - _SHIFT, points + _SHIFT) * scale)
 
 
 def _codec(name: str, run: Callable[[Any, Any], None]) -> Codec:

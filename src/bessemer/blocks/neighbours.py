@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
+from numba.core.types.containers import UniTuple
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -30,6 +31,7 @@ from bessemer.blocks.lanes import (
 
 _F32, _U32 = np.float32, np.uint32
 _INT = ir.IntType(32)
+_BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
 def _unary(argument: Any, result: Any, emit: Callable[[Any, Any], Any]) -> Any:
@@ -67,6 +69,8 @@ most = _unary(INTS, types.int32, _reduction("smax"))
 least = _unary(INTS, types.int32, _reduction("smin"))
 set_bits = _unary(MASK, types.uint32, lambda b, v: b.zext(b.bitcast(v, ir.IntType(LANES)), _INT))
 """A mask as a number: bit i says whether lane i is set."""
+from_bits = _unary(types.uint32, MASK, lambda b, v: b.bitcast(b.trunc(v, ir.IntType(LANES)), _BITS))
+"""The reverse: lane i from bit i."""
 first_bit = _unary(types.uint32, types.int64, _first)
 """Index of the lowest bit that is set; 32 where none is."""
 any_int = _unary(types.int32, INTS, lambda b, v: _broadcast(b, v))
@@ -135,6 +139,39 @@ def _writer(width: int) -> Any:
     return function
 
 
+def _rows(count: int) -> Any:
+    """A function that joins `count` rows of an int8 array [rows, 16 / count]."""
+    kind = ir.VectorType(ir.IntType(8), LANES // count)
+
+    def joined(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        at = [builder.mul(index, index.type(LANES // count)) for index in args[1]]
+        places = [_address(context, builder, sig.args[0], args[0], start, kind) for start in at]
+        parts = [builder.load(place) for place in places]
+        for part in parts:
+            part.align = 1
+        while len(parts) > 1:
+            parts = [_both(builder, low, high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+        return builder.sext(parts[0], ir.VectorType(_INT, LANES))
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def function(typing: Any, array: Any, rows: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            indices = [builder.extract_value(args[1], i) for i in range(count)]
+            return joined(context, builder, sig, (args[0], indices))
+
+        return INTS(array, UniTuple(types.int64, count)), emit
+
+    return function
+
+
+def _both(builder: Any, low: Any, high: Any) -> Any:
+    """Two vectors as one."""
+    order = ir.VectorType(_INT, 2 * low.type.count)
+    return builder.shuffle_vector(low, high, ir.Constant(order, list(range(order.count))))
+
+
+two_rows, four_rows = _rows(2), _rows(4)
+"""(array, (index, ...)): rows of int8, one behind the other, as int32."""
 pair, put_pair = _reader(16), _writer(16)
 """Two bytes from byte `at`, little endian, as uint32; and back."""
 four, put_four = _reader(32), _writer(32)

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "verify": "Hold an artifact against its original.",
     "compare": "Compare the outputs of any two models.",
     "run": "Run a model in its own runtime.",
+    "importance": "Measure which weights of a language model matter.",
     "analyze": "Show what integers cost layer by layer.",
     "formats": "List the formats that can be read.",
     "targets": "List the targets that can be written and run.",

@@ -66,9 +66,11 @@ class Adapter:
     """What makes a checkpoint a LoRA adapter: `W + scale * B @ A` for each pair of tensors that it holds.
 
     config: PEFT's adapter_config.json (r, lora_alpha, target_modules, base_model_name_or_path, ...).
+    base: the model that it is for, where the user named one.
     """
 
     config: Mapping[str, Any]
+    base: Checkpoint | None = None
 
 
 @dataclass

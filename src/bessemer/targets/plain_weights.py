@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bessemer.architectures.pooling import files
 from bessemer.ir.checkpoint import Bytes, Checkpoint, Lazy
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.targets.base import PreparedWeights
@@ -44,13 +45,14 @@ class Plan:
     config: Mapping[str, Any]
 
     def prepared(self, payload: Any, precision: str, nbytes: int, notes: Sequence[str]) -> PreparedWeights:
-        """For the report."""
+        """For the report. What was kept is called by the type of most weights."""
         types = dict(Counter(tensor.type for tensor in self.tensors).most_common())
-        kept = next(iter(types), "float32")
-        return PreparedWeights(
-            payload, NAMES.get(kept, kept) if precision == "keep" else precision, types, nbytes,
-            sum(tensor.size for tensor in self.tensors), list(notes),
-        )  # fmt: skip
+        elements: Counter[str] = Counter()
+        for tensor in self.tensors:
+            elements[tensor.type] += tensor.size
+        most = elements.most_common(1)[0][0]
+        named = NAMES.get(most, most) if precision == "keep" else precision
+        return PreparedWeights(payload, named, types, nbytes, elements.total(), list(notes))
 
 
 def planned(checkpoint: Checkpoint, precision: str, native: Collection[str], target: str) -> tuple[Plan, list[str]]:
@@ -59,8 +61,9 @@ def planned(checkpoint: Checkpoint, precision: str, native: Collection[str], tar
     Raises Declined for a GGUF that has no form in Hugging Face's names, for a file without weights, and for types that
     neither the format nor float32 can hold.
     """
-    if checkpoint.records is not None and checkpoint.records.refusal is not None:
-        raise checkpoint.records.refusal
+    refusal = checkpoint.records.refusal if checkpoint.records is not None else None
+    if refusal is not None and checkpoint.records.tensors:
+        raise refusal
     if not checkpoint.tensors:
         raise Declined(target, [Blocker("", "checkpoint", "no-weights", f"{checkpoint.origin.path.name} holds no weights")])
     wanted = {name: _type(tensor, precision, native) for name, tensor in checkpoint.tensors.items()}
@@ -120,6 +123,8 @@ class _Converted:
         return encoded(values, self.kind)
 
     def _refuse_overflow(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        if not values.size or max(float(values.max()), -float(values.min())) <= HALF:
+            return
         largest = float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
         if largest > HALF:
             reason = f"it holds {largest:g}, and float16 ends at {HALF:g}"
@@ -141,7 +146,7 @@ def write_beside(plan: Plan, folder: Path) -> list[Path]:
     checkpoint = plan.checkpoint
     objects = {
         "config.json": dict(plan.config), "generation_config.json": checkpoint.generation,
-        "adapter_config.json": dict(checkpoint.adapter.config) if checkpoint.adapter else {},
+        "adapter_config.json": dict(checkpoint.adapter.config) if checkpoint.adapter else {}, **files(plan.config),
     }  # fmt: skip
     written = [_json(folder / name, held) for name, held in objects.items() if held]
     if checkpoint.tokenizer is not None:
@@ -155,7 +160,8 @@ def write_beside(plan: Plan, folder: Path) -> list[Path]:
     return written
 
 
-def _json(path: Path, held: Mapping[str, Any]) -> Path:
+def _json(path: Path, held: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(held, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 

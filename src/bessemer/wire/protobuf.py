@@ -37,6 +37,8 @@ def fields(data: Bytes) -> Iterator[tuple[int, Bytes]]:
 
 
 def _varint(data: Bytes, position: int) -> tuple[int, int]:
+    if position < len(data) and (first := data[position]) < 0x80:  # nearly all of them
+        return first, position + 1
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(data):

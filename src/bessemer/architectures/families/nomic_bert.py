@@ -10,7 +10,7 @@ from typing import Any
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import Config, Family, Pair
 from bessemer.architectures.families import bert
-from bessemer.architectures.settings import Fixed, Harmless, Refused, Setting, Value, Written, real
+from bessemer.architectures.settings import Fixed, Harmless, Read, Refused, Setting, Value, Written, real
 from bessemer.ir.decoder import Decoder, Layer
 
 LAYER = "encoder.layers.{i}."
@@ -40,6 +40,7 @@ SETTINGS: tuple[Setting, ...] = (
     Written("tokenizer.ggml.token_type_count", lambda config: config.get("type_vocab_size", 1)),
     rope.Scaling(()),
     bert.TYPE_COUNT,
+    Read("pad_token_id", lambda record: int(record.metadata.get("tokenizer.ggml.padding_token_id", 0))),
     Fixed("hidden_act", ("silu", "swiglu")),
     Fixed("causal", (None, False)),
     Fixed("rotary_emb_fraction", (None, 1.0, 1)),

@@ -14,7 +14,7 @@ _EPSILON = 1e-5
 """OLMo 1's layer norms have it fixed (transformers' OlmoLayerNorm)."""
 _TENSORS_1 = (
     Pair("token_embd.weight", "model.embed_tokens.weight"),
-    *common.OUTPUT,
+    common.output(),
     *common.attention(permuted=True),
     *common.gated(),
 )

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bessemer.architectures.base import Config, Family, Pair
 from bessemer.architectures.settings import (
     Fixed,
@@ -26,11 +24,11 @@ from bessemer.architectures.settings import (
     setting,
 )
 from bessemer.architectures.transforms import Repeated
-from bessemer.ir.checkpoint import Lazy
 from bessemer.ir.errors import Blocker
-from bessemer.weights.views import Floats, floats
 
 _holds_gate = holds("enc.blk.0.ffn_gate.weight")
+SCALED = "output_is_scaled_embedding"
+"""Key of GGUF that no runtime reads: the output matrix is the embedding, times hidden ** -0.5 if true."""
 ENCODER, DECODER = "encoder.block.{i}.layer.", "decoder.block.{i}.layer."
 
 
@@ -145,29 +143,14 @@ DECODER_SETTINGS: tuple[Setting, ...] = (
     Layers(),
     Value("decoder_start_token_id", "decoder_start_token_id", default=0),
     Read("is_encoder_decoder", lambda record: True),
-    Read("tie_word_embeddings", lambda record: "output.weight" not in record.tensors or _scaled(record)),
+    Written(SCALED, lambda config: bool(config["scale_decoder_outputs"]) if _own_output(config) else None),
+    Read("tie_word_embeddings", lambda record: "output.weight" not in record.tensors or record.get(SCALED) is not None),
     Read("scale_decoder_outputs", lambda record: _scales(record)),
 )
 
 def _scales(record: Record) -> bool:
     """Without an output matrix: T5's first version, from llama.cpp's converter, has no gate and scales."""
-    return _scaled(record) if "output.weight" in record.tensors else not _holds_gate(record)
-
-
-def _scaled(record: Record) -> bool:
-    """Whether the output matrix is what `Repeated` makes of the embedding."""
-    embedding, output, width = (record.tensors.get("token_embd.weight"), record.tensors.get("output.weight"), 0)
-    if embedding is None or output is None or embedding.shape != output.shape:
-        return False
-    factor, width = np.float32(embedding.shape[-1] ** -0.5), 4096
-    return all(
-        np.array_equal(_some(embedding, at, width) * factor, _some(output, at, width))
-        for at in range(0, embedding.rows, width)
-    )
-
-
-def _some(tensor: Lazy, start: int, count: int) -> Floats:
-    return floats(tensor, start, min(start + count, tensor.rows))
+    return bool(record.get(SCALED)) if "output.weight" in record.tensors else not _holds_gate(record)
 
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from bessemer.architectures.base import Family, Pair, find
 from bessemer.architectures.lora.pairs import Low, Pairs, blocker, decline, pairs, peft
-from bessemer.architectures.transforms import Reordered, RopePermute, Transform, Transposed
+from bessemer.architectures.transforms import Reordered, RopePermute, Transform, Transposed, Unheard
 from bessemer.ir.checkpoint import Adapter, Checkpoint, Lazy
 from bessemer.ir.errors import Blocker
 from bessemer.ir.model import Origin
@@ -39,11 +39,15 @@ def to_gguf_adapter(adapter: Checkpoint, base_config: Config) -> tuple[dict[str,
     config, found = family.completed(base_config), pairs(adapter)
     blockers = [*found.blockers, *(blocker(name, OTHER, "tensor") for name in found.whole)]
     rows = {hf: (gguf, transform) for gguf, hf, transform in _rows(family, config)}
+    unheard = {hf[0] for pair, _, hf in family.rows(config) if isinstance(pair.transform, Unheard)}
     alpha = _alpha(found)
     tensors: dict[str, Lazy] = {}
     for name, low in found.low.items():
         spelled = family.spelled(name)
-        if spelled not in rows:
+        if spelled in unheard:
+            reason = "llama.cpp's graph multiplies by it without looking at adapters; merge the adapter instead"
+            blockers.append(blocker(name, reason, "tensor"))
+        elif spelled not in rows:
             blockers.append(blocker(name, f"architecture '{family.name}' has no such matrix of its own in GGUF", "tensor"))
         else:
             tensors |= _forward(*rows[spelled], low, alpha, config, blockers)

@@ -14,6 +14,7 @@ from bessemer.weights import views
 
 Floats = views.Floats
 Rows = Callable[[int, int], Floats]
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def merged(base: Checkpoint, adapter: Checkpoint, factor: float = 1.0) -> Checkpoint:
@@ -22,6 +23,7 @@ def merged(base: Checkpoint, adapter: Checkpoint, factor: float = 1.0) -> Checkp
     factor: scales the adapter further. Raises Declined with every pair that has no weight of its shape in the model.
     """
     found = pairs(for_base(adapter, base.config))
+    base = _parted(base, {*found.low, *found.whole})
     blockers, tensors = list(found.blockers), dict(base.tensors)
     names = _spellings(base)
     for name, low in found.low.items():
@@ -35,6 +37,15 @@ def merged(base: Checkpoint, adapter: Checkpoint, factor: float = 1.0) -> Checkp
     decline(blockers, "Merging this adapter into this model")
     notes = [*base.notes, f"an adapter is merged into {len(found.low)} of its matrices{_times(factor)}"]
     return replace(base, tensors=tensors, notes=notes, records=None)
+
+
+def _parted(base: Checkpoint, changed: set[str]) -> Checkpoint:
+    """Embedding and output matrix, where they are one and one of them alone changes: two, as PEFT runs them unmerged."""
+    tied = bool(base.config.get("tie_word_embeddings")) and EMBEDDING in base.tensors
+    if not tied or (EMBEDDING in changed) == (HEAD in changed):
+        return base
+    tensors = {**base.tensors, HEAD: views.renamed(base.tensors[EMBEDDING], HEAD)}
+    return replace(base, tensors=tensors, config={**base.config, "tie_word_embeddings": False})
 
 
 def _times(factor: float) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.checkpoint import Adapter, Checkpoint
-from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.errors import Blocker, Declined, UnreadableInput
 from bessemer.ir.model import Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.weight_files import WeightFiles
@@ -46,10 +46,12 @@ def _adapter(path: Path, held: Records) -> Checkpoint:
     """A LoRA adapter by GGUF's own names; `architectures.lora.for_base` gives it PEFT's."""
     reason = "which of a model's weights its tensors belong to, and in which order of rows, follows from the model"
     refusal = Declined("PEFT's form of a GGUF adapter", [Blocker("", "adapter", "no-base", reason, rewrite="--base MODEL")])
-    alpha = float(held.metadata.get("adapter.lora.alpha", 0.0))
+    alpha = held.metadata.get("adapter.lora.alpha", 0.0)
+    if not isinstance(alpha, int | float):
+        raise UnreadableInput(f"{path} is a broken or hostile adapter", why="its adapter.lora.alpha is no number")
     return Checkpoint(
         dict(held.tensors), {}, None, Origin("gguf", path, _details(held)), general=_general(held),
-        adapter=Adapter({"peft_type": "LORA", "lora_alpha": alpha}), records=held.refused(refusal),
+        adapter=Adapter({"peft_type": "LORA", "lora_alpha": float(alpha)}), records=held.refused(refusal),
     )  # fmt: skip
 
 
@@ -64,15 +66,11 @@ def _translated(held: Records) -> tuple[dict[str, Any], dict[str, Any], Records]
         config, tensors = find_gguf(held.metadata).from_gguf(held.metadata, held.tensors)
     except Declined as error:
         return {}, dict(held.tensors), held.refused(error)
-    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:  # each family computes with settings
-        reason = f"its settings do not fit each other ({type(error).__name__}: {str(error)[:100]})"
-        blocker = Blocker("", str(held.metadata.get("general.architecture"))[:80], "settings", reason)
-        return {}, dict(held.tensors), held.refused(Declined("Its architecture's table", [blocker]))
     return config, tensors, held
 
 
 def _notes(held: Records) -> list[str]:
-    if held.refusal is None:
+    if held.refusal is None or not held.tensors:
         return []
     reasons = "; ".join(blocker.line() for blocker in held.refusal.blockers[:3])
     return [f"It has no form in Hugging Face's names, and can be written to GGUF alone: {reasons}"]

@@ -104,7 +104,9 @@ def _built(kind: Any, held: dict[str, Any], path: Path) -> Any:
 
 
 def _without(held: Any) -> Any:
-    """A copy without the untrusted settings, at any depth."""
+    """A copy without the untrusted settings, at any depth; infinity as a number, which transformers 5 tags in JSON."""
+    if isinstance(held, dict) and set(held) == {"__float__"} and held["__float__"] in ("Infinity", "-Infinity", "NaN"):
+        return float(held["__float__"])
     if isinstance(held, dict):
         return {key: _without(value) for key, value in held.items() if key not in UNTRUSTED}
     return [_without(item) for item in held] if isinstance(held, list) else held

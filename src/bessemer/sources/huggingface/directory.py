@@ -30,6 +30,11 @@ FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("GGUF", ("*.gguf",)),
 )
 """Other formats, the preferred one first, and where they lie."""
+LONE = (
+    "model.safetensors", "pytorch_model.bin", "model.npz", "adapter_model.safetensors", "adapter_model.bin",
+    "adapter_model.npz", "model.safetensors.index.json", "pytorch_model.bin.index.json",
+)  # fmt: skip
+"""Weights that make a directory one of a model, with or without settings."""
 LATER = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 """Parts of a GGUF model behind the first, which stands for all."""
 COMPANIONS = (
@@ -60,7 +65,7 @@ class Weights:
 
 def looks_like(entries: tuple[str, ...]) -> bool:
     """Whether a directory with these names is one of a model."""
-    known = {CONFIG, "genai_config.json", "adapter_config.json"}
+    known = {CONFIG, "genai_config.json", "adapter_config.json", *LONE}
     if {"params.json", "consolidated.00.pth"} <= set(entries):
         return True
     suffixes = (".onnx", ".tflite", ".gguf", ".keras", ".pt2")
@@ -139,6 +144,14 @@ def contained(path: Path, directory: Path) -> Path:
 
 def read_json(directory: Path, name: str) -> dict[str, Any]:
     """An object from a JSON file, bounded in size and depth. Raises UnreadableInput."""
+    held = read_any_json(directory, name)
+    if not isinstance(held, dict):
+        raise UnreadableInput(f"{directory / name} holds {type(held).__name__}, not an object of settings")
+    return held
+
+
+def read_any_json(directory: Path, name: str) -> Any:
+    """What a JSON file holds, bounded in size and depth. Raises UnreadableInput."""
     path = contained(directory / name, directory)
     if path.stat().st_size > LARGEST_JSON:
         raise UnreadableInput(f"{path} has {path.stat().st_size} bytes", why=f"at most {LARGEST_JSON} are read")
@@ -146,8 +159,6 @@ def read_json(directory: Path, name: str) -> dict[str, Any]:
         held = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
         raise UnreadableInput(f"{path} is no readable JSON", why=str(error)[:200]) from None
-    if not isinstance(held, dict):
-        raise UnreadableInput(f"{path} holds {type(held).__name__}, not an object of settings")
     if _deeper(held, DEEPEST_JSON):
         raise UnreadableInput(f"{path} is nested more than {DEEPEST_JSON} deep")
     return held

@@ -19,6 +19,10 @@ SHARE = 0.6
 """Of the free memory, which weights in float32 may take."""
 
 
+ENCODERS = ("T5EncoderModel", "MT5EncoderModel", "UMT5EncoderModel")
+"""Halves of models with an encoder and a decoder, which have the same model_type."""
+
+
 class LanguageModel:
     """Logits and embeddings, computed in float32 (in the weights' own type where memory does not hold that).
 
@@ -127,6 +131,8 @@ def _kind(settings: Settings) -> tuple[str, str]:
     from transformers.models.auto import modeling_auto as auto
 
     model, named = settings.model_type, settings.architecture
+    if named in ENCODERS:
+        return "encoder", named
     if settings.held.get("is_encoder_decoder") or model in ("t5", "mt5", "umt5", "bart"):
         return "seq2seq", _class(auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, settings)
     generates = named.endswith(("ForCausalLM", "LMHeadModel"))

@@ -27,6 +27,8 @@ Floats = npt.NDArray[np.float32]
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 CHUNK = 512
 """Tokens that see each other while measuring, as in llama-imatrix."""
+TOGETHER = 4
+"""Chunks that share each reading of the weights."""
 
 
 @dataclass
@@ -44,6 +46,11 @@ class Matrix:
         """Tensor -> mean squares, float32 [experts times columns], as llama-quantize takes them: 1 for an expert that no
         token came to."""
         return {name: _means(sums, self.counts[name]).reshape(-1) for name, sums in self.sums.items()}
+
+    def unseen(self) -> dict[str, int]:
+        """Tensor -> how many of its experts no token came to."""
+        missed = {name: int((counts == 0).sum()) for name, counts in self.counts.items()}
+        return {name: count for name, count in missed.items() if count}
 
     def facts(self, file: str) -> dict[str, Any]:
         """What llama-quantize adds to the metadata of a file that it quantizes with this matrix."""
@@ -187,19 +194,20 @@ def measure(
     tokens: Sequence[int],
     *,
     chunk: int = CHUNK,
+    chunks: int | None = None,
     first: int | None = None,
     output: bool = False,
     datasets: Sequence[str] = (),
-    done: Callable[[int], None] | None = None,
+    done: Callable[[float], None] | None = None,
 ) -> Matrix:
     """An importance matrix from running a decoder on a text, in whole chunks of `chunk` tokens; what is left is not read.
 
-    weights: `Family.roles(checkpoint)`; first: token that begins each chunk in place of its own (where the tokenizer adds
-    one); done: told of each chunk's number of tokens. Raises UsageError for a text that fills no chunk.
+    weights: `Family.roles(checkpoint)`; chunks: at most so many; first: token that begins each chunk in place of its own
+    (where the tokenizer adds one); done: told what share is done. Raises UsageError for a text that fills no chunk.
     """
     from bessemer.runners.decoder.runner import DecoderRunner
 
-    count = len(tokens) // chunk
+    count = min(len(tokens) // chunk, chunks or len(tokens))
     if not count:
         raise UsageError(
             f"The text has {len(tokens)} tokens; an importance matrix is measured in chunks of {chunk}",
@@ -207,33 +215,46 @@ def measure(
         )
     tap = Tap(max((layer.experts.count for layer in decoder.layers if layer.experts), default=1), output)
     runner = DecoderRunner(decoder, weights, tap)
-    for index in range(count):
-        part = list(tokens[index * chunk : (index + 1) * chunk])
-        if first is not None:
-            part[0] = first
-        (runner.logits if output else runner.hidden)(part)
+    texts = np.array(tokens[: count * chunk], np.int64).reshape(count, chunk)
+    if first is not None:
+        texts[:, 0] = first
+    for start in range(0, count, TOGETHER):
+        (runner.logits if output else runner.hidden)(texts[start : start + TOGETHER])
         if done is not None:
-            done(chunk)
+            done(min(1.0, (start + TOGETHER) / count))
     return tap.matrix(count, chunk, datasets)
 
 
-def measured_on(checkpoint: Checkpoint, text: str, *, chunk: int = CHUNK, name: str = "text") -> Matrix:
-    """An importance matrix of a checkpoint on a text by its own tokenizer. Raises Declined for an architecture that cannot
-    be evaluated here, UsageError for a checkpoint without a tokenizer or a text that is too short."""
+def measured_on(
+    checkpoint: Checkpoint,
+    text: str,
+    *,
+    name: str,
+    chunk: int = CHUNK,
+    chunks: int | None = None,
+    output: bool = False,
+    done: Callable[[float], None] | None = None,
+) -> Matrix:
+    """An importance matrix of a checkpoint on a text, called `name`, by its own tokenizer. Raises Declined for an
+    architecture that nobody knows, UsageError for what cannot be evaluated or tokenized, or a text that is too short."""
     from bessemer.architectures.base import find
     from bessemer.tokenization import encoder
+    from bessemer.tokenization.library import around
 
     family, tokenizer = find(checkpoint.config), checkpoint.tokenizer
     decoder = family.decoder(checkpoint.config)
     if decoder is None or tokenizer is None:
         lack = "tokenizer" if tokenizer is None else "evaluator of its architecture"
         raise UsageError("No importance can be measured on this model", why=f"There is no {lack}")
-    begins = tokenizer.flags.get("add_bos_token", tokenizer.kind == "llama")
+    first = [token for _, token in around(tokenizer)[0]]
     return measure(
         decoder,
         family.roles(checkpoint),
-        encoder(tokenizer)(text),
+        [*first, *encoder(tokenizer, parse_special=False)(text)],
         chunk=min(chunk, decoder.context),
-        first=tokenizer.special.get("bos") if begins else None,
+        chunks=chunks,
+        first=first[0] if first else None,
+        output=output,
         datasets=(name,),
+        done=done,
     )

@@ -27,13 +27,15 @@ _EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
 
 @dataclass(frozen=True)
 class Plan:
-    """types: of each tensor in the file; file_type: general.file_type, None where the source's own stays or none fits;
-    importance: of the tensors that are encoded by it, [columns], or [experts, columns] for stacked experts."""
+    """types: of each tensor, in the file's order; file_type: general.file_type, None where the source's own stays or none
+    fits; importance: of the tensors that are encoded by it, [columns], or [experts, columns] for stacked experts;
+    encodes: it is a mix of blocks, so that the file is to be the one that llama-quantize writes."""
 
     types: dict[str, str]
     file_type: int | None
     notes: list[str]
     importance: dict[str, Floats] = field(default_factory=dict)
+    encodes: bool = False
 
 
 def plan(
@@ -53,10 +55,11 @@ def plan(
         raise UsageError(f"There is no encoder for the mix '{name}'", fix=f"keep, {', '.join(rules.MIXES)}")
     chooser = _Chooser(name, tensors, metadata, _patterns(overrides), bool(importance))
     types = chooser.types()
-    notes = [*chooser.notes(), *_requantized(tensors, types)]
     weighed = _fitted(tensors, types, importance or {})
+    notes = [*chooser.notes(), *_requantized(tensors, types), *(_unmeasured(tensors, types, weighed) if importance else ())]
     _check(name, tensors, types, weighed)
-    return Plan({held: types[held] for held in tensors}, chooser.file_type(types), notes, weighed)
+    order = types if chooser.encodes else tensors  # a converter keeps its order, llama-quantize has its own
+    return Plan({held: types[held] for held in order}, chooser.file_type(types), notes, weighed, chooser.encodes)
 
 
 def _patterns(overrides: Sequence[tuple[str, str]]) -> list[tuple[re.Pattern[str], str]]:
@@ -79,7 +82,7 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
     def key(name: str) -> tuple[int, bytes]:
         layer = re.match(r"blk\.(\d+)\.", name)
-        return int(layer[1]) if layer else -1, name.encode()
+        return int(layer[1]) if layer else -1, name.encode("utf-8", "surrogateescape")
 
     return sorted(names, key=key)
 
@@ -99,11 +102,12 @@ class _Chooser:
         self.settled = "general.file_type" in metadata
         self.architecture = str(metadata.get("general.architecture", ""))
         self.base = "" if mix == "keep" else rules.MIXES[mix][1]
-        self.layers = int(self._fact(metadata, "block_count"))
-        self.experts = int(self._fact(metadata, "expert_count"))
+        self.encodes = bool(self.base) and not BY_NAME[self.base].plain
+        self.layers = self._fact(metadata, "block_count", 0)
+        self.experts = self._fact(metadata, "expert_count", 0)
         heads = self._fact(metadata, "attention.head_count", 0)
         grouped = self._fact(metadata, "attention.head_count_kv", heads)
-        self.heads = int(heads) // int(grouped) if grouped else 0
+        self.heads = heads // grouped if grouped else 0
         self.large = rules.SEVENTY_BILLION.get(self.architecture) == self.layers
         self.large &= self.architecture != "llama" or heads != grouped
         self.values = sum(_is_value(name) for name in tensors)
@@ -112,10 +116,12 @@ class _Chooser:
         self.fallen: dict[str, tuple[str, str]] = {}
         self.used: set[str] = set()
 
-    def _fact(self, metadata: Mapping[str, Any], key: str, default: Any = 0) -> Any:
-        """A number of the architecture; of a list its first."""
-        value = metadata.get(f"{self.architecture}.{key}", default)
-        return (value[0] if len(value) else 0) if isinstance(value, (list, tuple, np.ndarray)) else value
+    def _fact(self, metadata: Mapping[str, Any], key: str, default: int) -> int:
+        """A whole number of the architecture; of a list its first."""
+        value = metadata.get(f"{self.architecture}.{key}")
+        if isinstance(value, (list, tuple, np.ndarray)):
+            value = value[0] if len(value) else None
+        return int(value) if isinstance(value, (int, np.integer)) else default
 
     def types(self) -> dict[str, str]:
         """Every tensor's type. Raises UsageError for a pattern that no tensor answers to."""
@@ -295,6 +301,15 @@ def _fitted(tensors: Mapping[str, Lazy], types: Mapping[str, str], importance: M
         shaped = np.ascontiguousarray(held, np.float32)
         found[name] = shaped.reshape(experts, -1) if experts > 1 else shaped.reshape(-1)
     return found
+
+
+def _unmeasured(tensors: Mapping[str, Lazy], types: Mapping[str, str], importance: Mapping[str, Floats]) -> list[str]:
+    """Matrices of layers that are encoded as if all their columns mattered alike, for the matrix does not speak of them."""
+    encoded = [name for name in _ordered(tensors) if types[name] != tensors[name].type and types[name] in rules.WEIGHED]
+    names = [name for name in encoded if name.startswith("blk.") and name not in importance]
+    listed = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+    count = f"{len(names)} tensor{'s' * (len(names) != 1)}"
+    return [f"the importance matrix says nothing of {count} of layers ({listed})"] if names else []
 
 
 # -- checks

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bessemer.targets import FILE_TYPES
+from bessemer.targets.gguf.rules import SEARCHED
 
 
 class GgufOptions(BaseModel):
@@ -25,13 +26,15 @@ class GgufOptions(BaseModel):
     output: str = Field(default="", description="type of the output matrix")
     embedding: str = Field(default="", description="type of the token embedding")
     importance: Path | None = Field(
-        default=None, description="an importance matrix, as llama-imatrix writes it (.gguf or the older .dat)"
+        default=None, description="an importance matrix, of `bessemer importance` or llama-imatrix (.gguf or the older .dat)"
     )
 
     @field_validator("precision")
     @classmethod
     def _known(cls, given: str) -> str:
         name = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}.get(given, given.upper())
+        if name in SEARCHED:
+            raise ValueError(f"{name} is read and kept, but there is no encoder for it; IQ4_XS and Q2_K are the nearest")
         if name != "KEEP" and name not in FILE_TYPES:
             raise ValueError(f"GGUF has no such type or mix; it has keep, {', '.join(FILE_TYPES)}")
         return "keep" if name == "KEEP" else name

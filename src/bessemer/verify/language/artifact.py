@@ -13,7 +13,7 @@ from bessemer.verify.evidence import Language, LanguageTokens, Status
 from bessemer.verify.language import choose
 from bessemer.verify.language.libraries import read_back
 from bessemer.verify.language.prove import prove
-from bessemer.verify.language.subjects import Subject
+from bessemer.verify.language.subjects import Subject, Words
 from bessemer.verify.language.texts import Text
 from bessemer.verify.language.tokenizers import compared_tokens
 from bessemer.verify.language.weights import WeightProof, compare
@@ -23,13 +23,15 @@ from bessemer.wire.gguf.types import BY_NAME
 @dataclass(frozen=True)
 class Written:
     """An artifact and what its own reader makes of it. target: who wrote it; path: what a runtime is given; importance:
-    whether an importance matrix was used."""
+    whether an importance matrix was used; base: GGUF of the model that the file at `path` is an adapter for, whose
+    checkpoint is then the model with the adapter in it."""
 
     target: str
     path: Path
     files: tuple[Path, ...]
     checkpoint: Checkpoint
     importance: bool = False
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,18 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
     library = read_back(artifact.target, artifact.files)
     held = _weights(source, artifact, library[1] if library is not None else None)
     with ExitStack() as stack:
-        runner = choose.runtime(artifact.path, artifact.checkpoint)
+        runner = choose.runtime(artifact.path, artifact.checkpoint, artifact.base)
         if runner is not None:
             stack.callback(runner.close)
         ran = runner or choose.reference(artifact.checkpoint, "decoded weights")
-        if original is None or ran is None or not source.tensors:
-            return _unrun(source, artifact, held, runner, library[0] if library else "")
+        if original is None or ran is None or not choose.types(source):
+            return _unrun(source, artifact, held, (original, runner), library[0] if library else "")
         lossy = runner is not None and _blocks(artifact.checkpoint)
         decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
         language = prove(
             original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
-            importance=artifact.importance, text=text, corpus=_texts(source, artifact),
+            importance=artifact.importance, text=text,
+            corpus=_texts(source, artifact, original.words),
         )  # fmt: skip
         read = f"{library[0]}, predictions by {ran.runtime}" if library is not None else ran.runtime
         runtime = runner.runtime if runner is not None else read
@@ -71,29 +74,37 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
 
 
 def _unrun(
-    source: Checkpoint, artifact: Written, held: WeightProof, runner: Subject | None, library: str
+    source: Checkpoint, artifact: Written, held: WeightProof, runners: tuple[Subject | None, Subject | None], library: str
 ) -> Outcome:
-    """Weights and tokenizers alone."""
-    theirs = runner.words if runner is not None else choose.words(artifact.checkpoint.tokenizer)
-    tokens: LanguageTokens | None = compared_tokens(choose.words(source.tokenizer), theirs, _texts(source, artifact))
-    runtime = runner.runtime if runner is not None else library
+    """Weights and tokenizers alone. runners: of the original and of the artifact, where there are any."""
+    ours, theirs = (
+        runner.words if runner is not None else choose.words(checkpoint.tokenizer)
+        for runner, checkpoint in zip(runners, (source, artifact.checkpoint), strict=True)
+    )
+    tokens: LanguageTokens | None = compared_tokens(ours, theirs, _texts(source, artifact, ours))
+    original, runtime = (runner.runtime if runner is not None else "" for runner in runners)
+    stored = bool(choose.types(source))
+    missing = ["Nothing here computes this architecture: weights and tokenizers were compared, predictions were not."]
     language = Language(
-        original="", artifact=runtime, text="", bound="every tensor there, each within its type's floor", tokens=tokens,
-        weights=held.lines, problems=held.problems,
-        notes=["Nothing here computes this architecture: weights and tokenizers were compared, predictions were not."],
+        original=original, artifact=runtime or library, text="", tokens=tokens, weights=held.lines, problems=held.problems,
+        bound="every tensor within its type's floor" if stored else "the same tokens", notes=missing if stored else [],
         within=held.within and (tokens is None or not tokens.differing),
     )  # fmt: skip
-    executed = bool(runtime) and (bool(library) or not source.tensors)
-    return Outcome(language, "executed" if executed else "emulated", runtime, "", _advice(artifact, executed))
+    executed = bool(library) or (bool(runtime) and not stored)
+    status: Status = "executed" if executed else "emulated"
+    return Outcome(language, status, runtime or library, original, _advice(artifact, executed or bool(runtime)))
 
 
-def _texts(source: Checkpoint, artifact: Written) -> Sequence[str]:
-    """Hard texts for the tokenizers; for llama.cpp without those where it is known to depart (`Tokenizer.notes`)."""
+def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequence[str]:
+    """Hard texts for the tokenizers; for llama.cpp without those where it is known to depart (`Tokenizer.notes`), unless
+    the normalizer that explains them can be asked."""
     from bessemer.tokenization import corpus, proof_texts
 
-    if source.tokenizer is None or artifact.checkpoint.origin.format != "gguf":
+    sides = (source, artifact.checkpoint), (artifact.checkpoint, source)
+    plain = next((one.tokenizer for one, other in sides if other.origin.format == "gguf"), None)
+    if plain is None or (words is not None and words.normalize):
         return corpus()
-    return proof_texts(source.tokenizer)
+    return proof_texts(plain)
 
 
 def _advice(artifact: Written, executed: bool) -> str:
@@ -112,4 +123,15 @@ def _weights(source: Checkpoint, artifact: Written, read: Mapping[str, Lazy] | N
         return compare(source.tensors, read, importance=artifact.importance)
     if source.records is not None and artifact.checkpoint.records is not None:
         return compare(source.records.tensors, artifact.checkpoint.records.tensors, importance=artifact.importance)
-    return compare(source.tensors, artifact.checkpoint.tensors, importance=artifact.importance)
+    if artifact.checkpoint.origin.format != "gguf" or source.adapter is not None or not source.config:
+        return compare(source.tensors, artifact.checkpoint.tensors, importance=artifact.importance)
+    return _through_gguf(source, artifact)
+
+
+def _through_gguf(source: Checkpoint, artifact: Written) -> WeightProof:
+    """The weights that have a place in GGUF, by the names that come back; heads of embedding models have none there."""
+    from bessemer.architectures.base import find
+
+    family, back = find(source.config), artifact.checkpoint
+    types = {} if back.records is None else family.stored(source.config, back.records.tensors)
+    return compare(family.carried(source), back.tensors, importance=artifact.importance, types=types)

@@ -56,7 +56,7 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto") -> S
     large = wanted == "auto" and checkpoint.parameters > LARGE and reference(checkpoint) is not None
     aside = wanted == "reference" or large
     running = None if aside else runtime(path, checkpoint)
-    if running is not None:
+    if running is not None and _knows(running):
         return running
     if wanted == "runtime":
         raise _no_runtime(path, checkpoint)
@@ -66,14 +66,35 @@ def original(path: Path, checkpoint: Checkpoint, wanted: Original = "auto") -> S
     return found
 
 
-def runtime(path: Path, checkpoint: Checkpoint) -> Subject | None:
-    """The file or directory in its own runtime; None where that is not installed, or there is none for the format."""
+def _knows(running: Subject) -> bool:
+    """Whether transformers has the architecture: some live in a repository's own code alone, which nobody runs here."""
+    try:
+        return bool(running.kind)
+    except Declined:
+        running.close()
+        return False
+
+
+def runtime(path: Path, checkpoint: Checkpoint, base: Path | None = None) -> Subject | None:
+    """The file or directory in its own runtime; None where that is not installed, or there is none for the format.
+
+    base: GGUF of a model that the file is an adapter for."""
+    if base is not None:
+        return _adapted(path, checkpoint, base)
+    if checkpoint.adapter is not None:
+        return None
     if checkpoint.origin.format == "gguf" and llama.available():
         return LlamaSubject(path, types(checkpoint), threads=busy(checkpoint))
-    whole = checkpoint.origin.format == "huggingface" and checkpoint.adapter is None and weights_of(path) is not None
+    whole = checkpoint.origin.format == "huggingface" and weights_of(path) is not None
     if whole and all(find_spec(name) for name in ("torch", "transformers")):
         return HuggingFaceSubject(path, words(checkpoint.tokenizer), busy(checkpoint))
     return None
+
+
+def _adapted(path: Path, checkpoint: Checkpoint, base: Path) -> Subject | None:
+    if not llama.available():
+        return None
+    return LlamaSubject(base, types(checkpoint), threads=busy(checkpoint), adapters=[(path, 1.0)])
 
 
 def reference(checkpoint: Checkpoint, what: str = "") -> ReferenceSubject | None:

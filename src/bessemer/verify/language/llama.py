@@ -20,7 +20,8 @@ SMOOTH = {
 
 
 class LlamaSubject:
-    """types: names of the types that the file's tensors have. adapters: LoRA files (GGUF) and factors. See `Subject`."""
+    """types: names of the types that the file's tensors have; none of a tokenizer alone. adapters: LoRA files (GGUF) and
+    factors. See `Subject`."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class LlamaSubject:
         threads: int = 0,
         adapters: Sequence[tuple[Path, float]] = (),
     ) -> None:
-        self._model = Llama(path, threads=threads, adapters=adapters)
+        self._model = Llama(path, threads=threads, adapters=adapters, vocabulary_only=not types)
         self._types = tuple(types)
 
     @property
@@ -51,7 +52,8 @@ class LlamaSubject:
         if facts["encoder"] and facts["decoder"]:
             return "seq2seq"
         causal = self._model.metadata.get(f"{self._architecture}.attention.causal", "true")
-        return "encoder" if causal == "false" or "bert" in self._architecture else "causal"
+        alone = facts["encoder"] or causal == "false" or "bert" in self._architecture
+        return "encoder" if alone else "causal"
 
     @property
     def vocabulary(self) -> int:

@@ -38,7 +38,7 @@ def prove(
     """
     said = text or sample()
     words = _reader(original.words, artifact.words)
-    held = tokens(words, said, min(original.vocabulary, artifact.vocabulary))
+    held = tokens(words, said, _vocabulary(original, artifact))
     windows = plan(held, words, original, artifact)
     trial = _Trial(original, artifact, decoded, weights is not None and weights.equal, frozenset(types), importance)
     runs = list(trial.runs(windows)) if original.kind != "encoder" else []
@@ -66,10 +66,10 @@ class _Trial:
         self.decoded = None if equal else decoded
         self.equal, self.types, self.importance = equal, types, importance
         self.kind = bounds.coarsest(original.arithmetic, artifact.arithmetic)
-        self.vocabulary = min(original.vocabulary, artifact.vocabulary)
+        self.vocabulary = _vocabulary(original, artifact)
         self.problems = [*self._mismatches()]
         self.notes: list[str] = []
-        if original.vocabulary != artifact.vocabulary:
+        if 0 < original.vocabulary != artifact.vocabulary > 0:
             self.notes.append(
                 f"The original gives logits for {original.vocabulary} tokens, the artifact for {artifact.vocabulary}: "
                 f"the first {self.vocabulary} were compared"
@@ -198,6 +198,11 @@ def _embedding(
 
 def _apart(held: LanguageEmbedding) -> float:
     return 2.0 if held.cosine is None else max(0.0, 1 - held.cosine)
+
+
+def _vocabulary(original: Subject, artifact: Subject) -> int:
+    """Tokens that both know; 1 where neither says."""
+    return min((held for held in (original.vocabulary, artifact.vocabulary) if held), default=1)
 
 
 def _reader(original: Words | None, artifact: Words | None) -> Words | None:

@@ -23,7 +23,7 @@ def compared_tokens(
     alike = _alike_once_normalized(original, artifact, [texts[at] for at in apart], [one[at] for at in apart])
     wrong = [at for at, fine in zip(apart, alike, strict=True) if not fine]
     ends = [*_ends(original, artifact)]
-    shown = (wrong or apart)[:EXAMPLES]
+    shown = wrong[:EXAMPLES] or apart[:2]
     return LanguageTokens(
         original=original.name, artifact=artifact.name, texts=len(texts), differing=len(wrong) + len(ends),
         normalized=sum(alike), examples=[*(f"{texts[at][:80]!r}: {_few(one[at], two[at])}" for at in shown), *ends],

@@ -50,11 +50,17 @@ class WeightProof:
 
 
 def compare(
-    original: Mapping[str, Lazy], artifact: Mapping[str, Lazy], *, importance: bool = False, threads: int = 4
+    original: Mapping[str, Lazy],
+    artifact: Mapping[str, Lazy],
+    *,
+    importance: bool = False,
+    threads: int = 4,
+    types: Mapping[str, str] | None = None,
 ) -> WeightProof:
     """Every tensor of the original beside the one of its name. Both have the same names and layout (the hub form, or roles).
 
     Tensors of types without numbers (U8) must be the same bytes. importance: whether an importance matrix was used.
+    types: what the artifact's file stores, where its tensors were decoded since.
     """
     found = WeightProof()
     found.problems = [*_absent(original, artifact)]
@@ -67,7 +73,7 @@ def compare(
     found.equal = not found.problems and all(held.same for held in energies)
     by_type: dict[str, list[tuple[str, _Energy]]] = {}
     for (_, two), energy in zip(fitting, energies, strict=True):
-        by_type.setdefault(two.type, []).append((two.name, energy))
+        by_type.setdefault((types or {}).get(two.name, two.type), []).append((two.name, energy))
     found.lines = [_line(kind, held, floor(kind, importance)) for kind, held in by_type.items()]
     return found
 

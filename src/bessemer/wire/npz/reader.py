@@ -95,14 +95,14 @@ def _header(content: bytes, name: str) -> tuple[str, bool, tuple[int, ...], int]
     if found is None:
         raise WireError("a header that is not numpy's", where=name)
     parts = [part.strip().removesuffix("L") for part in found["shape"].split(",") if part.strip()]
-    if len(parts) > RANK or not all(part.isdecimal() and len(part) < 19 for part in parts):
+    if len(parts) > RANK or not all(part.isdecimal() and len(part) < 20 for part in parts):
         raise WireError("a shape that no array has", where=name)
     return found["descr"].strip("'"), found["fortran"] == "True", tuple(map(int, parts)), start
 
 
 def _type(descr: str, name: str) -> tuple[str, int, bool]:
     said = DESCR.fullmatch(descr)
-    if said is not None and said[2] == "O":
+    if descr.lstrip("<>|=").startswith("O"):
         raise WireError("an array of Python objects, which are pickled and never unpickled here", where=name)
     if said is None or said[2] not in "fiubc":
         raise WireError(f"an array of the type {descr[:40]}, which is no number", where=name)

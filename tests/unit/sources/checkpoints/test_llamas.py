@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bessemer.ir.checkpoint import Checkpoint
-from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.errors import Declined, UnreadableInput
 from bessemer.opening import open_checkpoint
 from bessemer.sources.base import OpenOptions
 from bessemer.weights.views import array
@@ -279,21 +279,33 @@ def test_old_fives_become_todays(tmp_path: Path, number: int, name: str, width: 
     np.testing.assert_array_equal(found.read(1, 3), found.read(0, 4)[1:3])
 
 
-def test_rwkvs_own_names(real_asset: Asset) -> None:
+HUB = {
+    "emb.": "rwkv.embeddings.", "ln_out.": "rwkv.ln_out.", ".ln0.": ".pre_ln.", ".att.": ".attention.",
+    "blocks.": "rwkv.blocks.", ".ffn.": ".feed_forward.", "mix_k": "mix_key", "mix_v": "mix_value",
+    "mix_r": "mix_receptance",
+}  # fmt: skip
+
+
+def test_rwkv_4_in_hugging_faces_form(real_asset: Asset) -> None:
     path = real_asset("llm/rwkv_ggmf/tiny-rwkv-4v0-660K-FP16.bin")
     held = opened(path)
-    assert held.config == {} and held.origin.details["layers"] == 4
-    assert held.tensors["emb.weight"].shape == (256, 128) and held.tensors["head.weight"].type == "F16"
-    assert {f"blocks.3.att.{name}.weight" for name in ("key", "value", "receptance", "output")} <= set(held.tensors)
-    raw, at, seen = path.read_bytes(), 24, {}
-    while at < len(raw):  # the format again, in six lines
+    assert held.origin.details["layers"] == held.config["num_hidden_layers"] == 4
+    raw, at, seen = path.read_bytes(), 24, 0
+    while at < len(raw):  # the format again, in a few lines
         rank, length, kind = struct.unpack_from("<3I", raw, at)
         shape = struct.unpack_from(f"<{rank}I", raw, at + 12)[::-1]
         name = raw[at + 12 + 4 * rank :][:length].decode()
         start = at + 12 + 4 * rank + length
-        seen[name] = np.frombuffer(raw, ("<f4", "<f2")[kind], int(np.prod(shape)), start).reshape(shape)
-        at = start + seen[name].nbytes
-    equal(held, {name: value.astype(np.float32) for name, value in seen.items()})
+        value = np.frombuffer(raw, ("<f4", "<f2")[kind], int(np.prod(shape)), start).astype(np.float32)
+        at, seen = start + value.size * (4, 2)[kind], seen + 1
+        for old, new in HUB.items():
+            name = name.replace(old, new)
+        found = array(held.tensors[name]).reshape(-1)
+        if name.endswith("time_decay"):  # rwkv.cpp stores -exp(decay)
+            np.testing.assert_allclose(-np.exp(found), value, rtol=1e-6)
+        else:
+            assert found.tobytes() == value.tobytes()
+    assert seen == len(held.tensors) == 78
 
 
 def test_meta_parts_are_put_together(tmp_path: Path, real_asset: Asset) -> None:
@@ -316,6 +328,10 @@ def test_meta_parts_are_put_together(tmp_path: Path, real_asset: Asset) -> None:
     wanted["lm_head.weight"] = weights["output.weight"]
     equal(held_model, wanted)
     assert held_model.config["intermediate_size"] == 172 and held_model.config["max_position_embeddings"] == 4096
+    (tmp_path / "params.json").write_text(json.dumps({**said, "use_scaled_rope": True, "moe": {"num_experts": 8}}))
+    with pytest.raises(Declined, match=r"(?s)use_scaled_rope.*moe"):
+        opened(tmp_path)
+    (tmp_path / "params.json").write_text(json.dumps({**said, "use_scaled_rope": False}))
     (tmp_path / "consolidated.01.pth").rename(tmp_path / "consolidated.02.pth")
     with pytest.raises(UnreadableInput, match="lacks some"):
         opened(tmp_path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +198,43 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     except WireError:
         return
     assert len(held.entries) == 1
+
+
+STORIES = "llm/stories260K"
+
+
+def _told(model: Path, text: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bessemer", "importance", str(model), str(text), "-o", str(out), *more]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_command_measures_a_trained_model(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
+    """The sums are those of llama-imatrix, where that is installed; its BOS begins each chunk."""
+    model, text = real_asset(f"{STORIES}/stories260K-f32.gguf"), real_asset(f"{STORIES}/tinystories_sample.txt")
+    done = _told(model, text, tmp_path / "ours.gguf", "--chunk", "128", "--json")
+    assert json.loads(done.stdout) == {
+        "path": str(tmp_path / "ours.gguf"), "matrices": 35, "chunks": 14, "chunk_size": 128, "unseen_experts": {},
+    }  # fmt: skip
+    theirs = find_llama().with_name("llama-imatrix") if available() else Path()
+    if not theirs.is_file():
+        pytest.skip("llama-imatrix is not beside libllama")
+    exact = ["-fa", "off", "-ctk", "f32", "-ctv", "f32", "-t", "2", "--output-format", "gguf"]
+    subprocess.run([theirs, "-m", model, "-f", text, "-c", "128", "-o", tmp_path / "theirs.gguf", *exact],
+                   capture_output=True, check=True)  # fmt: skip
+    got, wanted = load(tmp_path / "ours.gguf"), load(tmp_path / "theirs.gguf")
+    assert got.sums.keys() == wanted.sums.keys()
+    for name, sums in wanted.sums.items():
+        np.testing.assert_array_equal(got.counts[name], wanted.counts[name])
+        np.testing.assert_allclose(got.sums[name], sums, rtol=2e-5)
+
+
+def test_the_command_refuses_what_it_cannot_measure(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
+    model = real_asset(f"{STORIES}/stories260K-f32.gguf")
+    text = tmp_path / "short.txt"
+    text.write_text("Once upon a time")
+    done = _told(model, text, tmp_path / "out.gguf")
+    assert done.returncode == 2 and "chunks of 512" in done.stderr
+    text.write_bytes(b"\xff\xfe\xfa")
+    done = _told(model, text, tmp_path / "out.gguf")
+    assert done.returncode == 5 and "not UTF-8" in done.stderr
+    assert not (tmp_path / "out.gguf").exists()

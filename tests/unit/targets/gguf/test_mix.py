@@ -126,6 +126,16 @@ def test_importance_of_another_model_is_refused(tmp_path: Path) -> None:
         plan("Q4_K_M", tiny.lazy(tensors), metadata, (), {"blk.0.attn_v.weight": np.full(256, np.nan, np.float32)})
 
 
+def test_what_the_importance_does_not_speak_of_is_told(tmp_path: Path) -> None:
+    metadata, tensors = tiny.write(tmp_path / "source.gguf", "llama")
+    importance = _importance(tensors)
+    assert plan("Q4_K_M", tiny.lazy(tensors), metadata, (), importance).notes == []
+    del importance["token_embd.weight"], importance["blk.3.attn_k.weight"]
+    notes = plan("Q4_K_M", tiny.lazy(tensors), metadata, (), importance).notes
+    assert notes == ["the importance matrix says nothing of 1 tensor of layers (blk.3.attn_k.weight)"]
+    assert plan("Q8_0", tiny.lazy(tensors), metadata, (), importance).notes == []
+
+
 def _from_a_hub(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """All in bfloat16, as checkpoints from a hub are; 1-D tensors too."""
     from dataclasses import replace
@@ -162,3 +172,14 @@ def test_weights_that_were_blocks_are_told_of(tmp_path: Path) -> None:
     held["blk.0.ffn_up.weight"] = replace(held["blk.0.ffn_up.weight"], type="Q8_0", row_bytes=272)
     assert plan("Q4_K_M", held, metadata).notes == ["1 tensor from Q8_0 to Q4_K: they carry the error of Q8_0 along"]
     assert plan("Q8_0", held, metadata).notes == []
+
+
+def test_facts_of_other_kinds_do_not_stop_a_plan(tmp_path: Path) -> None:
+    """Metadata are what a file says: numbers may be texts, lists, or missing, and names need not be UTF-8."""
+    metadata, tensors = tiny.write(tmp_path / "source.gguf", "llama")
+    wanted = plan("Q4_K_M", tiny.lazy(tensors), metadata).types
+    tensors["blk.0.\udcff.weight"] = tensors["blk.0.ffn_up.weight"]
+    for value in ("many", [], [4, 4], 1e300, float("nan"), None):
+        odd = {**metadata, "llama.attention.head_count": value, "llama.attention.head_count_kv": value}
+        found = plan("Q4_K_M", tiny.lazy(tensors), odd).types
+        assert {name: found[name] for name in wanted} == wanted

@@ -43,7 +43,7 @@ def opened() -> Iterator[Callable[[Path], tuple[Subject, ReferenceSubject]]]:
 
     def subjects(path: Path) -> tuple[Subject, ReferenceSubject]:
         held = checkpoint(path, OpenOptions())
-        running, decoded = runtime(path, held, 2), reference(held, "decoded weights")
+        running, decoded = runtime(path, held), reference(held, "decoded weights")
         assert running is not None
         assert decoded is not None
         made.append(running)
@@ -68,7 +68,7 @@ def test_transformers_and_llama_cpp_are_one_model(stories: Path, opened: Opened,
     assert all(
         run.mean_kld is not None and run.mean_kld < 1e-10 and run.same_top == 1.0 for run in proof.runs
     )
-    with llama.Llama(stories / "stories260K-f32.gguf", threads=2) as model:
+    with llama.Llama(stories / "stories260K-f32.gguf") as model:
         (tokens,) = model.tokenize(["Once upon a time"])
         made = beside._child.ask("generate", tokens=tokens, count=200)
         assert made == model.generate(tokens, 200, stop=False)
@@ -255,3 +255,19 @@ def test_a_normalizer_that_llama_cpp_lacks_is_said_and_not_held_against_it(stori
     found = compared_tokens(replace(mine, normalize=None), running.words, ("a  b", "a b"))
     assert found is not None
     assert (found.differing, found.normalized) == (1, 0)
+
+
+def test_a_graph_is_the_same_model(stories: Path, opened: Opened, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    import bessemer
+    from bessemer.runners.onnxruntime import OrtRunner
+    from bessemer.verify.language.graph import GraphSubject
+
+    running, _ = opened(stories / "stories260K-f32.gguf")
+    made = bessemer.compile(bessemer.load(stories / "hf"), "onnx", out=tmp_path)
+    graph = GraphSubject(OrtRunner(made.path), running.words, context=512)
+    proof = prove(running, graph, corpus=("x",))
+    assert proof.within
+    assert graph.vocabulary == 512
+    assert proof.artifact.startswith("ONNX Runtime")
+    assert all(run.mean_kld is not None and run.mean_kld < 1e-9 for run in proof.runs)
