@@ -64,7 +64,7 @@ class Recipe:
 class ConvertOptions:
     """What a caller may say about a whole conversion.
 
-    shapes, signature, original, factory, task, graph, inputs, outputs, adapters, base: see OpenOptions;
+    shapes, signature, original, factory, task, graph, inputs, outputs, adapters, base, config: see OpenOptions;
     data, labels, label_offset, preprocess, samples: the user's inputs (see
     verify.data.Request); seed: of generated inputs;
     bound: a named closeness that replaces each target's own; level: optimisation level of the passes;
@@ -83,6 +83,7 @@ class ConvertOptions:
     outputs: tuple[str, ...] = ()
     adapters: tuple[tuple[Path, float], ...] = ()
     base: Path | None = None
+    config: Path | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -101,7 +102,7 @@ class ConvertOptions:
         """The part that concerns the source."""
         return OpenOptions(
             dict(self.shapes), self.signature, self.original, self.factory, self.task, self.inputs, self.outputs,
-            self.graph, self.adapters, self.base,
+            self.graph, self.adapters, self.base, self.config,
         )  # fmt: skip
 
 

@@ -255,6 +255,8 @@ def directory(folder: Path, real_asset: Asset, files: dict[str, Any]) -> None:
 DIRECTORIES: dict[str, dict[str, Any]] = {
     "settings that are no JSON": {"config.json": "{"},
     "settings that nest": {"config.json": '{"a":' * 9000 + "1" + "}" * 9000},
+    "classes that are no texts": {"config.json": {**CONFIG, "architectures": [[1]]}},
+    "a type that is no text": {"config.json": {**CONFIG, "model_type": 7}},
     "a list of settings": {"config.json": "[]"}, "packed weights": {"config.json": {**CONFIG, "quantization_config": 3}},
     "generation settings that are a list": {"generation_config.json": "[]"},
 }  # fmt: skip

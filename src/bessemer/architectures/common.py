@@ -187,7 +187,7 @@ LAYER_NORM = Value("attention.layer_norm_epsilon", "layer_norm_eps", real)
 THETA = Value("rope.freq_base", "rope_theta", real, default=10000.0)
 WINDOW = Value("attention.sliding_window", "sliding_window", optional=True)
 VOCABULARY = Written("vocab_size", lambda config: config.get("vocab_size"), ("vocab_size",))
-SILU = Fixed("hidden_act", ("silu", "swish"))
+SILU = Fixed("hidden_act", ("silu", "swish"), computed=True)
 WHOLE_ROPE = Fixed("partial_rotary_factor", (None, 1, 1.0))
 BIASES: tuple[Setting, ...] = (
     Read("attention_bias", holds("blk.0.attn_q.bias")),

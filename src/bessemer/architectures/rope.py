@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import Config, Record, real, setting
+from bessemer.architectures.settings import Config, Record, limit, real, setting
 from bessemer.ir.decoder import Rope
 from bessemer.ir.errors import Blocker
 
@@ -80,7 +80,8 @@ class Scaling:
         scaling = config["rope_scaling"]
         if name not in self.allowed:
             wanted = ", ".join(self.allowed) or "none"
-            blockers.append(setting("rope_scaling", f"scaling '{name}' has no place in this architecture's GGUF ({wanted})"))
+            reason = f"scaling '{name}' has no place in this architecture's GGUF ({wanted})"
+            blockers.append((limit if name in _NEEDED else setting)("rope_scaling", reason))
             return {}
         blockers += [
             setting(f"rope_scaling.{key}", "it is missing, or not positive")
@@ -287,6 +288,8 @@ def rope(config: Config, dims: int, theta: float | None = None, interleaved: boo
     if name == "longrope":
         short = factors(scaling, "short", len(plain))
         return Rope(dims, base, interleaved, _numbers(plain / short), longrope_magnitude(config))
+    if name != "yarn":
+        raise ValueError(f"rope_scaling '{name}' is not known")
     return _yarn(scaling, plain, base, interleaved)
 
 

@@ -23,10 +23,12 @@ LARGEST = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class Record:
-    """A GGUF file as a setting sees it: metadata of all keys, tensors by GGUF's names."""
+    """A GGUF file as a setting sees it: metadata of all keys, tensors by GGUF's names. asked: the architecture's own keys
+    that some setting looked at."""
 
     metadata: Mapping[str, Any]
     tensors: Mapping[str, Lazy] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
 
     @property
     def architecture(self) -> str:
@@ -35,6 +37,7 @@ class Record:
 
     def get(self, key: str, default: Any = None) -> Any:
         """A value of the architecture's own keys, as Python's number, text or list."""
+        self.asked.add(key)
         value = self.metadata.get(f"{self.architecture}.{key}", default)
         return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
@@ -111,11 +114,13 @@ class Value:
 class Fixed:
     """A key of config.json that GGUF does not hold because its runtime knows one way only.
 
-    allowed: values that mean that way; the first is written into config.json on the way back (nothing for None).
+    allowed: values that mean that way; the first is written into config.json on the way back (nothing for None);
+    computed: the family's description for `Decoder` knows other values as well.
     """
 
     name: str
     allowed: tuple[Any, ...]
+    computed: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -125,7 +130,8 @@ class Fixed:
         value = config.get(self.name, self.allowed[0])
         if value not in self.allowed and value is not None:
             wanted = " or ".join(map(repr, self.allowed))
-            blockers.append(setting(self.name, f"{value!r} has no place in GGUF, whose runtimes know {wanted}"))
+            reason = f"{value!r} has no place in GGUF, whose runtimes know {wanted}"
+            blockers.append((limit if self.computed else setting)(self.name, reason))
         return {}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
@@ -133,9 +139,31 @@ class Fixed:
 
 
 @dataclass(frozen=True)
+class Only:
+    """A key of GGUF that config.json has no word for: a file without it, or with one of these values, means the same."""
+
+    gguf: str
+    allowed: tuple[Any, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ()
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        return {}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        value = record.get(self.gguf)
+        if value is not None and value not in self.allowed:
+            wanted = " or ".join(map(repr, self.allowed))
+            blockers.append(setting(self.gguf, f"{str(value)[:80]} has no place in config.json, which means {wanted}"))
+        return {}
+
+
+@dataclass(frozen=True)
 class Written:
-    """A key of GGUF that follows from config.json; nothing is read back. function: None for a file without the key.
-    accounts: keys of config.json that go into it."""
+    """A key of GGUF that follows from config.json; nothing is read back (but a file that says otherwise is declined).
+    function: None for a file without the key. accounts: keys of config.json that go into it."""
 
     gguf: str
     function: Callable[[Config], Any]
@@ -299,6 +327,14 @@ def missing(name: str, where: str) -> Blocker:
 def setting(name: str, reason: str) -> Blocker:
     """A setting that cannot be carried."""
     return Blocker(node=name, op="setting", rule="setting", reason=reason)
+
+
+LIMIT = "gguf"
+
+
+def limit(name: str, reason: str) -> Blocker:
+    """A setting that GGUF's runtimes cannot carry, and that `Decoder` can say."""
+    return Blocker(node=name, op="setting", rule=LIMIT, reason=reason)
 
 
 def first(config: Config, names: Sequence[str]) -> Any:

@@ -43,6 +43,10 @@ class Transform:
         """Hugging Face's tensors -> Decoder's roles."""
         return self.forward(tensors, names, config)
 
+    def unrole(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
+        """Decoder's roles -> Hugging Face's tensors."""
+        return self.backward(tensors, names, config)
+
 
 
 
@@ -59,6 +63,8 @@ class _ValuesOfOne(Transform):
 
     def role(self, tensors: Tensors, names: Names, config: Config) -> list[Lazy]:
         return [views.renamed(tensors[0], names[0])]
+
+    unrole = role
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,14 @@ Graph = Annotated[
         "drawn where there is a table.",
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings of a language model whose weights are recognised in a graph: a config.json, or some of its keys.",
+    ),
+]
 CutInputs = Annotated[
     list[str] | None,
     typer.Option(
@@ -217,6 +225,7 @@ class Asked:
     outputs: Sequence[str] | None = None
     adapter: Sequence[str] | None = None
     base: Path | None = None
+    config: Path | None = None
     data: Path | None = None
     labels: Path | None = None
     label_offset: int = 0
@@ -258,6 +267,7 @@ class Asked:
             outputs=names(self.outputs),
             adapters=tuple(map(_adapter, self.adapter or ())),
             base=self.base,
+            config=self.config,
             data=self.data,
             labels=self.labels,
             label_offset=self.label_offset,
@@ -311,6 +321,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "outputs": (CutOutputs, None),
     "adapter": (Adapters, None),
     "base": (Base, None),
+    "config": (Config, None),
     "data": (Data, None),
     "labels": (Labels, None),
     "label_offset": (LabelOffset, 0),
@@ -329,7 +340,7 @@ _SHARED: dict[str, tuple[Any, Any]] = {
     "recipe": (RecipeFile, None),
 }
 QUANTIZATION = ("calibration", "calibration_samples", "ranges", "quant_level", "layer", "compression", "recipe")
-MODEL = ("shape", "signature", "original", "factory", "task", "graph", "inputs", "outputs", "adapter", "base")
+MODEL = ("shape", "signature", "original", "factory", "task", "graph", "inputs", "outputs", "adapter", "base", "config")
 INPUTS = (*MODEL, "data", "preprocess", "samples", "seed")
 VERDICT = (*INPUTS, "labels", "label_offset", "bound")
 

@@ -173,6 +173,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         arbiter="bessemer.runners.onnx_reference:of_file",
         part="bessemer.sources.onnx.part:runner",
         checker="bessemer.sources.onnx.checker:refusal",
+        checkpoint="bessemer.sources.onnx.checkpoint:checkpoint",
     ),
     SourceEntry(
         name="tflite",

@@ -29,6 +29,7 @@ class OpenOptions:
     graph: how a language model becomes a graph: drawn from its architecture's `table`, traced by `torch`, or drawn where
     there is a table (`auto`).
     inputs, outputs: names that the model is cut at (see `passes.cut`); sources leave that to `opening.open_model`.
+    config: a config.json that says more of a language model in a graph than the graph does.
     adapters: LoRA adapters that are merged into the weights, with factors; base: the model that an adapter is for, where
     the adapter itself is opened. `opening.open_checkpoint` does both.
     """
@@ -43,6 +44,7 @@ class OpenOptions:
     graph: Literal["auto", "table", "torch"] = "auto"
     adapters: tuple[tuple[Path, float], ...] = ()
     base: Path | None = None
+    config: Path | None = None
 
 
 def split_factory(path: Path, factory: str | None) -> tuple[Path, str | None]:

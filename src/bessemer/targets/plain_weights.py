@@ -122,6 +122,8 @@ class _Converted:
         return encoded(values, self.kind)
 
     def _refuse_overflow(self, values: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        if not values.size or max(float(values.max()), -float(values.min())) <= HALF:
+            return
         largest = float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
         if largest > HALF:
             reason = f"it holds {largest:g}, and float16 ends at {HALF:g}"

@@ -20,7 +20,7 @@ def framed(tokenizer: Tokenizer, library: Any) -> Tokenizer:
     if len(before) == 1:
         special["bos"] = before[0]
     if len(behind) == 1 and behind[0] != special.get("eos"):
-        special |= {"eot": special["eos"]} if "eos" in special else {}
+        special |= {"eot": special["eos"]} if "eos" in special and tokenizer.kind != "bert" else {}
         special["eos"] = behind[0]
     flags = {"add_bos_token": len(before) == 1, "add_eos_token": len(behind) == 1}
     if between:

@@ -17,7 +17,7 @@ from bessemer.tokenization.corpus import Difference
 from bessemer.tokenization.encoder import library_encoder
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, by_id
 from bessemer.tokenization.pieces import standing
-from bessemer.tokenization.proof import GRAPHEMES, Departure, judged, ties
+from bessemer.tokenization.proof import Departure, beginnings, judged, unigram_departures
 from bessemer.tokenization.recognise import Traits, recognised
 from bessemer.tokenization.settings import STATED_PRE, Settings
 from bessemer.tokenization.vocabulary import ADDED_SCORE, Vocabulary, blocker
@@ -116,7 +116,8 @@ def _sentencepiece(source: Source) -> Tokenizer:
     if not scored.flags.get("add_space_prefix", True):
         merged = replace(scored, kind="gpt2", pre="sarvam-moe", merges=_merges(source), scores=())
         forms = [_gemma4(scored, merged.merges), *forms] if _is_gemma4(source) else [*forms, merged]
-    judgements = [judged(form, source.encode, ()) for form in forms]
+    departures = beginnings(source.encode)
+    judgements = [judged(form, source.encode, departures) for form in forms]
     return next((found for found in judgements if not found.blockers), judgements[0])
 
 
@@ -229,7 +230,7 @@ def _unigram(source: Source) -> Tokenizer:
     tokenizer = _framed(source, tokenizer, vocabulary)
     if isinstance(unknown, int):
         tokenizer = replace(tokenizer, special={"unk": unknown, **tokenizer.special})
-    return judged(tokenizer, source.encode, [ties(tokenizer), GRAPHEMES])
+    return judged(tokenizer, source.encode, unigram_departures(tokenizer))
 
 
 def _charsmap(source: Source) -> bytes:

@@ -11,7 +11,7 @@ from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization.encoder import encoder, sentencepiece
 from bessemer.tokenization.piecefile import BPE, UNIGRAM, PieceFile
 from bessemer.tokenization.piecefile import read as read_pieces
-from bessemer.tokenization.proof import GRAPHEMES, Departure, judged, ties
+from bessemer.tokenization.proof import Departure, beginnings, judged, ties, unigram_departures
 from bessemer.tokenization.settings import Added, Settings
 from bessemer.tokenization.vocabulary import Vocabulary, blocker
 
@@ -41,7 +41,7 @@ def read(path: Path, settings: Settings, rows: int | None, files: Mapping[str, P
 
 def _says_more(added: Added, i: int, model: PieceFile, settings: Settings) -> bool:
     """tokenizer.json lists control tokens of the model file once more; tokenizer_config.json overrides them."""
-    if i >= len(model.pieces) or str(i) in settings.config.get("added_tokens_decoder", {}):
+    if i >= len(model.pieces) or str(i) in (settings.config.get("added_tokens_decoder") or ()):
         return True
     text, _, kind = model.pieces[i]
     special = (TokenType.CONTROL, TokenType.UNKNOWN)
@@ -75,14 +75,17 @@ def _proven(tokenizer: Tokenizer, departures: list[Departure]) -> Tokenizer:
 
 def _departures(path: Path, model: PieceFile, tokenizer: Tokenizer) -> list[Departure]:
     """What SentencePiece does to a text before BPE and llama.cpp does not; both do it before Unigram."""
+    by_library = "tokenizer.json" in tokenizer.files
     if model.model == UNIGRAM:
-        return [ties(tokenizer), *([GRAPHEMES] if "tokenizer.json" in tokenizer.files else [])]
+        return unigram_departures(tokenizer) if by_library else [ties(tokenizer)]
     processor = sentencepiece(path)
-    return [Departure(
-        f"the source rewrites texts first (normalizer '{model.normalizer or 'none'}'"
-        f"{', runs of spaces become one' if model.remove_extra_whitespaces else ''}), llama.cpp takes them as they come",
+    how = f"normalizer '{model.normalizer or 'none'}'"
+    how += ", runs of spaces become one" if model.remove_extra_whitespaces else ""
+    rewriting = Departure(
+        f"the source rewrites texts first ({how}), llama.cpp takes them as they come",
         lambda found: _rewritten(processor, model, found.text) != found.text,
-    )]  # fmt: skip
+    )
+    return [rewriting, *(beginnings(encoder(tokenizer)) if by_library else [])]
 
 
 def _rewritten(processor: Any, model: PieceFile, text: str) -> str:

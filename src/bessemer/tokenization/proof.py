@@ -12,9 +12,13 @@ from dataclasses import dataclass, replace
 
 from bessemer.ir.errors import Blocker
 from bessemer.ir.tokenizer import Tokenizer, TokenType
+from bessemer.tokenization.charsmap import Charsmap
 from bessemer.tokenization.corpus import Difference, corpus, differences
 from bessemer.tokenization.encoder import encoder, flat_encoder
+from bessemer.tokenization.evaluate import known
+from bessemer.tokenization.evaluate.parts import sought
 from bessemer.tokenization.letters import unspelled
+from bessemer.tokenization.special import scores
 from bessemer.tokenization.vocabulary import blocker
 
 Encode = Callable[[str], list[int]]
@@ -46,11 +50,33 @@ GRAPHEMES = Departure(
 )
 
 
+def beginnings(source: Encode) -> list[Departure]:
+    """The departure of a source (the `tokenizers` library's Metaspace) that sees to it that a text begins with a space."""
+    if source(" x") != source("x"):
+        return []
+    reason = "the source puts no space ahead of a text that begins with one, llama.cpp does"
+    return [Departure(reason, lambda found: found.text[:1] in (" ", "▁"))]
+
+
+def spaces(charsmap: Callable[[str], str]) -> Departure:
+    """Of T5's and its relatives' tokenizer.json, which splits at whitespace before it segments."""
+
+    def strange(character: str) -> bool:
+        return character.isspace() and charsmap(character) != " "
+
+    return Departure(
+        "the source splits at every kind of space, llama.cpp at those that the charsmap makes a space",
+        lambda found: any(strange(character) for character in found.text),
+    )
+
+
 def ties(tokenizer: Tokenizer) -> Departure:
     """Segmentations that score the same: SentencePiece adds up in 32 bits, llama.cpp in 64."""
 
+    by_id = scores(tokenizer)
+
     def score(ids: tuple[int, ...]) -> float:
-        return sum(tokenizer.scores[i] for i in ids)
+        return sum(by_id[i] for i in ids)
 
     return Departure(
         "of segmentations that score the same llama.cpp may take another one than the source",
@@ -58,12 +84,16 @@ def ties(tokenizer: Tokenizer) -> Departure:
     )
 
 
+def unigram_departures(tokenizer: Tokenizer) -> list[Departure]:
+    """What may be otherwise in a Unigram tokenizer.json."""
+    return [ties(tokenizer), GRAPHEMES, spaces(Charsmap(tokenizer.charsmap))]
+
+
 def specials(tokenizer: Tokenizer) -> Departure:
-    """What may happen around added tokens in a text: spaces trimmed or put in."""
-    wanted = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
-    rows = zip(tokenizer.tokens, tokenizer.types, strict=True)
-    spelled = [token for token, kind in rows if kind in wanted and token]
-    reason = "llama.cpp treats spaces beside added tokens in its own way"
+    """What may happen around tokens that llama.cpp looks for before it splits a text: spaces trimmed or put in, and found
+    by their spelling where the source knows a plain token."""
+    spelled = [token for token, _ in sought(tokenizer, parse_special=True)]
+    reason = "llama.cpp finds added tokens, and spaces beside them, in its own way"
     return Departure(reason, lambda found: any(token in found.text for token in spelled))
 
 
@@ -119,5 +149,7 @@ def _spelled(tokenizer: Tokenizer, tokens: list[str]) -> str:
 
 def proof_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
     """The hard strings on which llama.cpp agrees with the source: all of them, less those that `notes` explain."""
+    if not known(tokenizer):
+        return corpus()
     own, flat = encoder(tokenizer), flat_encoder(tokenizer)
     return tuple(text for text in corpus() if own(text) == flat(text))

@@ -28,6 +28,12 @@ def converted(files: Mapping[str, Path], settings: Settings) -> tuple[dict[str, 
     return data, json.dumps(data)
 
 
+def names(data: Mapping[str, Any], settings: Settings) -> dict[str, str]:
+    """Spellings of the roles, BERT's own where nobody names them."""
+    known = _BERT if data.get("model", {}).get("type") == "WordPiece" else {}
+    return {**known, **settings.named}
+
+
 def _byte_level(files: Mapping[str, Path], settings: Settings) -> dict[str, Any]:
     name = _class(settings)
     level = {"type": "ByteLevel", "add_prefix_space": bool(settings.config.get("add_prefix_space")), "trim_offsets": True}
@@ -87,11 +93,12 @@ def _merges(path: Path) -> list[str]:
 def _wordpiece(path: Path, settings: Settings) -> dict[str, Any]:
     tokens = text(path).splitlines() if "\n" in text(path) else []
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    config, names = settings.config, {**_BERT, **settings.named}
-    if not tokens or len(tokens) > MAXIMUM_TOKENS or names["unk"] not in vocabulary:
-        raise UnreadableInput(f"{path} is no vocabulary of WordPiece", why=f"the unknown token {names['unk']} is not in it")
+    config, spelled = settings.config, {**_BERT, **settings.named}
+    if not tokens or len(tokens) > MAXIMUM_TOKENS or spelled["unk"] not in vocabulary:
+        why = f"the unknown token {spelled['unk']} is not in it"
+        raise UnreadableInput(f"{path} is no vocabulary of WordPiece", why=why)
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    special = [{"id": vocabulary[name], "content": name} | plain for name in names.values() if name in vocabulary]
+    special = [{"id": vocabulary[name], "content": name} | plain for name in spelled.values() if name in vocabulary]
     normalizer = {
         "type": "BertNormalizer",
         "clean_text": True,
@@ -104,10 +111,10 @@ def _wordpiece(path: Path, settings: Settings) -> dict[str, Any]:
         "added_tokens": sorted({row["id"]: row for row in special}.values(), key=lambda row: row["id"]),
         "normalizer": normalizer,
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": _template(names, vocabulary),
+        "post_processor": _template(spelled, vocabulary),
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
-            "type": "WordPiece", "unk_token": names["unk"], "continuing_subword_prefix": "##",
+            "type": "WordPiece", "unk_token": spelled["unk"], "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100, "vocab": vocabulary,
         },
     }  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bessemer.architectures.base import find, find_gguf
 from bessemer.architectures.settings import Record
+from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import Blocker, Declined
+from bessemer.ir.model import Origin
 from bessemer.weights.views import from_array
 
 _LLAMA3 = {
@@ -188,25 +191,36 @@ def _shaped(name: str, shape: tuple[int, ...]) -> Any:
     return from_array(name, np.zeros((*shape, 1), np.float32))
 
 
+_GROUPS = {"topk_method": "group_limited_greedy", "n_group": 8, "topk_group": 3}
+
+
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "said", "computed"),
     [
-        ("DeepSeek-V2-Lite", {"topk_method": "group_limited_greedy"}, "topk_method"),
-        ("DeepSeek-V2-Lite", {"q_lora_rank": 1536}, "q_lora_rank"),
-        ("DeepSeek-V2-Lite", {"rope_scaling": _YARN}, "mscale"),
-        ("gemma-2-2b", {"query_pre_attn_scalar": 224}, "query_pre_attn_scalar"),
-        ("gemma-3-1b-it", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
-        ("SmolLM3-3B", {"no_rope_layers": [1] * 36}, "no_rope_layers"),
-        ("Qwen3-30B-A3B", {"norm_topk_prob": False}, "norm_topk_prob"),
-        ("Qwen3-30B-A3B", {"mlp_only_layers": [3]}, "mlp_only_layers"),
-        ("Llama-3.2-1B", {"hidden_act": "gelu"}, "hidden_act"),
-        ("Llama-3.2-1B", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
-        ("starcoder2-3b", {"use_bias": False}, "use_bias"),
-        ("Mixtral-8x7B-v0.1", {"quantization_config": {"quant_method": "awq"}}, "quantization_config"),
+        ("DeepSeek-V2-Lite", _GROUPS, "topk_method", True), ("DeepSeek-V2-Lite", {"q_lora_rank": 1536}, "q_lora_rank", True),
+        ("DeepSeek-V2-Lite", {"topk_method": "best"}, "topk_method", False),
+        ("DeepSeek-V2-Lite", {"rope_scaling": _YARN}, "mscale", True),
+        ("gemma-2-2b", {"query_pre_attn_scalar": 224}, "query_pre_attn_scalar", True),
+        ("gemma-3-1b-it", {"use_bidirectional_attention": True}, "use_bidirectional_attention", False),
+        ("SmolLM3-3B", {"no_rope_layers": [1] * 36}, "no_rope_layers", True),
+        ("Qwen3-30B-A3B", {"norm_topk_prob": False}, "norm_topk_prob", True),
+        ("Qwen3-30B-A3B", {"mlp_only_layers": [3]}, "mlp_only_layers", False),
+        ("Llama-3.2-1B", {"hidden_act": "gelu"}, "hidden_act", True),
+        ("Llama-3.2-1B", {"hidden_act": "strange"}, "hidden_act", False),
+        ("Llama-3.2-1B", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling", False),
+        ("Llama-3.2-1B", {"partial_rotary_factor": 0.5}, "partial_rotary_factor", False),
+        ("starcoder2-3b", {"use_bias": False}, "use_bias", False),
+        ("Mixtral-8x7B-v0.1", {"quantization_config": {"quant_method": "awq"}}, "quantization_config", False),
     ],
 )  # fmt: skip
-def test_what_llama_cpp_cannot_do_is_declined(name: str, change: dict[str, Any], said: str) -> None:
+def test_what_llama_cpp_cannot_do_is_declined(name: str, change: dict[str, Any], said: str, computed: bool) -> None:
     config = {**PUBLISHED[name], **change}
+    family = find(config)
     with pytest.raises(Declined) as refused:
-        find(config).decoder(config)
+        family.to_gguf(Checkpoint({}, config, None, Origin("huggingface", Path(name))))
     assert any(said in blocker.node for blocker in refused.value.blockers)
+    if computed:
+        assert family.decoder(config) is not None
+    else:
+        with pytest.raises(Declined):
+            family.decoder(config)

@@ -13,6 +13,7 @@ from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.model import Origin
 from bessemer.weights import views
 
+TOKENS = [int(token) for token in np.random.default_rng(0).integers(3, 500, 40)]
 _LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,
@@ -79,6 +80,23 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """name -> (model_type, settings beside the common ones)."""
 
+BEYOND: dict[str, tuple[str, dict[str, Any]]] = {
+    "deepseek-v2-groups": ("deepseek_v2", {
+        **_DEEPSEEK, "q_lora_rank": None, "n_routed_experts": 8, "topk_method": "group_limited_greedy", "n_group": 4,
+        "topk_group": 2,
+    }),
+    "deepseek-v2-plain-yarn": ("deepseek_v2", {**_DEEPSEEK, "q_lora_rank": None, "rope_parameters": _YARN}),
+    "gemma2-scale": ("gemma2", {"num_key_value_heads": 2, "head_dim": 32, "query_pre_attn_scalar": 20}),
+    "qwen3-moe-raw": ("qwen3_moe", {
+        "num_key_value_heads": 2, "head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32, "norm_topk_prob": False,
+    }),
+    "smollm3-all": ("smollm3", {"num_key_value_heads": 2, "no_rope_layers": [1, 0], "pad_token_id": 0}),
+    "llama-gelu": ("llama", {"num_key_value_heads": 2, "hidden_act": "gelu_pytorch_tanh"}),
+    "qwen2-llama3": ("qwen2", {"num_key_value_heads": 2, "rope_parameters": _LLAMA3}),
+}  # fmt: skip
+"""Models that GGUF has no place for, and that our evaluator can run."""
+
 _COMMON: dict[str, Any] = {
     "vocab_size": 512, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "max_position_embeddings": 256, "bos_token_id": 1, "eos_token_id": 2,
@@ -93,8 +111,8 @@ def save(name: str, folder: Path) -> Any:
     import torch
     from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    kind, settings = MODELS[name]
-    torch.manual_seed(sorted(MODELS).index(name))
+    kind, settings = (MODELS | BEYOND)[name]
+    torch.manual_seed(sorted(MODELS | BEYOND).index(name))
     model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**{**_COMMON, **settings}), attn_implementation="eager")
     with torch.no_grad():
         for parameter in model.parameters():

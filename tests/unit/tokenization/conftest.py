@@ -98,7 +98,7 @@ def pieces(folder: Path, name: str, **options: Any) -> Path:
     (folder / "m.model").rename(folder / name)
     for path in (text, folder / "m.vocab"):
         path.unlink()
-    (folder / "config.json").write_text(json.dumps({**MODEL, "vocab_size": 910, "bos_token_id": 1, "eos_token_id": 2}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 910}))
     return folder
 
 

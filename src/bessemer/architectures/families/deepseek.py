@@ -11,13 +11,14 @@ from bessemer.architectures.base import Config, Family, Pair
 from bessemer.architectures.settings import (
     Fixed,
     Harmless,
+    Only,
     Read,
     Record,
     Setting,
     Value,
     Written,
+    limit,
     real,
-    setting,
 )
 from bessemer.architectures.transforms import (
     UNHEARD,
@@ -100,7 +101,7 @@ class _Queries:
         rank = int(config.get("q_lora_rank", 0))
         if rank and config["num_hidden_layers"] in _LITE:
             reason = f"llama.cpp takes a DeepSeek of {config['num_hidden_layers']} layers for one without compressed queries"
-            blockers.append(setting("q_lora_rank", reason))
+            blockers.append(limit("q_lora_rank", reason))
         return {"attention.q_lora_rank": rank}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class _Yarn(rope.Scaling):
         scaling = config["rope_scaling"]
         weight = scaling.get("mscale_all_dim")
         if not weight or scaling.get("mscale") != weight:
-            blockers.append(setting("rope_scaling.mscale", "llama.cpp's graph of DeepSeek asks for mscale = mscale_all_dim"))
+            blockers.append(limit("rope_scaling.mscale", "llama.cpp's graph of DeepSeek asks for mscale = mscale_all_dim"))
             return {}
         return {**written, "rope.scaling.yarn_log_multiplier": 0.1 * float(weight)}
 
@@ -153,7 +154,10 @@ _SETTINGS: tuple[Setting, ...] = (
     Value("expert_used_count", "num_experts_per_tok"), Value("expert_shared_count", "n_shared_experts"),
     Value("expert_weights_scale", "routed_scaling_factor", real, default=1.0),
     Fixed("norm_topk_prob", (False,)), Fixed("attention_bias", (False,)), Fixed("mlp_bias", (False,)),
-    Fixed("topk_method", ("greedy",)), Fixed("scoring_func", (None, "softmax")), Fixed("moe_layer_freq", (None, 1)),
+    Fixed("topk_method", ("greedy",), computed=True),
+    Fixed("scoring_func", (None, "softmax")), Fixed("moe_layer_freq", (None, 1)),
+    Only("expert_group_count", (0, 1)), Only("expert_group_used_count", (0, 1)), Only("expert_gating_func", (0, 1)),
+    Only("expert_weights_norm", (False,)),
     Harmless(("ep_size", "seq_aux", "aux_loss_alpha", "qk_head_dim", "topk_group", "n_group")),
 )  # fmt: skip
 
@@ -161,9 +165,11 @@ _SETTINGS: tuple[Setting, ...] = (
 def _computes(config: Config) -> Decoder:
     nope, turned = int(config["qk_nope_head_dim"]), int(config["qk_rope_head_dim"])
     fields = common.plain({**config, "head_dim": turned})
+    groups, used = _groups(config)
     experts = Experts(
         config["n_routed_experts"], config["num_experts_per_tok"], normalized=False,
         scale=float(config["routed_scaling_factor"]), shared=bool(config["n_shared_experts"]),
+        groups=groups, groups_used=used,
     )  # fmt: skip
     interleaved = rope.rope(config, turned, interleaved=True)
     layers = tuple(type(layer)(rope=interleaved) for layer in fields["layers"])
@@ -172,6 +178,15 @@ def _computes(config: Config) -> Decoder:
     latent = Latent(rank, config["kv_lora_rank"], nope, turned, config["v_head_dim"])
     more = {"latent": latent, "head_dim": nope + turned, "scale": _scale(config, nope + turned), "kv_heads": fields["heads"]}
     return Decoder(**{**fields, **more})
+
+
+def _groups(config: Config) -> tuple[int, int]:
+    """llama.cpp ranks groups by their two best experts, this method by the best one: it has no place in GGUF."""
+    if config["topk_method"] == "greedy":
+        return 1, 1
+    if config["topk_method"] != "group_limited_greedy":
+        raise ValueError(f"topk_method '{config['topk_method']}' is not known")
+    return int(config["n_group"]), int(config["topk_group"])
 
 
 def _scale(config: Config, size: int) -> float:

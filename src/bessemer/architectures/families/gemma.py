@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from bessemer.architectures import common, rope
-from bessemer.architectures.base import Config, Family, Pair
-from bessemer.architectures.settings import Fixed, Harmless, Record, Refused, Setting, Value, real, setting
+from bessemer.architectures.base import IGNORED, Config, Family, Pair
+from bessemer.architectures.settings import (
+    Fixed,
+    Harmless,
+    Record,
+    Refused,
+    Setting,
+    Value,
+    limit,
+    real,
+    setting,
+)
 from bessemer.architectures.transforms import Plus
 from bessemer.ir.decoder import Decoder, Layer
 from bessemer.ir.errors import Blocker
@@ -90,7 +100,7 @@ class QueryScale:
         given = config.get("query_pre_attn_scalar", 256)
         if given != known:
             reason = f"{given} has no place in GGUF, whose runtimes take {known} here"
-            blockers.append(setting("query_pre_attn_scalar", reason))
+            blockers.append(limit("query_pre_attn_scalar", reason))
         return {}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
@@ -131,6 +141,11 @@ _SETTINGS: tuple[Setting, ...] = (
     *common.SIZES, common.HeadDim(explicit=True), common.RMS, common.WHOLE_ROPE, Fixed("attention_bias", (False,)),
     Fixed("tie_word_embeddings", (True,)), Refused("use_bidirectional_attention", "llama.cpp's graph of Gemma is causal"),
 )  # fmt: skip
+_IMAGES = "vision_config"
+_BESIDE_TEXT = (
+    "text_config", _IMAGES, "mm_tokens_per_image", "boi_token_index", "eoi_token_index", "image_token_index",
+    "boi_token_id", "eoi_token_id", "image_token_id",
+)  # fmt: skip
 _WINDOW = Value("attention.sliding_window", "sliding_window", default=4096)
 _DEFAULTS: dict[str, Any] = {
     "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "head_dim": 256, "max_position_embeddings": 8192,
@@ -153,9 +168,19 @@ def _with_kinds(config: dict[str, Any], period: int) -> dict[str, Any]:
     return config
 
 
+def _text(config: dict[str, Any]) -> dict[str, Any]:
+    """Of a model of texts and images, what says of texts."""
+    text = config.get("text_config")
+    return {**config, **text, _IMAGES: True} if isinstance(text, Mapping) else config
+
+
+def _images_note(config: Config) -> tuple[str, ...]:
+    return ("the model of texts alone: its vision tower and projector are left out",) if config.get(_IMAGES) else ()
+
+
 def _completed3(config: dict[str, Any]) -> dict[str, Any]:
     """Rope by layer type, as transformers 5 spells it, becomes `rope_theta`, `rope_local_base_freq` and `rope_scaling`."""
-    config = common.completed(config)
+    config = common.completed(_text(config))
     parameters = config.pop("rope_parameters", None)
     if isinstance(parameters, Mapping):
         full, local = (dict(parameters.get(kind) or {}) for kind in ("full_attention", "sliding_attention"))
@@ -214,17 +239,21 @@ FAMILIES = (
         defaults={**_DEFAULTS_2, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}, complete=_completed2,
     ),
     Family(
-        "gemma3", "gemma3", ("gemma3_text",), ("Gemma3ForCausalLM",), _TENSORS_3,
+        "gemma3", "gemma3", ("gemma3_text", "gemma3"),
+        ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"), _TENSORS_3,
         (
             *_SETTINGS, Thetas(), rope.Scaling(("linear",)), _WINDOW, Fixed("hidden_activation", _GELU), LayerKinds(6),
             QueryScale(62), Value("final_logit_softcapping", "final_logit_softcapping", real, optional=True),
             Refused("attn_logit_softcapping", "llama.cpp's graph of Gemma 3 has no cap of attention scores"),
+            Harmless(_BESIDE_TEXT),
         ),
         computes=_gemma3,
         defaults={
             **_DEFAULTS_2, "max_position_embeddings": 131072, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
-            "num_attention_heads": 8, "num_key_value_heads": 4,
+            "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208,
         },
-        complete=_completed3,
+        complete=_completed3, notes=_images_note,
+        prefixes={"language_model.": "", "model.language_model.": "model."},
+        ignored=(*IGNORED, r"^(model\.)?(vision_tower|multi_modal_projector)\."),
     ),
 )  # fmt: skip

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import Config, Family, Pair
-from bessemer.architectures.settings import Fixed, Record, Setting, Value, Written
+from bessemer.architectures.settings import Fixed, Only, Record, Setting, Value, Written
 from bessemer.ir.decoder import Decoder, Experts
 
 _SETTINGS: tuple[Setting, ...] = (
     *common.SIZES, common.HeadDim(), common.RMS, common.THETA, common.VOCABULARY, common.SILU, common.WHOLE_ROPE,
     Written("rope.dimension_count", common.head_dim), rope.Scaling(("linear", "yarn", "llama3")),
 )  # fmt: skip
+_DENSE = (Only("expert_count", (0,)), Only("expert_used_count", (0,)))
 _STACK = (*common.ends(), *common.norms())
 _MIXTURE = (
     Pair("blk.{i}.ffn_gate_inp.weight", common.LAYER + "block_sparse_moe.gate.weight"),
@@ -52,7 +53,7 @@ def _windowed(record: Record) -> bool:
 FAMILIES = (
     Family(
         "mistral", "llama", ("mistral",), ("MistralForCausalLM",),
-        (*_STACK, *common.attention(permuted=True), *common.gated()), (*_SETTINGS, common.WINDOW),
+        (*_STACK, *common.attention(permuted=True), *common.gated()), (*_SETTINGS, *_DENSE, common.WINDOW),
         computes=common.windowed, defaults={**_MISTRAL, "sliding_window": 4096}, complete=common.completed, made=_made,
         claims=_windowed, notes=common.window_note,
     ),
@@ -71,7 +72,7 @@ FAMILIES = (
     Family(
         "llama", "llama", ("llama",), ("LlamaForCausalLM", "LLaMAForCausalLM", "LlamaModel"),
         (*_STACK, *common.attention(permuted=True, bias="attention_bias"), *common.gated(bias="mlp_bias")),
-        (*_SETTINGS, *common.BIASES, Fixed("sliding_window", (None,))),
+        (*_SETTINGS, *common.BIASES, *_DENSE, Fixed("sliding_window", (None,))),
         computes=common.llama_like, defaults={**_DEFAULTS, "max_position_embeddings": 2048}, complete=common.completed,
         made=_made, claims=_dense,
         prefixes={"layers.": "model.layers.", "embed_tokens.": "model.embed_tokens.", "norm.": "model.norm."},

@@ -40,7 +40,7 @@ SETTINGS: tuple[Setting, ...] = (
     Written("tokenizer.ggml.token_type_count", lambda config: config.get("type_vocab_size", 1)),
     rope.Scaling(()),
     bert.TYPE_COUNT,
-    Read("pad_token_id", lambda record: record.metadata.get("tokenizer.ggml.padding_token_id", 0)),
+    Read("pad_token_id", lambda record: int(record.metadata.get("tokenizer.ggml.padding_token_id", 0))),
     Fixed("hidden_act", ("silu", "swiglu")),
     Fixed("causal", (None, False)),
     Fixed("rotary_emb_fraction", (None, 1.0, 1)),

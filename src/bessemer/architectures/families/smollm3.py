@@ -7,7 +7,7 @@ from typing import Any
 
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import Config, Family
-from bessemer.architectures.settings import Fixed, Harmless, Record, Refused, Setting, Written, setting
+from bessemer.architectures.settings import Fixed, Harmless, Record, Refused, Setting, Written, limit
 from bessemer.ir.decoder import Decoder, Layer
 from bessemer.ir.errors import Blocker
 
@@ -24,7 +24,7 @@ class _Positions:
     def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
         if config["no_rope_layers"] != _positions(len(config["no_rope_layers"]), STEP):
             reason = f"llama.cpp's graph leaves out positions in every {STEP}th layer, this model in others"
-            blockers.append(setting("no_rope_layers", reason))
+            blockers.append(limit("no_rope_layers", reason))
         return {}
 
     def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:

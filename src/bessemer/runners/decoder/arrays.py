@@ -74,6 +74,9 @@ class Arrays:
         """See `Operations`."""
         if self._observer is not None:
             self._observer(role, x, None)
+        product = getattr(self._weights, "product", None)
+        if product is not None:
+            return self._biased(product(f"{role}.weight", x), f"{role}.bias")
         matrix = self._weight(f"{role}.weight")
         return self._biased(x @ matrix.reshape(-1, x.shape[1]).T, f"{role}.bias")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy.typing as npt
 
 from bessemer.ir.checkpoint import Lazy
 from bessemer.runners.decoder.tables import Floats
+
+AT_ONCE = 1 << 24
+"""Weights of a matrix that are decoded at once: 64 MiB as float32."""
 
 
 class Weights(Protocol):
@@ -35,6 +39,26 @@ class Reading:
 
         held = self._roles.get(role)
         return None if held is None else array(held)
+
+    def product(self, role: str, x: Floats) -> Floats:
+        """x [tokens, columns] times the transposed matrix: [tokens, rows]. It is read and decoded in parts of bounded
+        size, the next one while this one is multiplied. Raises KeyError for an unknown role."""
+        from bessemer.weights.views import array, floats
+
+        held = self._roles[role]
+        if held.columns != x.shape[1]:  # stored in another shape
+            return x @ array(held).reshape(-1, x.shape[1]).T
+        step = max(1, AT_ONCE // held.columns)
+        starts = range(0, held.rows, step)
+        made = np.empty((len(x), held.rows), np.float32)
+        with ThreadPoolExecutor(1, "bessemer-weights") as pool:
+            coming = pool.submit(floats, held, 0, min(step, held.rows))
+            for start in starts:
+                part, stop = coming.result(), start + step
+                if stop < held.rows:
+                    coming = pool.submit(floats, held, stop, min(stop + step, held.rows))
+                np.matmul(x, part.T, out=made[:, start:stop])
+        return made
 
     def rows(self, role: str, places: npt.NDArray[np.int64]) -> Floats:
         """Rows of a table [places, columns]; each different one is read once. Raises KeyError for an unknown role."""

@@ -11,7 +11,6 @@ from bessemer.ir.model import Origin
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.huggingface.directory import (
     CONFIG,
-    Weights,
     companions_of,
     contained,
     foreign_model,
@@ -19,12 +18,13 @@ from bessemer.sources.huggingface.directory import (
     weights_of,
 )
 from bessemer.sources.huggingface.pooling import pooling_of
+from bessemer.sources.huggingface.tensors import of_file, tensors_of
 
 if TYPE_CHECKING:
     from bessemer.ir.tokenizer import Tokenizer
 
 ADAPTER = "adapter_config.json"
-ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.npz")
 GENERATION = "generation_config.json"
 ARRAYS = "model.npz"
 """Weights as the target `npz` writes them beside a config.json."""
@@ -32,16 +32,14 @@ ARRAYS = "model.npz"
 
 def checkpoint(path: Path, options: OpenOptions) -> Checkpoint:
     """The directory's weights. Raises UnreadableInput for broken files, Declined for weights packed by another library."""
-    config = read_json(path, CONFIG) if (path / CONFIG).is_file() else {}
+    config = settings_of(path)
     weights = weights_of(path)
     if weights is not None:
-        return _model(path, config, _tensors(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
-    if (path / ADAPTER).is_file():
+        return _model(path, config, tensors_of(weights), "safetensors" if weights.kind == "safetensors" else "PyTorch")
+    if any((path / name).is_file() for name in (ADAPTER, *ADAPTER_WEIGHTS)):
         return _adapter(path, config)
     if (path / ARRAYS).is_file():
-        from bessemer.sources.npz import arrays
-
-        return _model(path, config, arrays(contained(path / ARRAYS, path)), "npz")
+        return _model(path, config, of_file(contained(path / ARRAYS, path)), "npz")
     if (path / "params.json").is_file():
         from bessemer.sources.llama2c.consolidated import checkpoint as consolidated
 
@@ -77,6 +75,17 @@ def _model(path: Path, config: dict[str, Any], tensors: dict[str, Lazy], stored:
     )  # fmt: skip
 
 
+def settings_of(path: Path) -> dict[str, Any]:
+    """config.json of a directory; {} without one. Raises UnreadableInput where it names its architecture by no texts."""
+    if not (path / CONFIG).is_file():
+        return {}
+    config = read_json(path, CONFIG)
+    classes, kind = config.get("architectures") or [], config.get("model_type") or ""
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in (*classes, kind)):
+        raise UnreadableInput(f"{path / CONFIG} is broken", why="'architectures' or 'model_type' is no name")
+    return config
+
+
 def tokenizer_of(path: Path, config: dict[str, Any]) -> Tokenizer | None:
     """The tokenizer in a directory; None where there is none. Raises Declined for one that cannot be said."""
     from bessemer.tokenization import from_directory
@@ -93,39 +102,9 @@ def _packed(config: dict[str, Any]) -> Blocker:
     )  # fmt: skip
 
 
-def _tensors(weights: Weights) -> dict[str, Lazy]:
-    """Each from the file that the index names, where there is one."""
-    places = weights.places or {}
-    found: dict[str, Lazy] = {}
-    for file in weights.files:
-        found |= {name: tensor for name, tensor in of_file(file).items() if places.get(name, file) == file}
-    lacking = sorted(set(places) - set(found))
-    if lacking:
-        raise UnreadableInput(
-            f"{len(lacking)} tensors are not in the files that the index names", where=", ".join(lacking[:3])
-        )
-    return found
-
-
-def of_file(file: Path) -> dict[str, Lazy]:
-    """The tensors of one file that transformers or PEFT wrote. Raises UnreadableInput."""
-    from bessemer.sources.torch.tensors import pickled, safetensors
-
-    if file.suffix == ".safetensors":
-        return safetensors(file)[0]
-    found = pickled(file)
-    nested = next((place for place in found if len(place) != 1), None)
-    if nested is not None:
-        raise UnreadableInput(
-            f"{file} is no plain state dict", where=".".join(nested)[:200],
-            why="transformers saves tensors by name, and these lie in containers within one another",
-        )  # fmt: skip
-    return {place[0]: tensor for place, tensor in found.items()}
-
-
 def _adapter(path: Path, config: dict[str, Any]) -> Checkpoint:
     """A PEFT adapter. config: of the model it belongs to, where its config.json lies beside."""
-    said = read_json(path, ADAPTER)
+    said = read_json(path, ADAPTER) if (path / ADAPTER).is_file() else {}
     name = next((name for name in ADAPTER_WEIGHTS if (path / name).is_file()), None)
     if name is None:
         raise UnreadableInput(f"{path} has an {ADAPTER} and no weights", why=f"it lacks {' and '.join(ADAPTER_WEIGHTS)}")

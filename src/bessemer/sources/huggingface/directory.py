@@ -30,6 +30,11 @@ FOREIGN: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("GGUF", ("*.gguf",)),
 )
 """Other formats, the preferred one first, and where they lie."""
+LONE = (
+    "model.safetensors", "pytorch_model.bin", "model.npz", "adapter_model.safetensors", "adapter_model.bin",
+    "adapter_model.npz", "model.safetensors.index.json", "pytorch_model.bin.index.json",
+)  # fmt: skip
+"""Weights that make a directory one of a model, with or without settings."""
 LATER = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$")
 """Parts of a GGUF model behind the first, which stands for all."""
 COMPANIONS = (
@@ -60,7 +65,7 @@ class Weights:
 
 def looks_like(entries: tuple[str, ...]) -> bool:
     """Whether a directory with these names is one of a model."""
-    known = {CONFIG, "genai_config.json", "adapter_config.json"}
+    known = {CONFIG, "genai_config.json", "adapter_config.json", *LONE}
     if {"params.json", "consolidated.00.pth"} <= set(entries):
         return True
     suffixes = (".onnx", ".tflite", ".gguf", ".keras", ".pt2")

@@ -10,15 +10,12 @@ from bessemer.sources.huggingface.directory import Weights
 
 
 def tensors_of(weights: Weights) -> dict[str, Lazy]:
-    """All files' tensors; where two hold one of the same name, the index says which counts. Raises UnreadableInput."""
+    """Each from the file that the index names, where there is one. Raises UnreadableInput."""
+    places = weights.places or {}
     found: dict[str, Lazy] = {}
-    owners: dict[str, Path] = {}
     for file in weights.files:
-        for name, tensor in of_file(file).items():
-            if name in found and (weights.places is None or weights.places.get(name) == owners[name]):
-                continue
-            found[name], owners[name] = tensor, file
-    lacking = sorted(set(weights.places or ()) - set(found))
+        found |= {name: tensor for name, tensor in of_file(file).items() if places.get(name, file) == file}
+    lacking = sorted(set(places) - set(found))
     if lacking:
         raise UnreadableInput(
             f"{len(lacking)} tensors are not in the files that the index names", where=", ".join(lacking[:3])
@@ -27,11 +24,14 @@ def tensors_of(weights: Weights) -> dict[str, Lazy]:
 
 
 def of_file(file: Path) -> dict[str, Lazy]:
-    """The tensors of one file that transformers or PEFT wrote. Raises UnreadableInput."""
+    """The tensors of one file that transformers, PEFT or we wrote. Raises UnreadableInput."""
+    from bessemer.sources.npz import arrays
     from bessemer.sources.torch.tensors import pickled, safetensors
 
     if file.suffix == ".safetensors":
         return safetensors(file)[0]
+    if file.suffix == ".npz":
+        return arrays(file)
     found = pickled(file)
     nested = next((place for place in found if len(place) != 1), None)
     if nested is not None:

@@ -28,8 +28,8 @@ PREFIX = "_orig_mod."
 
 def checkpoint(path: Path) -> Checkpoint:
     """A directory with params.json. Raises UnreadableInput, Declined."""
-    from bessemer.sources.huggingface.checkpoint import of_file
     from bessemer.sources.huggingface.directory import contained, read_json
+    from bessemer.sources.huggingface.tensors import of_file
 
     files = sorted(file for file in path.iterdir() if PARTS.fullmatch(file.name))
     if not files or [int(file.name.split(".")[1]) for file in files] != list(range(len(files))):

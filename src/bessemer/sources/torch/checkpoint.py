@@ -79,7 +79,7 @@ def _place(path: Path, found: Mapping[tuple[str, ...], Lazy], wanted: str | None
 def beside(form: str, path: Path, tensors: dict[str, Lazy], details: dict[str, str], notes: list[str]) -> Checkpoint:
     """A file's tensors with the settings and the tokenizer that lie in the same directory. form: name of the source."""
     from bessemer.architectures.lora import recognised
-    from bessemer.sources.huggingface.checkpoint import ADAPTER, ADAPTER_WEIGHTS, tokenizer_of
+    from bessemer.sources.huggingface.checkpoint import ADAPTER, ADAPTER_WEIGHTS, settings_of, tokenizer_of
     from bessemer.sources.huggingface.checkpoint import checkpoint as of_directory
     from bessemer.sources.huggingface.directory import CONFIG, companions_of, read_json
 
@@ -89,7 +89,7 @@ def beside(form: str, path: Path, tensors: dict[str, Lazy], details: dict[str, s
     if not tensors:
         raise UnreadableInput(f"{path} holds no tensors")
     origin = Origin(form, path, details)
-    config = read_json(folder, CONFIG) if (folder / CONFIG).is_file() else {}
+    config = settings_of(folder)
     if recognised(tensors):
         said = read_json(folder, ADAPTER) if (folder / ADAPTER).is_file() else {}
         return Checkpoint(tensors, config, None, origin, adapter=Adapter(said), notes=notes)

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bessemer.ir.checkpoint import Checkpoint, Lazy
-from bessemer.ir.errors import Declined
+from bessemer.ir.errors import Blocker, Declined
 from bessemer.targets.base import Artifact, PreparedWeights
 from bessemer.targets.gguf.options import GgufOptions
-from bessemer.weights.stream import Done, Piece
-from bessemer.weights.stream import write as write_pieces
+from bessemer.weights.stream import Done, Piece, write_hashed
 from bessemer.wire.gguf.values import ALIGNMENT, Kind
 
 if TYPE_CHECKING:
@@ -55,8 +54,8 @@ class GgufTarget:
         """One .gguf file."""
         layout: Layout = prepared.payload
         path = out / f"{stem}.gguf"
-        write_pieces(path, layout.header, layout.pieces, layout.total, done)
-        return Artifact("gguf", path, (path,))
+        digest = write_hashed(path, layout.header, layout.pieces, layout.total, done)
+        return Artifact("gguf", path, (path,), {path: digest})
 
 
 def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:
@@ -127,12 +126,16 @@ def _kept(plan: Plan) -> str:
 def _layout(
     metadata: Mapping[str, Any], kinds: Mapping[str, Kind], tensors: Mapping[str, Lazy], plan: Plan
 ) -> Layout:
-    """kinds: types that metadata have in the file they come from."""
+    """kinds: types that metadata have in the file they come from. Raises Declined for what the format cannot hold."""
+    from bessemer.wire.errors import WireError
     from bessemer.wire.gguf.writer import layout
 
     named = [(name, tensors[name].shape, kind) for name, kind in plan.types.items()]
     alignment = metadata.get("general.alignment", ALIGNMENT)
-    header, offsets, total = layout(metadata, named, alignment, kinds=kinds)
+    try:
+        header, offsets, total = layout(metadata, named, alignment, kinds=kinds)
+    except WireError as error:
+        raise Declined("gguf", [Blocker(error.where, "file", "format", error.what)]) from None
     return Layout(header, _pieces(tensors, offsets, plan), total)
 
 

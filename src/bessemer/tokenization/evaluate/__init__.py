@@ -10,6 +10,7 @@ from importlib import import_module
 
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.tokenizer import Tokenizer
+from bessemer.tokenization.pretokenizers import BY_NAME
 
 Encode = Callable[[str], list[int]]
 
@@ -17,6 +18,12 @@ _BY_KIND = {
     "llama": "sentencepiece", "gpt2": "byte_level", "gemma4": "byte_level", "bert": "wordpiece", "t5": "unigram",
     "rwkv": "greedy",
 }  # fmt: skip
+
+
+def known(tokenizer: Tokenizer) -> bool:
+    """Whether `fragments` has an evaluator for it."""
+    module = _BY_KIND.get(tokenizer.kind)
+    return module is not None and (tokenizer.kind != "gpt2" or (tokenizer.pre or "default") in BY_NAME)
 
 
 def fragments(tokenizer: Tokenizer) -> Encode:

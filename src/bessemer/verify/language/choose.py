@@ -121,10 +121,10 @@ def types(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 def words(tokenizer: Tokenizer | None) -> Words | None:
     """A checkpoint's tokenizer, read the source's own way."""
-    if tokenizer is None or tokenizer.kind == "none":
-        return None
-    from bessemer.tokenization import encoder
+    from bessemer.tokenization import encoder, readable
 
+    if tokenizer is None or not readable(tokenizer):
+        return None
     encode = encoder(tokenizer)
     name = next(iter(tokenizer.files), "Bessemer's tokenizer")
     around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]

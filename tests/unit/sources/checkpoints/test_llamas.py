@@ -280,8 +280,9 @@ def test_old_fives_become_todays(tmp_path: Path, number: int, name: str, width: 
 
 
 HUB = {
-    "emb.": "rwkv.embeddings.", "ln_out.": "rwkv.ln_out.", ".ln0.": ".pre_ln.", ".att.": ".attention.", "blocks.": "rwkv.blocks.",
-    ".ffn.": ".feed_forward.", "mix_k": "mix_key", "mix_v": "mix_value", "mix_r": "mix_receptance",
+    "emb.": "rwkv.embeddings.", "ln_out.": "rwkv.ln_out.", ".ln0.": ".pre_ln.", ".att.": ".attention.",
+    "blocks.": "rwkv.blocks.", ".ffn.": ".feed_forward.", "mix_k": "mix_key", "mix_v": "mix_value",
+    "mix_r": "mix_receptance",
 }  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def in_onnxruntime(path: Path, out: Path, opset: int | None = None) -> Runner:
     return OrtRunner(TARGET.write(prepared, out, f"model{opset}").path, optimize=True)
 
 
-def test_the_story_is_the_same_in_llama_cpp_onnxruntime_and_the_reference(
+def test_the_story_is_the_same_in_onnxruntime_and_the_reference(
     real_asset: Callable[[str], Path], tmp_path: Path
 ) -> None:
     path = real_asset("llm/stories260K/stories260K-f32.gguf")
@@ -43,13 +43,19 @@ def test_the_story_is_the_same_in_llama_cpp_onnxruntime_and_the_reference(
     assert greedy(in_onnxruntime(hub, tmp_path), ONCE, COUNT) == story
     assert greedy(in_onnxruntime(path, tmp_path, opset=17), ONCE, COUNT) == story
     assert greedy(identify(path).load().runner(path, OpenOptions()), ONCE, COUNT) == story
+
+
+def test_llama_cpp_tells_the_same_story(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
     from bessemer.runners.llama.place import available
 
-    if available():
-        from bessemer.runners.llama.client import Llama
+    if not available():
+        pytest.skip("llama.cpp is not installed")
+    from bessemer.runners.llama.client import Llama
 
-        with Llama(path) as original:
-            assert original.generate(ONCE, COUNT, stop=False) == story
+    path = real_asset("llm/stories260K/stories260K-f32.gguf")
+    with Llama(path, threads=1) as original:
+        told = original.generate(ONCE, COUNT, stop=False)
+    assert greedy(in_onnxruntime(path, tmp_path), ONCE, COUNT) == told
 
 
 def test_transformers_tells_the_same_story(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
