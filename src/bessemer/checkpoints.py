@@ -128,8 +128,7 @@ def _original(path: Path, checkpoint: Checkpoint, options: ConvertOptions) -> Su
     from bessemer.verify.language.choose import original, reference
 
     stored = checkpoint.tensors if checkpoint.records is None else checkpoint.records.tensors
-    alone = not stored and checkpoint.origin.format != "gguf"  # llama.cpp runs a tokenizer by itself
-    if alone:
+    if not stored and checkpoint.origin.format != "gguf":  # llama.cpp runs a tokenizer by itself
         return None
     if checkpoint.adapter is not None:
         whole = _whole(checkpoint, checkpoint)
@@ -199,8 +198,11 @@ class _Road:
             row.artifact = row.timed("write", lambda: target.write(prepared, row.folder, stem, self._counted(prepared)))
         except Declined as refusal:
             return declined_row(request, validated, refusal)
-        files = row.artifact.files
-        hashes = [self.hashing.submit(file_record, file, str(file.relative_to(row.folder))) for file in files]
+        known = row.artifact.hashes
+        hashes = [
+            self.hashing.submit(file_record, file, str(file.relative_to(row.folder)), known.get(file))
+            for file in row.artifact.files
+        ]
         if self.options.execute:
             self.watch.stage("verify", request.name)
             row.timed("verify", lambda: row.prove(self.original, self.checkpoint, self._text))

@@ -4,10 +4,10 @@ A family is one file in `families/` that ends in `FAMILIES = (Family(...), ...)`
 
 - which config.json it is for (`model_types`, `classes`) and which GGUF (`architecture`, and `claims` where families share
   one);
-- `tensors`, a table of `Pair`: GGUF's name <-> Hugging Face's, templates in which `{i}` counts layers and `{e}` (Hugging
-  Face's side alone) parts that are stacked into one, with a transform of `transforms.py`. Several names on a side are for
-  transforms that split or join. Rows of the same GGUF name are tried in order; the first one whose tensors are there is
-  taken, and the first one is what is written on the way back. So older spellings come last;
+- `tensors`, a table of `Pair` (`table.py`): GGUF's name <-> Hugging Face's, templates in which `{i}` counts layers and
+  `{e}` (Hugging Face's side alone) parts that are stacked into one, with a transform of `transforms.py`. Several names on a
+  side are for transforms that split or join. Rows of the same GGUF name are tried in order; the first one whose tensors are
+  there is taken, and the first one is what is written on the way back. So older spellings come last;
 - `settings`, a table of `settings.py`'s declarations: config.json <-> metadata keys (those of every family are added);
 - `complete`, which spells a config.json in one way (defaults of transformers' class, older names of keys), so that tables,
   transforms and `decoder` see every key; `defaults` go in first. It must not raise;
@@ -33,42 +33,27 @@ import numpy as np
 import numpy.typing as npt
 
 from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, setting
-from bessemer.architectures.transforms import SAME, Transform
+from bessemer.architectures.table import (
+    BACK,
+    BROKEN,
+    MOST,
+    Applies,
+    Pair,
+    Walk,
+    always,
+    counted,
+    expanded,
+    named,
+)
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
 from bessemer.ir.errors import Blocker, Declined
 
+__all__ = [
+    "IGNORED", "MOST", "Applies", "Config", "Family", "Pair", "always", "families", "find", "find_gguf", "stays_f32",
+]  # fmt: skip
+
 Config = Mapping[str, Any]
-Applies = Callable[[Config, int], bool]
-"""Whether a row of the table is for this layer of this model."""
-
-
-BACK = ("backward", "unrole")
-"""Ways through a table that end at Hugging Face's names."""
-
-
-def always(config: Config, layer: int) -> bool:
-    """A tensor of every layer."""
-    return True
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A row of the table of tensors: names on both sides and what lies between them.
-
-    optional: it may be missing (biases); when: which layers have it; layers: key of the count that `{i}` runs over, and
-    parts: of the count that `{e}` runs over, where they are not the family's.
-    """
-
-    gguf: str | tuple[str, ...]
-    hf: str | tuple[str, ...]
-    transform: Transform = SAME
-    optional: bool = False
-    when: Applies = always
-    layers: str = ""
-    parts: str = ""
-
-
 def _tied(config: Config) -> tuple[str, ...]:
     return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
 
@@ -119,6 +104,7 @@ class Family:
         complete, blockers = self.completed(config), list[Blocker]()
         self._metadata(complete, blockers)
         blockers = [blocker for blocker in blockers if blocker.rule != LIMIT]
+        blockers += [] if counted(complete, self.count) else [setting(self.count, f"1 to {MOST} layers are wanted")]
         what = f"The decoder of architecture '{self.name}'"
         _decline(blockers, what)
         return None if self.computes is None else _tried(what, "config.json", self.computes, complete)
@@ -207,8 +193,8 @@ class Family:
         """Each row of the table for each layer that has it, with the names on both sides (GGUF's, Hugging Face's)."""
         for layer, pair in self._rows(config):
             if pair.when(config, layer):
-                gguf = [name.replace("{i}", str(layer)) for name in _tuple(pair.gguf)]
-                yield pair, gguf, list(_expanded(pair.hf, layer, _count(config, pair.parts or self.parts)))
+                gguf = [name.replace("{i}", str(layer)) for name in named(pair.gguf)]
+                yield pair, gguf, list(expanded(pair.hf, layer, counted(config, pair.parts or self.parts)))
 
     def carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
         """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it."""
@@ -238,20 +224,20 @@ class Family:
         """Walk the table: each row whose tensors are there gives those of the other side."""
         if way not in BACK:
             have = self._spelled(have, config)
-        walk = _Walk(dict(have), config, way, blockers)
+        walk = Walk(dict(have), config, way, blockers)
         try:
             for row in self.rows(config):
                 walk.row(*row)
-        except _BROKEN as error:
+        except BROKEN as error:
             blockers.append(setting("config.json", f"it makes no sense: {error!r}"))
         walk.finish()
         return walk.made
 
     def _rows(self, config: Config) -> list[tuple[int, Pair]]:
         """Rows of the table, those of a layer together; what belongs to none comes first."""
-        rows = [(-1, pair) for pair in self.tensors if "{i}" not in _tuple(pair.gguf)[0]]
-        layered = [pair for pair in self.tensors if "{i}" in _tuple(pair.gguf)[0]]
-        found = [(layer, pair) for pair in layered for layer in range(_count(config, pair.layers or self.count))]
+        rows = [(-1, pair) for pair in self.tensors if "{i}" not in named(pair.gguf)[0]]
+        layered = [pair for pair in self.tensors if "{i}" in named(pair.gguf)[0]]
+        found = [(layer, pair) for pair in layered for layer in range(counted(config, pair.layers or self.count))]
         return rows + sorted(found, key=lambda row: row[0])
 
     def _spelled(self, have: Mapping[str, Lazy], config: Config) -> dict[str, Lazy]:
@@ -264,30 +250,22 @@ class Family:
         return spelled
 
 
-_BROKEN = (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError, IndexError)
-"""What arithmetic on settings of a wrong kind raises."""
-
-
 T = TypeVar("T")
 
 
 def _tried(what: str, where: str, function: Callable[[Any], T], source: Any) -> T:
     try:
         return function(source)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise Declined(what, [Blocker("", where, "setting", f"its settings make no sense together: {error!r}")]) from None
 
 
 def _asked(held: Setting, way: Callable[[Any, list[Blocker]], dict[str, Any]], source: Any, blockers: list[Blocker]) -> Any:
     try:
         return way(source, blockers)
-    except _BROKEN as error:
+    except BROKEN as error:
         blockers.append(setting(", ".join(held.keys), f"it cannot be worked out from the others: {error!r}"))
         return {}
-
-
-MOST = 1024
-"""Layers, and experts of a layer, that any model has; llama.cpp reads no more than half."""
 
 
 UNUSED = ("rope.scaling.finetuned", "tensor_data_layout")
@@ -303,71 +281,9 @@ def _alike(value: Any, other: Any) -> bool:
     return bool(value == other)
 
 
-class _Walk:
-    """One pass over a table of tensors."""
-
-    def __init__(self, have: dict[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> None:
-        self.have, self.config, self.way, self.blockers = have, config, way, blockers
-        self.made: dict[str, Lazy] = {}
-        self._used: set[str] = set()
-        self._wanted: dict[str, tuple[str, ...]] = {}
-
-    def row(self, pair: Pair, gguf: list[str], hf: list[str]) -> None:
-        """One row for one layer."""
-        sources, results = (gguf, hf) if self.way in BACK else (hf, gguf)
-        if all(name in self._wanted and not self._wanted[name] for name in gguf):
-            return  # an earlier spelling was there
-        absent = [name for name in sources if name not in self.have] if sources and results else gguf
-        if not absent:
-            self._wanted.update(dict.fromkeys(gguf, ()))
-            self._apply(pair.transform, sources, results)
-        elif not (pair.optional and len(absent) == len(sources)):
-            self._wanted = dict.fromkeys(gguf, tuple(absent)) | self._wanted
-
-    def finish(self) -> None:
-        """Tell what is missing and what is left over."""
-        missing = list(dict.fromkeys(name for names in self._wanted.values() for name in names))
-        left = [name for name in self.have if name not in self._used]
-        self.blockers += [_tensor(name, "it is missing") for name in _few(missing)]
-        self.blockers += [_tensor(name, "the table has no place for it") for name in _few(left)]
-
-    def _apply(self, transform: Transform, sources: list[str], results: list[str]) -> None:
-        self._used.update(sources)
-        try:
-            made = getattr(transform, self.way)([self.have[name] for name in sources], results, self.config)
-        except _BROKEN as error:
-            self.blockers.append(_tensor(sources[0], f"it does not fit the settings: {error}"))
-            return
-        self.made |= {tensor.name: tensor for tensor in made}
-
-
 def _decline(blockers: list[Blocker], what: str) -> None:
     if blockers:
         raise Declined(what, blockers)
-
-
-def _tuple(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else names
-
-
-def _expanded(names: str | tuple[str, ...], layer: int, parts: int) -> Iterator[str]:
-    for name in _tuple(names):
-        name = name.replace("{i}", str(layer))
-        yield from (name.replace("{e}", str(part)) for part in range(parts)) if "{e}" in name else (name,)
-
-
-def _count(config: Config, key: str) -> int:
-    count = config.get(key)
-    return count if isinstance(count, int) and 0 <= count <= MOST else 0
-
-
-def _few(names: list[str]) -> list[str]:
-    """Names for a message: the first twenty, and how many more."""
-    return names if len(names) <= 20 else [*names[:20], f"... and {len(names) - 20} more"]
-
-
-def _tensor(name: str, reason: str) -> Blocker:
-    return Blocker(node=name, op="tensor", rule="tensors", reason=reason)
 
 
 def _from_array(name: str, values: npt.NDArray[np.float32]) -> Lazy:
@@ -400,14 +316,12 @@ def families() -> tuple[Family, ...]:
 
 def find(config: Config) -> Family:
     """The family of a config.json, by `model_type`, then `architectures`. Raises Declined for one that is not known."""
-    kind, classes = config.get("model_type"), config.get("architectures") or ()
-    text = config.get("text_config")
+    kind, said = config.get("model_type"), config.get("architectures")
+    classes = [name for name in said if isinstance(name, str)] if isinstance(said, list | tuple) else []
     for family in families():
-        if set(family.classes) & set(classes) or (not classes and kind in family.model_types):
+        if set(family.classes) & set(classes) or (not classes and str(kind) in family.model_types):
             return family
-    if isinstance(text, Mapping) and not set(classes):
-        return find(text)
-    known = any(kind in family.model_types for family in families())
+    known = any(str(kind) in family.model_types for family in families())
     raise _unknown("config.json", ", ".join(classes) or str(kind), "class" if known else "architecture")
 
 
@@ -423,4 +337,4 @@ def find_gguf(metadata: Mapping[str, Any]) -> Family:
 def _unknown(where: str, name: str, what: str) -> Declined:
     have = ", ".join(sorted({family.name for family in families()}))
     reason = f"no table of tensors and settings for this {what}; there are tables for {have}"
-    return Declined("Bessemer", [Blocker(node=name, op=where, rule="architecture", reason=reason)])
+    return Declined("Bessemer", [Blocker(node=name[:200], op=where, rule="architecture", reason=reason)])

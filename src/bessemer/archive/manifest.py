@@ -47,9 +47,9 @@ def manifest(path: Path, options: ConvertOptions, held: ev.FileRecord | None = N
     )
 
 
-def file_record(path: Path, shown: str) -> ev.FileRecord:
-    """Size and hash of a file; of a folder, of the names and hashes of all files in it."""
-    size, digest = fingerprint(path)
+def file_record(path: Path, shown: str, known: str | None = None) -> ev.FileRecord:
+    """Size and hash of a file; of a folder, of the names and hashes of all files in it. known: the hash, if it is."""
+    size, digest = fingerprint(path) if known is None else (path.stat().st_size, known)
     return ev.FileRecord(path=shown, bytes=size, sha256=digest)
 
 

@@ -1,4 +1,4 @@
-"""What block formats cannot hold: infinities and NaN, and numbers beyond their scales.
+"""What formats cannot hold: infinities and NaN in blocks, numbers beyond a block's scales, or beyond 16 bits.
 
 ggml encodes them into bytes that mean something else, or nothing; `llama-quantize` refuses such tensors before and after.
 """
@@ -22,20 +22,37 @@ _HALVES = {
 """Block formats with an encoder, and where in a block their float16 numbers lie."""
 
 
+_OVERFLOW = {"F16": 0x477FF000, "BF16": 0x7F7F8000}
+"""Plain formats of smaller range: bits of the least float32 that they round to infinity."""
+_INFINITY = 0x7F800000
+
+
 def fault(weights: Floats, data: Bytes, name: str) -> str:
-    """Why `data`, the encoding of `weights` in a format, does not mean them; '' where it does. Plain ones hold all."""
-    if name not in _HALVES:
+    """Why `data`, the encoding of `weights` in a format, does not mean them; '' where it does. Infinities and NaN that were
+    there before pass through plain formats."""
+    if name not in _HALVES and name not in _OVERFLOW:
         return ""
-    if not _finite(np.ascontiguousarray(weights).reshape(-1)):
+    top = _top(np.ascontiguousarray(weights).reshape(-1))
+    if name in _OVERFLOW:
+        over = _OVERFLOW[name] <= top < _INFINITY
+        return f"weights up to {_float(top):g} are beyond {name}, where they become infinite" if over else ""
+    if top >= _INFINITY:
         return f"{name} cannot hold weights that are infinite or not a number"
     flat = np.ascontiguousarray(data).reshape(-1)
     if not all(_finite_halves(flat, BY_NAME[name].bytes, place) for place in _HALVES[name]):
-        return f"weights up to {np.abs(weights).max():g} are beyond the half-precision scales of {name}"
+        return f"weights up to {_float(top):g} are beyond the half-precision scales of {name}"
+    if name == "MXFP4" and (flat[:: BY_NAME[name].bytes] == 255).any():  # E8M0's NaN
+        return f"{name} has no scale for a block of weights around 1e-38"
     return ""
 
 
+def _float(bits: int) -> float:
+    return float(np.array(bits, np.uint32).view(np.float32))
+
+
 @compiled
-def _finite(weights: Floats) -> bool:
+def _top(weights: Floats) -> int:
+    """Bits of the greatest magnitude; NaN counts above infinity."""
     full = weights.size // LANES * LANES
     highest = np.int32(0)
     if full:
@@ -46,7 +63,7 @@ def _finite(weights: Floats) -> bool:
         highest = most(top)
     for i in range(full, weights.size):
         highest = max(highest, np.int32(word(weights[i]) & _U32(0x7FFFFFFF)))
-    return bool(highest < np.int32(0x7F800000))
+    return int(highest)
 
 
 @compiled

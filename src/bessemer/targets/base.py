@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -80,11 +80,12 @@ class Border:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Files that a target wrote; `path` is the one to load."""
+    """Files that a target wrote; `path` is the one to load; hashes: SHA-256 of those that were hashed on the way."""
 
     target: str
     path: Path
     files: tuple[Path, ...]
+    hashes: Mapping[Path, str] = field(default_factory=dict)
 
 
 class Target(Protocol):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from bessemer.ir.errors import UnreadableInput
+
 
 class Charsmap:
-    """Applies a charsmap; the empty one changes nothing. Raises ValueError where the bytes break the layout."""
+    """Applies a charsmap; the empty one changes nothing. Raises UnreadableInput where the bytes break the layout."""
 
     def __init__(self, blob: bytes) -> None:
         size = int.from_bytes(blob[:4], "little")
         if blob and (size % 4 or size == 0 or 4 + size >= len(blob)):
-            raise ValueError(f"the precompiled charsmap of {len(blob)} bytes states a trie of {size} bytes")
+            raise UnreadableInput(f"The precompiled charsmap of {len(blob)} bytes states a trie of {size} bytes")
         self._units: list[int] = np.frombuffer(blob[4 : 4 + size], "<u4").tolist()
         self._replacements = blob[4 + size :]
 
@@ -54,7 +56,7 @@ class Charsmap:
     def _replacement(self, start: int) -> bytes:
         end = self._replacements.find(b"\0", start)
         if start > len(self._replacements) or end < 0:
-            raise ValueError(f"the precompiled charsmap points at byte {start} of its replacements, where none begins")
+            raise UnreadableInput(f"The precompiled charsmap points at byte {start} of its replacements, where none begins")
         return self._replacements[start:end]
 
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bessemer.ir.errors import MissingExtra, UnreadableInput
+from bessemer.ir.errors import UnreadableInput
 from bessemer.ir.tokenizer import Tokenizer
 from bessemer.tokenization import jsonmodel, pieces, rwkv, settings, slow
+from bessemer.tokenization.encoder import loaded
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, parsed, text
 
 FILES = (
@@ -32,14 +33,14 @@ def from_directory(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     if "rwkv_vocab_v20230424.txt" in files and "tokenizer.json" not in files:
         return rwkv.padded(rwkv.read(files["rwkv_vocab_v20230424.txt"]), rows)
     data, content = _json(files)
-    beside = settings.read(folder, config, data.get("added_tokens") or ())
+    beside = settings.read(folder, config, _listed(data))
     model = next((files[name] for name in _PIECES if name in files), None)
     if model is not None and not (data and _is_text(model)):
         return pieces.read(model, beside, rows, files)
     if not data:
         data, content = slow.converted(files, beside)
         named = slow.names(data, beside)
-        beside = replace(settings.read(folder, config, data.get("added_tokens") or ()), named=named)
+        beside = replace(settings.read(folder, config, _listed(data)), named=named)
     return _from_json(files, data, content, beside, rows) if data else None
 
 
@@ -62,6 +63,11 @@ def _json(files: Mapping[str, Path]) -> tuple[Mapping[str, Any], str]:
     return data, content
 
 
+def _listed(data: Mapping[str, Any]) -> list[Any]:
+    rows = data.get("added_tokens")
+    return rows if isinstance(rows, list) else []
+
+
 def _is_text(path: Path) -> bool:
     """Llama 3 came with a tokenizer.model that is a list of tokens in base64; its tokenizer.json says the same."""
     with path.open("rb") as file:
@@ -74,15 +80,3 @@ def _from_json(
     path = files.get("tokenizer.json") or next(iter(files.values()))
     source = jsonmodel.Source(path, data, loaded(path, content), beside, rows)
     return jsonmodel.read(source, files)
-
-
-def loaded(path: Path, content: str) -> Any:
-    """The `tokenizers` library's tokenizer. Raises MissingExtra, UnreadableInput."""
-    try:
-        from tokenizers import Tokenizer as Library
-    except ImportError as error:
-        raise MissingExtra("tokenizers", extra="gguf", needed_for="Reading tokenizer.json") from error
-    try:
-        return Library.from_str(content)
-    except Exception as error:  # the library raises bare Exception for whatever it does not like
-        raise UnreadableInput(f"{path} is not read by the tokenizers library", why=str(error)[:300]) from error

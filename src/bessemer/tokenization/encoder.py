@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bessemer.ir.errors import MissingExtra
+from bessemer.ir.errors import MissingExtra, UnreadableInput
 from bessemer.ir.tokenizer import Tokenizer
 from bessemer.tokenization.evaluate import fragments, known
 from bessemer.tokenization.evaluate.parts import parted
+from bessemer.tokenization.jsonfiles import text
 
 Encode = Callable[[str], list[int]]
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -41,20 +42,28 @@ def readable(tokenizer: Tokenizer) -> bool:
 
 
 def library(path: Path) -> Any:
-    """`tokenizers.Tokenizer` of a tokenizer.json. Raises MissingExtra."""
+    """`tokenizers.Tokenizer` of a tokenizer.json. Raises MissingExtra, UnreadableInput."""
+    return loaded(path, text(path))
+
+
+def loaded(path: Path, content: str) -> Any:
+    """The same of a text that came from `path`."""
     try:
         from tokenizers import Tokenizer as Library
     except ImportError as error:
         raise MissingExtra("tokenizers", extra="gguf", needed_for="Reading tokenizer.json") from error
-    return Library.from_file(str(path))
+    try:
+        return Library.from_str(content)
+    except Exception as error:  # the library raises bare Exception for whatever it does not like
+        raise UnreadableInput(f"{path} is not read by the tokenizers library", why=str(error)[:300]) from error
 
 
 def library_encoder(tokenizer: Any, parse_special: bool = True) -> Encode:
     """text -> ids by a `tokenizers.Tokenizer`."""
 
-    def encode(text: str) -> list[int]:
+    def encode(words: str) -> list[int]:
         tokenizer.encode_special_tokens = not parse_special
-        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+        ids: list[int] = tokenizer.encode(words, add_special_tokens=False).ids
         return ids
 
     return encode
@@ -63,13 +72,16 @@ def library_encoder(tokenizer: Any, parse_special: bool = True) -> Encode:
 def sentencepiece_encoder(path: Path) -> Encode:
     """text -> ids by the `sentencepiece` library. Raises MissingExtra."""
     processor = sentencepiece(path)
-    return lambda text: list(processor.encode(text))
+    return lambda words: list(processor.encode(words))
 
 
 def sentencepiece(path: Path) -> Any:
-    """`sentencepiece.SentencePieceProcessor` of a model file. Raises MissingExtra."""
+    """`sentencepiece.SentencePieceProcessor` of a model file. Raises MissingExtra, UnreadableInput."""
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
         raise MissingExtra("sentencepiece", extra="gguf", needed_for="Reading tokenizer.model") from error
-    return SentencePieceProcessor(model_file=str(path))
+    try:
+        return SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise UnreadableInput(f"{path} is not read by the sentencepiece library", why=str(error)[:300]) from error

@@ -80,8 +80,8 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer | None:
     if kind is None:
         return None
     tokens = tuple(_text(token) for token in _listed(metadata, "tokens"))
-    types = tuple(int(i) for i in _listed(metadata, "token_type")) or (TokenType.NORMAL,) * len(tokens)
-    scores = tuple(float(score) for score in _listed(metadata, "scores"))
+    types = tuple(int(i) for i in _numbers(metadata, "token_type")) or (TokenType.NORMAL,) * len(tokens)
+    scores = tuple(_numbers(metadata, "scores"))
     for name, found in (("token_type", types), ("scores", scores)):
         if found and len(found) < len(tokens):
             raise _broken(f"{_PREFIX}{name} holds {len(found)} values for {len(tokens)} tokens")
@@ -94,7 +94,7 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer | None:
         merges=tuple(_text(merge) for merge in _listed(metadata, "merges")),
         special=_special(metadata, len(tokens)),
         flags={name: bool(metadata[_PREFIX + name]) for name in _FLAGS if _PREFIX + name in metadata},
-        charsmap=np.asarray(_listed(metadata, "precompiled_charsmap")).astype(np.uint8).tobytes(),
+        charsmap=_bytes(metadata, "precompiled_charsmap"),
         templates=_templates(metadata),
         extra=_extra(metadata),
     )
@@ -102,18 +102,23 @@ def from_gguf(metadata: Mapping[str, Any]) -> Tokenizer | None:
 
 def _special(metadata: Mapping[str, Any], count: int) -> dict[str, int]:
     """Ids beyond the vocabulary are left out, as llama.cpp does."""
-    found = {role: metadata[_PREFIX + key] for key, role in _ROLES.items() if _PREFIX + key in metadata}
-    return {role: int(i) for role, i in found.items() if 0 <= int(i) < count}
+    found = {role: metadata.get(_PREFIX + key) for key, role in _ROLES.items()}
+    return {role: int(i) for role, i in found.items() if isinstance(i, int | np.integer) and 0 <= i < count}
 
 
 def _templates(metadata: Mapping[str, Any]) -> dict[str, str]:
-    names = [_text(name) for name in metadata.get(_TEMPLATES, ())]
+    names = _names(metadata)
     named = {name: _text(metadata[f"{_TEMPLATE}.{name}"]) for name in names if f"{_TEMPLATE}.{name}" in metadata}
     return ({"": _text(metadata[_TEMPLATE])} if _TEMPLATE in metadata else {}) | named
 
 
+def _names(metadata: Mapping[str, Any]) -> list[str]:
+    names = metadata.get(_TEMPLATES, ())
+    return [_text(name) for name in names] if isinstance(names, list | tuple) else []
+
+
 def _extra(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    named = {f"{_TEMPLATE}.{_text(name)}" for name in metadata.get(_TEMPLATES, ())}
+    named = {f"{_TEMPLATE}.{name}" for name in _names(metadata)}
     return {
         key: value for key, value in metadata.items() if key.startswith("tokenizer.") and key not in _OWN | named
     }
@@ -124,6 +129,21 @@ def _listed(metadata: Mapping[str, Any], name: str) -> Any:
     if (isinstance(value, str | bytes) and name != "precompiled_charsmap") or not isinstance(value, Iterable):
         raise _broken(f"{_PREFIX}{name} is no list")
     return list(value) if isinstance(value, bytes) else value
+
+
+def _numbers(metadata: Mapping[str, Any], name: str) -> list[float]:
+    try:
+        return [float(value) for value in _listed(metadata, name)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _broken(f"{_PREFIX}{name} holds what is no number") from error
+
+
+def _bytes(metadata: Mapping[str, Any], name: str) -> bytes:
+    """Signed or not."""
+    try:
+        return bytes(int(value) & 0xFF for value in _listed(metadata, name))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _broken(f"{_PREFIX}{name} holds what is no byte") from error
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ from bessemer.ir.errors import Declined
 from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization.merges import from_scores
 from bessemer.tokenization.pretokenizers import BY_NAME, Pre
-from bessemer.tokenization.special import roles
+from bessemer.tokenization.special import DEFAULTS, roles, scores
 from bessemer.tokenization.vocabulary import blocker
 
 Json = dict[str, Any]
@@ -24,6 +24,8 @@ def document(tokenizer: Tokenizer) -> Json:
     maker = _MAKERS.get(tokenizer.kind)
     if maker is None:
         raise _declined("type", f"the tokenizers library has no kind like '{tokenizer.kind}'")
+    if tokenizer.kind in DEFAULTS and "unk" not in roles(tokenizer):
+        raise _declined("vocabulary", "it has no unknown token")
     parts = maker(tokenizer)
     names = _spelled(tokenizer)
     if len(set(names)) < len(names):
@@ -163,7 +165,7 @@ def _unigram(tokenizer: Tokenizer) -> Json:
         steps.append({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "})
     scheme = "always" if flags.get("add_space_prefix", False) else "never"
     space = {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": scheme, "split": False}
-    rows = [[token, score] for token, score in zip(tokenizer.tokens, tokenizer.scores, strict=True)]
+    rows = [[token, score] for token, score in zip(tokenizer.tokens, scores(tokenizer), strict=True)]
     return {
         "normalizer": {"type": "Sequence", "normalizers": steps} if steps else None,
         "pre_tokenizer": space,

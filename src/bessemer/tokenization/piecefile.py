@@ -18,6 +18,7 @@ from bessemer.wire.errors import WireError
 from bessemer.wire.protobuf import fields
 
 UNIGRAM, BPE = 1, 2
+_FLOAT = struct.Struct("<f")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,15 @@ _IDS = (("unk", 0), ("bos", 1), ("eos", 2), ("pad", -1))
 
 
 def _piece(payload: bytes) -> tuple[str, float, int]:
+    """The field order that SentencePiece writes goes fast: a vocabulary has up to a quarter of a million pieces."""
+    size = payload[1] if len(payload) > 6 and payload[0] == 0x0A else 0x80
+    end = size + 7
+    if size < 0x80 and payload[size + 2 : size + 3] == b"\x15" and len(payload) in (end, end + 2):
+        kind = payload[end + 1] if len(payload) > end else 1
+        if kind < 0x80 and payload[end : end + 1] in (b"", b"\x18"):
+            return payload[2 : size + 2].decode("utf-8"), _FLOAT.unpack_from(payload, size + 3)[0], kind
     found = {number: bytes(value) for number, value in fields(payload)}
-    score: float = struct.unpack("<f", found[2])[0] if 2 in found else 0.0
+    score: float = _FLOAT.unpack(found[2])[0] if 2 in found else 0.0
     return found.get(1, b"").decode("utf-8"), score, _number(found.get(3), 1)
 
 

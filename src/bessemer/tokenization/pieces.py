@@ -41,7 +41,7 @@ def read(path: Path, settings: Settings, rows: int | None, files: Mapping[str, P
 
 def _says_more(added: Added, i: int, model: PieceFile, settings: Settings) -> bool:
     """tokenizer.json lists control tokens of the model file once more; tokenizer_config.json overrides them."""
-    if i >= len(model.pieces) or str(i) in settings.config.get("added_tokens_decoder", {}):
+    if i >= len(model.pieces) or str(i) in (settings.config.get("added_tokens_decoder") or ()):
         return True
     text, _, kind = model.pieces[i]
     special = (TokenType.CONTROL, TokenType.UNKNOWN)

@@ -134,8 +134,8 @@ KNOWN = (
         (_YOUTU_SCRIPTS, rf"[^\r\n\p{{L}}\p{{N}}]?{_LETTER_OR_MARK}+{_CONTRACTED}?|\p{{N}}|{_TAIL}"),
         ignore_merges=True, clean=False,
     ),
-    Pre(("poro-chat",), (_BLOOM,), clean=False),
     Pre(("bloom", "gpt3-finnish"), (_BLOOM,)),
+    Pre(("poro-chat",), (_BLOOM,), clean=False),
     Pre(("viking",), (_BLOOM, r"\p{N}"), clean=False),
     Pre(("tekken",), (_TEKKEN,), ignore_merges=True, add_bos=True, clean=False, stands_for=((_TRUE_TEKKEN,),)),
     Pre(

@@ -16,7 +16,9 @@ from bessemer.tokenization.charsmap import Charsmap
 from bessemer.tokenization.corpus import Difference, corpus, differences
 from bessemer.tokenization.encoder import encoder, flat_encoder
 from bessemer.tokenization.evaluate import known
+from bessemer.tokenization.evaluate.parts import sought
 from bessemer.tokenization.letters import unspelled
+from bessemer.tokenization.special import scores
 from bessemer.tokenization.vocabulary import blocker
 
 Encode = Callable[[str], list[int]]
@@ -71,8 +73,10 @@ def spaces(charsmap: Callable[[str], str]) -> Departure:
 def ties(tokenizer: Tokenizer) -> Departure:
     """Segmentations that score the same: SentencePiece adds up in 32 bits, llama.cpp in 64."""
 
+    by_id = scores(tokenizer)
+
     def score(ids: tuple[int, ...]) -> float:
-        return sum(tokenizer.scores[i] for i in ids)
+        return sum(by_id[i] for i in ids)
 
     return Departure(
         "of segmentations that score the same llama.cpp may take another one than the source",
@@ -86,11 +90,10 @@ def unigram_departures(tokenizer: Tokenizer) -> list[Departure]:
 
 
 def specials(tokenizer: Tokenizer) -> Departure:
-    """What may happen around added tokens in a text: spaces trimmed or put in."""
-    wanted = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
-    rows = zip(tokenizer.tokens, tokenizer.types, strict=True)
-    spelled = [token for token, kind in rows if kind in wanted and token]
-    reason = "llama.cpp treats spaces beside added tokens in its own way"
+    """What may happen around tokens that llama.cpp looks for before it splits a text: spaces trimmed or put in, and found
+    by their spelling where the source knows a plain token."""
+    spelled = [token for token, _ in sought(tokenizer, parse_special=True)]
+    reason = "llama.cpp finds added tokens, and spaces beside them, in its own way"
     return Departure(reason, lambda found: any(token in found.text for token in spelled))
 
 

@@ -60,6 +60,11 @@ def roles(tokenizer: Tokenizer) -> dict[str, int]:
     return {role: i for role, i in default.items() if i < len(tokenizer.tokens)} | dict(tokenizer.special)
 
 
+def scores(tokenizer: Tokenizer) -> tuple[float, ...]:
+    """By id; zeros where the file holds none, as llama.cpp takes them."""
+    return tokenizer.scores or (0.0,) * len(tokenizer.tokens)
+
+
 def guessed(tokenizer: Tokenizer) -> dict[str, int]:
     """The roles that llama.cpp will find by itself, beyond those that `special` names. Where several tokens fit one role
     llama.cpp takes any of them; here it is the first of the list."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
+from bessemer.ir.errors import Declined
 from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization import library, rwkv
 from bessemer.tokenization.piecefile import BPE, UNIGRAM, PieceFile
 from bessemer.tokenization.piecefile import write as write_pieces
 from bessemer.tokenization.settings import ROLES, STATED_PRE
 from bessemer.tokenization.special import roles
+from bessemer.tokenization.vocabulary import blocker
 
 _SENTENCEPIECE = ("llama", "t5")
 _FLAGS = ("add_bos_token", "add_eos_token")
@@ -35,11 +37,15 @@ def write_files(tokenizer: Tokenizer, folder: Path, config: Mapping[str, Any]) -
     tokenizer = _trimmed(tokenizer)
     data = library.document(tokenizer)
     named = _named(tokenizer, data)
-    written = [
-        _json(folder / "tokenizer.json", data),
-        _json(folder / "tokenizer_config.json", _config(tokenizer, data, named, config)),
-        _json(folder / "special_tokens_map.json", named),
-    ]
+    contents = {
+        "tokenizer.json": data,
+        "tokenizer_config.json": _config(tokenizer, data, named, config),
+        "special_tokens_map.json": named,
+    }
+    texts = {name: _json(value) for name, value in contents.items()}
+    written = [folder / name for name in texts]
+    for path, text in zip(written, texts.values(), strict=True):
+        path.write_bytes(text)
     if tokenizer.kind in _SENTENCEPIECE and tokenizer.scores:
         written.append(folder / ("tokenizer.model" if tokenizer.kind == "llama" else "spiece.model"))
         write_pieces(written[-1], _pieces(tokenizer))
@@ -59,9 +65,12 @@ def _stands_for_row(tokenizer: Tokenizer, i: int) -> bool:
     return tokenizer.tokens[i].removeprefix(library.SPACE) == f"[PAD{i}]"
 
 
-def _json(path: Path, value: Mapping[str, Any]) -> Path:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    return path
+def _json(value: Mapping[str, Any]) -> bytes:
+    try:
+        return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
+    except UnicodeEncodeError as error:
+        reason = f"it holds what is no text, {error.object[max(0, error.start - 20) : error.end]!r} at its end"
+        raise Declined("tokenizer.json", [blocker("text", reason)]) from error
 
 
 def _named(tokenizer: Tokenizer, data: Mapping[str, Any]) -> dict[str, str]:

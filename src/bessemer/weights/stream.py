@@ -6,6 +6,7 @@ Memory is bounded by the pieces in flight, whatever the size of a tensor or of t
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from bessemer.ir.checkpoint import Bytes, Lazy
 from bessemer.ir.errors import UnreadableInput
+from bessemer.weights.following import Following
 from bessemer.weights.views import floats, row_bytes
 
 ELEMENTS = 1 << 20
@@ -54,11 +56,28 @@ def write(
     What lies between pieces is zero. Raises OSError, and what reading or encoding raises; the file is then unfinished.
     """
     with path.open("xb") as file:
-        place = file.fileno()
-        os.truncate(place, total)
-        _write_all(place, header, 0)
-        _run(_tasks(place, pieces), threads or workers(), done)
-        os.fdatasync(place)
+        _fill(file.fileno(), header, pieces, total, done, threads, None)
+
+
+def write_hashed(
+    path: Path, header: bytes, pieces: Sequence[Piece], total: int, done: Done | None = None, threads: int | None = None
+) -> str:
+    """As `write`; returns the SHA-256 of the file, which was worked out meanwhile."""
+    pieces = sorted(pieces, key=lambda piece: piece.offset)
+    with path.open("x+b") as file:
+        with Following(file.fileno(), total) as following:
+            _fill(file.fileno(), header, pieces, total, done, threads, following.reached)
+        return following.digest
+
+
+def _fill(
+    place: int, header: bytes, pieces: Sequence[Piece], total: int, done: Done | None, threads: int | None,
+    reached: Done | None,
+) -> None:  # fmt: skip
+    os.truncate(place, total)
+    _write_all(place, header, 0)
+    _run(_tasks(place, pieces), threads or workers(), done, reached)
+    os.fdatasync(place)
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,11 @@ class _Task:
     piece: Piece
     start: int
     stop: int
+
+    @property
+    def end(self) -> int:
+        """The byte behind it in the file."""
+        return self.piece.offset + self.stop * row_bytes(self.piece.type, self.piece.tensor.columns)
 
     def run(self) -> int:
         """Elements written."""
@@ -118,20 +142,33 @@ def _encoded(piece: Piece, values: npt.NDArray[np.float32], start: int) -> Bytes
     return data
 
 
-def _run(tasks: Iterator[_Task], threads: int, done: Done | None) -> None:
+def _run(tasks: Iterator[_Task], threads: int, done: Done | None, reached: Done | None) -> None:
     """A few more tasks than threads are in flight; the first failure ends the others."""
     with ThreadPoolExecutor(threads, "bessemer-stream") as pool:
         flying: set[Future[int]] = set()
+        ends: deque[tuple[Future[int], int]] = deque()
         try:
             for task in tasks:
-                flying.add(pool.submit(task.run))
+                flying.add(future := pool.submit(task.run))
+                ends.append((future, task.end))
                 if len(flying) > 2 * threads:
                     flying = _landed(flying, done)
+                _tell(ends, reached)
             while flying:
                 flying = _landed(flying, done)
+                _tell(ends, reached)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _tell(ends: deque[tuple[Future[int], int]], reached: Done | None) -> None:
+    """How far the file is finished without a gap."""
+    end = None
+    while ends and ends[0][0].done():
+        end = ends.popleft()[1]
+    if end is not None and reached is not None:
+        reached(end)
 
 
 def _landed(flying: set[Future[int]], done: Done | None) -> set[Future[int]]:

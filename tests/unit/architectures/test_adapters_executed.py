@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.unit.architectures import zoo
-from tests.unit.architectures.test_runtimes import _TOKENS, _written
+from tests.unit.architectures.test_runtimes import _written
 
 from bessemer.architectures.base import find
 from bessemer.architectures.lora import merged, to_gguf_adapter
@@ -105,7 +105,7 @@ def test_libllama_with_the_adapter_answers_as_the_merged_model(
     answers = []
     for path, adapters in ((whole, ()), (plain, ((beside, 1.0),)), (plain, ())):
         with Llama(path, adapters=adapters) as runtime:
-            answers.append(np.asarray(runtime.logits(_TOKENS)))
+            answers.append(np.asarray(runtime.logits(zoo.TOKENS)))
     spread = answers[0].std()
     assert np.abs(answers[0] - answers[1]).max() < (5e-3 if name == "gemma" else 5e-5) * spread
     assert np.abs(answers[0] - answers[2]).max() > 0.1 * spread

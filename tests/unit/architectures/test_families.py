@@ -59,7 +59,7 @@ def test_real_quantized_files_go_there_and_back(name: str, real_asset: Callable[
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo.MODELS)
 def test_to_gguf_and_back_is_the_same_model(
-    name: str, saved: dict[str, Path], held: dict[str, Checkpoint], tmp_path: Path
+    name: str, answers: dict[str, tuple[Path, Any]], held: dict[str, Checkpoint], tmp_path: Path
 ) -> None:
     checkpoint = held[name]
     family = find(checkpoint.config)
@@ -70,7 +70,7 @@ def test_to_gguf_and_back_is_the_same_model(
     again = zoo.back(there, metadata, tensors)
     assert zoo.same(checkpoint.tensors, again.tensors) == []
     assert there.decoder(again.config) == family.decoder(checkpoint.config)
-    np.testing.assert_array_equal(_logits(saved[name]), _logits(_written(again, tmp_path)))
+    np.testing.assert_array_equal(_logits(_written(again, tmp_path)), answers[name][1])
 
 
 def _written(checkpoint: Checkpoint, folder: Path) -> Path:
@@ -88,7 +88,7 @@ def _logits(folder: Path) -> Any:
     model, report = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     with torch.no_grad():
-        return model(torch.arange(3, 27)[None]).logits.numpy()
+        return model(torch.tensor([zoo.TOKENS])).logits[0].numpy()
 
 
 @pytest.mark.slow
@@ -228,7 +228,7 @@ def test_settings_of_any_kind_are_declined_or_carried(name: str, held: dict[str,
     source = held[name]
     family = find(source.config)
     metadata, tensors = family.to_gguf(source)
-    for seed in range(20):
+    for seed in range(10):
         draw = random.Random(seed)
         config, facts = _spoiled(source.config, draw), _spoiled(metadata, draw)
         spoiled = Checkpoint(source.tensors, config, None, source.origin)

@@ -17,22 +17,8 @@ from bessemer.wire.gguf.writer import layout
 
 pytestmark = pytest.mark.slow
 
-_TOKENS = [int(token) for token in np.random.default_rng(0).integers(3, 500, 40)]
 _TABLED = {"gemma": 3e-3, "gemma2": 5e-3, "gemma3": 5e-3, "starcoder2": 5e-3}
 """ggml's GELU is a table of half precision: bounds for models that have it, in standard deviations of the logits."""
-
-
-@pytest.fixture(scope="module")
-def answers(saved: dict[str, Path]) -> dict[str, tuple[Path, Any]]:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    made = {}
-    for name, folder in saved.items():
-        model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
-        with torch.no_grad():
-            made[name] = (folder, model(torch.tensor([_TOKENS])).logits[0].numpy())
-    return made
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
@@ -42,7 +28,7 @@ def test_our_evaluator_answers_as_transformers_does(name: str, answers: dict[str
     family = find(checkpoint.config)
     decoder = family.decoder(checkpoint.config)
     assert decoder is not None
-    got = DecoderRunner(decoder, family.roles(checkpoint)).logits(_TOKENS)
+    got = DecoderRunner(decoder, family.roles(checkpoint)).logits(zoo.TOKENS)
     assert np.abs(got - wanted).max() < 2e-5 * wanted.std()
 
 
@@ -52,12 +38,12 @@ def test_what_has_no_place_in_gguf_can_be_evaluated(name: str, tmp_path: Path) -
     pytest.importorskip("transformers")
     model = zoo.save(name, tmp_path)
     with torch.no_grad():
-        wanted = model(torch.tensor([_TOKENS])).logits[0].numpy()
+        wanted = model(torch.tensor([zoo.TOKENS])).logits[0].numpy()
     checkpoint = zoo.checkpoint(tmp_path)
     family = find(checkpoint.config)
     decoder = family.decoder(checkpoint.config)
     assert decoder is not None
-    got = DecoderRunner(decoder, family.roles(checkpoint)).logits(_TOKENS)
+    got = DecoderRunner(decoder, family.roles(checkpoint)).logits(zoo.TOKENS)
     assert np.abs(got - wanted).max() < 2e-5 * wanted.std()
     with pytest.raises(Declined):
         family.to_gguf(checkpoint)
@@ -72,7 +58,7 @@ def test_libllama_answers_as_transformers_does(name: str, answers: dict[str, tup
     window = checkpoint.config.get("sliding_window") if family.notes(family.completed(checkpoint.config)) else None
     assert (window is not None) == (name == "mistral-window")
     with Llama(_written(tmp_path / "tiny.gguf", *family.to_gguf(checkpoint))) as runtime:
-        got = np.asarray(runtime.logits(_TOKENS))
+        got = np.asarray(runtime.logits(zoo.TOKENS))
     away = np.abs(got - wanted).max(axis=1) / wanted.std()
     assert away[:window].max() < _TABLED.get(name, 2e-5)
     assert window is None or away[window:].max() > 0.01  # the note is true: llama.cpp sees beyond the window

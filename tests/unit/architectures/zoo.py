@@ -13,6 +13,7 @@ from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.model import Origin
 from bessemer.weights import views
 
+TOKENS = [int(token) for token in np.random.default_rng(0).integers(3, 500, 40)]
 _LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8192,

@@ -174,9 +174,25 @@ def test_weights_beyond_the_scales_are_named(name: str) -> None:
 
 
 def test_half_numbers_carry_infinities() -> None:
-    weights = np.array([[np.inf, -np.inf, 1e6, np.nan]], np.float32)
-    assert fault(weights, encoded(weights, "F16"), "F16") == ""
-    assert decoded(encoded(weights, "F16"), "F16")[0, :3].tolist() == [np.inf, -np.inf, np.inf]
+    weights = np.array([[np.inf, -np.inf, np.nan]], np.float32)
+    for name in ("F16", "BF16"):
+        assert fault(weights, encoded(weights, name), name) == ""
+        assert decoded(encoded(weights, name), name)[0, :2].tolist() == [np.inf, -np.inf]
+
+
+@pytest.mark.parametrize(("name", "last"), [("F16", 0x477FEFFF), ("BF16", 0x7F7F7FFF)])
+def test_numbers_that_16_bits_would_make_infinite_are_named(name: str, last: int) -> None:
+    weights = np.full((1, 40), last, np.uint32).view(np.float32)
+    assert fault(weights, encoded(weights, name), name) == ""
+    assert np.isfinite(decoded(encoded(weights, name), name)).all()
+    weights[0, 35] = np.nextafter(weights[0, 35], np.float32(np.inf))
+    assert np.isinf(decoded(encoded(weights, name), name)[0, 35])
+    assert "become infinite" in fault(weights, encoded(weights, name), name)
+
+
+def test_a_scale_that_means_no_number_is_named() -> None:
+    weights = np.full((1, 32), 2.0**-126, np.float32)
+    assert "no scale" in fault(weights, encoded(weights, "MXFP4"), "MXFP4")
 
 
 @pytest.mark.parametrize("name", ["IQ2_XXS", "IQ1_M", "Q8_K", "I32"])

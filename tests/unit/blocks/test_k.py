@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -105,6 +110,24 @@ def test_the_error_is_within_the_formats_step(name: str) -> None:
     off = decoded(encoded(weights, name), name) - weights
     bound = {"Q2_K": 0.32, "Q3_K": 0.17, "Q4_K": 0.08, "Q5_K": 0.04, "Q6_K": 0.022}[name]
     assert bound / 2 < np.sqrt(np.mean(off**2)) < bound
+
+
+_ELSEWHERE = """
+import sys, numpy as np
+from bessemer.blocks import encoded
+np.save(sys.argv[2], encoded(np.load(sys.argv[1]), "Q3_K"))
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names processors of one family")
+def test_a_processor_without_wide_registers_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Kernels compiled for SSE2 alone, in another process: neither width nor fused operations may show."""
+    weights = np.concatenate([held for _, held in _weights()])
+    np.save(tmp_path / "in.npy", weights)
+    env = {**os.environ, "NUMBA_CPU_NAME": "x86-64", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", _ELSEWHERE, str(tmp_path / "in.npy"), str(tmp_path / "out.npy")]
+    subprocess.run(command, env=env, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), encoded(weights, "Q3_K"))
 
 
 def test_what_cannot_be_done_is_refused() -> None:

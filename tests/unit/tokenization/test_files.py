@@ -109,7 +109,7 @@ def test_the_charsmap_is_sentencepieces_own(directories: dict[str, Path]) -> Non
 
 @pytest.mark.parametrize("blob", [b"\0", b"\x08\0\0\0abcd", b"\x04\0\0\0abcd\0"[:8], b"\xff" * 16])
 def test_a_broken_charsmap_is_no_index_error(blob: bytes) -> None:
-    with pytest.raises(ValueError, match="charsmap"):
+    with pytest.raises(UnreadableInput, match="charsmap"):
         Charsmap(blob)
 
 
@@ -163,6 +163,14 @@ def test_tokens_spelled_the_same_cannot_be_written(tmp_path: Path) -> None:
     twins = Tokenizer("llama", "default", ("<unk>", "a", "a"), (2, 1, 1), (0.0, 0.0, 0.0))
     with pytest.raises(Declined, match="spelled the same"):
         write_files(twins, tmp_path, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_that_are_no_text_cannot_be_written(tmp_path: Path) -> None:
+    """A GGUF file may hold any bytes; they come as lone surrogates."""
+    odd = Tokenizer("llama", "default", ("<unk>", "a\udcff"), (2, 1), (0.0, 0.0))
+    with pytest.raises(Declined, match="no text"):
+        write_files(odd, tmp_path, {})
     assert list(tmp_path.iterdir()) == []
 
 

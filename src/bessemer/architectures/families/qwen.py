@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bessemer.architectures import common, rope
-from bessemer.architectures.base import Config, Family, Pair
+from bessemer.architectures.base import MOST, Config, Family, Pair
 from bessemer.architectures.settings import Fixed, Harmless, Read, Refused, Setting, Value, holds
 from bessemer.ir.decoder import Decoder, Experts
 
@@ -46,7 +46,7 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
     if not config.get("use_sliding_window"):
         return {key: value for key, value in config.items() if key not in ("sliding_window", "layer_types")}
     count, first = config.get("num_hidden_layers"), config.get("max_window_layers", 28)
-    if isinstance(count, int) and isinstance(first, int) and "layer_types" not in config:
+    if isinstance(count, int) and isinstance(first, int) and "layer_types" not in config and count <= MOST:
         config["layer_types"] = ["sliding_attention" if at >= first else "full_attention" for at in range(count)]
     return config
 

@@ -55,8 +55,8 @@ def plan(
         raise UsageError(f"There is no encoder for the mix '{name}'", fix=f"keep, {', '.join(rules.MIXES)}")
     chooser = _Chooser(name, tensors, metadata, _patterns(overrides), bool(importance))
     types = chooser.types()
-    notes = [*chooser.notes(), *_requantized(tensors, types)]
     weighed = _fitted(tensors, types, importance or {})
+    notes = [*chooser.notes(), *_requantized(tensors, types), *(_unmeasured(tensors, types, weighed) if importance else ())]
     _check(name, tensors, types, weighed)
     order = types if chooser.encodes else tensors  # a converter keeps its order, llama-quantize has its own
     return Plan({held: types[held] for held in order}, chooser.file_type(types), notes, weighed, chooser.encodes)
@@ -301,6 +301,15 @@ def _fitted(tensors: Mapping[str, Lazy], types: Mapping[str, str], importance: M
         shaped = np.ascontiguousarray(held, np.float32)
         found[name] = shaped.reshape(experts, -1) if experts > 1 else shaped.reshape(-1)
     return found
+
+
+def _unmeasured(tensors: Mapping[str, Lazy], types: Mapping[str, str], importance: Mapping[str, Floats]) -> list[str]:
+    """Matrices of layers that are encoded as if all their columns mattered alike, for the matrix does not speak of them."""
+    encoded = [name for name in _ordered(tensors) if types[name] != tensors[name].type and types[name] in rules.WEIGHED]
+    names = [name for name in encoded if name.startswith("blk.") and name not in importance]
+    listed = ", ".join(names[:3]) + ", ..." * (len(names) > 3)
+    count = f"{len(names)} tensor{'s' * (len(names) != 1)}"
+    return [f"the importance matrix says nothing of {count} of layers ({listed})"] if names else []
 
 
 # -- checks

@@ -20,6 +20,9 @@ MIXES: Mapping[str, tuple[int, str]] = {
 }  # fmt: skip
 """Mix -> general.file_type and base type."""
 
+WEIGHED = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
+"""Formats whose encoders take an importance matrix into account."""
+
 SEARCHED = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M")
 """Mixes of formats without an encoder here."""
 

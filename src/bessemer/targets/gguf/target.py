@@ -12,8 +12,7 @@ from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.errors import Blocker, Declined
 from bessemer.targets.base import Artifact, PreparedWeights
 from bessemer.targets.gguf.options import GgufOptions
-from bessemer.weights.stream import Done, Piece
-from bessemer.weights.stream import write as write_pieces
+from bessemer.weights.stream import Done, Piece, write_hashed
 from bessemer.wire.gguf.values import ALIGNMENT, Kind
 
 if TYPE_CHECKING:
@@ -55,8 +54,8 @@ class GgufTarget:
         """One .gguf file."""
         layout: Layout = prepared.payload
         path = out / f"{stem}.gguf"
-        write_pieces(path, layout.header, layout.pieces, layout.total, done)
-        return Artifact("gguf", path, (path,))
+        digest = write_hashed(path, layout.header, layout.pieces, layout.total, done)
+        return Artifact("gguf", path, (path,), {path: digest})
 
 
 def contents(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, Lazy]]:

@@ -12,8 +12,7 @@ from pydantic import Field
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.targets.base import Artifact, PreparedWeights
 from bessemer.targets.plain_weights import PlainOptions, Plan, planned, stem_of, write_beside
-from bessemer.weights.stream import Done, Piece
-from bessemer.weights.stream import write as write_pieces
+from bessemer.weights.stream import Done, Piece, write_hashed
 from bessemer.wire.safetensors import ORDER, layout
 
 METADATA = {"format": "pt"}
@@ -65,12 +64,14 @@ class SafetensorsTarget:
         directory: Directory = prepared.payload
         folder = out / f"{stem}-safetensors"
         folder.mkdir()
-        for file in directory.files:
-            write_pieces(folder / file.name, file.header, file.pieces, file.total, done)
-        written = [folder / file.name for file in directory.files]
+        hashes = {
+            folder / file.name: write_hashed(folder / file.name, file.header, file.pieces, file.total, done)
+            for file in directory.files
+        }
+        written = [*hashes]
         if directory.index is not None:
             written.append(_write_index(directory, folder))
-        return Artifact("safetensors", folder, (*written, *write_beside(directory.plan, folder)))
+        return Artifact("safetensors", folder, (*written, *write_beside(directory.plan, folder)), hashes)
 
 
 def _parts(tensors: Sequence[Lazy], most: int) -> list[list[Lazy]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from bessemer.ir.tokenizer import Tokenizer
 from bessemer.tokenization.evaluate.merging import merged
+from bessemer.tokenization.special import scores
 
 SPACE = "▁"
 
@@ -16,13 +17,13 @@ SPACE = "▁"
 def encoder(tokenizer: Tokenizer) -> Callable[[str], list[int]]:
     """text -> ids; a character without token and without byte tokens becomes the unknown token."""
     ids = {token: i for i, token in enumerate(tokenizer.tokens)}
-    scores = tokenizer.scores or (0.0,) * len(tokenizer.tokens)
+    by_id = scores(tokenizer)
     prefix = " " if tokenizer.flags.get("add_space_prefix", True) else ""
     unknown = tokenizer.special.get("unk", 0)
 
     def cost(left: str, right: str) -> float | None:
         token = ids.get(left + right)
-        return None if token is None else -scores[token]
+        return None if token is None else -by_id[token]
 
     def spelled(symbol: str) -> list[int]:
         if symbol in ids:

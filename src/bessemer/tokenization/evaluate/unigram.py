@@ -11,6 +11,7 @@ from math import inf
 
 from bessemer.ir.tokenizer import Tokenizer, TokenType
 from bessemer.tokenization.charsmap import Charsmap
+from bessemer.tokenization.special import scores as by_id
 
 SPACE = "▁"
 UNKNOWN_PENALTY = 10.0
@@ -21,14 +22,15 @@ def encoder(tokenizer: Tokenizer) -> Callable[[str], list[int]]:
     """text -> ids."""
     scores = _scores(tokenizer)
     longest = max((len(token) for token in scores), default=1)
-    normal = [score for score, kind in zip(tokenizer.scores, tokenizer.types, strict=True) if kind == TokenType.NORMAL]
+    rows = zip(by_id(tokenizer), tokenizer.types, strict=True)
+    normal = [score for score, kind in rows if kind == TokenType.NORMAL]
     unknown = (tokenizer.special.get("unk", 2), min(normal, default=0.0) - UNKNOWN_PENALTY)
     normalize = _normalizer(tokenizer)
     return lambda text: _best(normalize(text), scores, longest, unknown)
 
 
 def _scores(tokenizer: Tokenizer) -> dict[str, tuple[int, float]]:
-    rows = zip(tokenizer.tokens, tokenizer.scores, tokenizer.types, strict=True)
+    rows = zip(tokenizer.tokens, by_id(tokenizer), tokenizer.types, strict=True)
     return {
         token: (i, 0.0 if kind == TokenType.USER_DEFINED else score)
         for i, (token, score, kind) in enumerate(rows)

@@ -126,6 +126,16 @@ def test_importance_of_another_model_is_refused(tmp_path: Path) -> None:
         plan("Q4_K_M", tiny.lazy(tensors), metadata, (), {"blk.0.attn_v.weight": np.full(256, np.nan, np.float32)})
 
 
+def test_what_the_importance_does_not_speak_of_is_told(tmp_path: Path) -> None:
+    metadata, tensors = tiny.write(tmp_path / "source.gguf", "llama")
+    importance = _importance(tensors)
+    assert plan("Q4_K_M", tiny.lazy(tensors), metadata, (), importance).notes == []
+    del importance["token_embd.weight"], importance["blk.3.attn_k.weight"]
+    notes = plan("Q4_K_M", tiny.lazy(tensors), metadata, (), importance).notes
+    assert notes == ["the importance matrix says nothing of 1 tensor of layers (blk.3.attn_k.weight)"]
+    assert plan("Q8_0", tiny.lazy(tensors), metadata, (), importance).notes == []
+
+
 def _from_a_hub(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """All in bfloat16, as checkpoints from a hub are; 1-D tensors too."""
     from dataclasses import replace

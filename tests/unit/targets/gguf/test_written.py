@@ -8,23 +8,15 @@ import numpy as np
 import pytest
 from tests.unit.targets.gguf import tiny
 
-from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import UnreadableInput
-from bessemer.ir.model import Origin
 from bessemer.runners.llama.client import quantize
 from bessemer.runners.llama.place import available
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.gguf import checkpoint
-from bessemer.sources.gguf.records import records
 from bessemer.targets.gguf.importance import Matrix, write
 from bessemer.targets.gguf.options import GgufOptions
 from bessemer.targets.gguf.target import GgufTarget
 from bessemer.wire.gguf.reader import read
-
-
-def _checkpoint(source: Path) -> Checkpoint:
-    """The file's records as they are: random weights have no form for Hugging Face."""
-    return Checkpoint({}, {}, None, Origin(path=source, format="gguf"), records=records(source))
 
 
 @pytest.mark.skipif(not available(), reason="no llama.cpp is installed")
@@ -40,7 +32,7 @@ def test_the_tensors_are_those_of_llama_quantize(family: str, mix: str, tmp_path
     write(tmp_path / "matrix.gguf", matrix)
     quantize(source, tmp_path / "wanted.gguf", mix, importance=matrix.importance(), threads=2)
     target, options = GgufTarget(), GgufOptions(precision=mix, importance=tmp_path / "matrix.gguf")
-    prepared = target.prepare(_checkpoint(source), options)
+    prepared = target.prepare(checkpoint(source, OpenOptions()), options)
     path = target.write(prepared, tmp_path, "got").path
     got, wanted = read(path), read(tmp_path / "wanted.gguf")
     for name, info in wanted.tensors.items():
@@ -71,6 +63,6 @@ def test_a_tensor_that_blocks_cannot_hold_stops_the_file(tmp_path: Path) -> None
     with source.open("r+b") as file:
         file.seek(place)
         file.write(np.float32(np.inf).tobytes())
-    prepared = GgufTarget().prepare(_checkpoint(source), GgufOptions(precision="Q8_0"))
+    prepared = GgufTarget().prepare(checkpoint(source, OpenOptions()), GgufOptions(precision="Q8_0"))
     with pytest.raises(UnreadableInput, match=r"blk\.4\.ffn_up\.weight"):
         GgufTarget().write(prepared, tmp_path, "got")
