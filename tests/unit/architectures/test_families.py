@@ -188,6 +188,14 @@ def test_what_a_file_says_is_not_lost(name: str, key: str, value: Any, reason: s
 
 
 @pytest.mark.slow
+def test_a_key_that_no_runtime_reads_may_say_anything(held: dict[str, Checkpoint]) -> None:
+    metadata, tensors = find(held["stablelm"].config).to_gguf(held["stablelm"])
+    assert metadata["stablelm.use_parallel_residual"] is False
+    config, _ = find_gguf(metadata).from_gguf({**metadata, "stablelm.use_parallel_residual": True}, tensors)
+    assert config["use_parallel_residual"] is False  # llama.cpp's converter says True of models that do not say it
+
+
+@pytest.mark.slow
 def test_of_images_and_texts_the_texts_are_carried(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
