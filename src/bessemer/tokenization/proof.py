@@ -119,6 +119,11 @@ def explained(found: list[Difference], departures: list[Departure]) -> tuple[lis
     return list(notes.values()), rest
 
 
+def once(notes: list[str]) -> list[str]:
+    """The first note of each reason."""
+    return list({note.partition(": ")[0]: note for note in reversed(notes)}.values())[::-1]
+
+
 def unequal(found: list[Difference]) -> Blocker:
     """The blocker of a tokenizer that llama.cpp cannot reproduce."""
     shown = "; ".join(str(difference) for difference in sorted(found, key=lambda d: len(d.text))[:EXAMPLES])
