@@ -128,8 +128,7 @@ def _original(path: Path, checkpoint: Checkpoint, options: ConvertOptions) -> Su
     from bessemer.verify.language.choose import original, reference
 
     stored = checkpoint.tensors if checkpoint.records is None else checkpoint.records.tensors
-    alone = not stored and checkpoint.origin.format != "gguf"  # llama.cpp runs a tokenizer by itself
-    if alone:
+    if not stored and checkpoint.origin.format != "gguf":  # llama.cpp runs a tokenizer by itself
         return None
     if checkpoint.adapter is not None:
         whole = _whole(checkpoint, checkpoint)

@@ -80,6 +80,10 @@ CASES = {
         "RobertaModel", {**SMALL, "max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 1}, "bert",
         metadata=BPE, left=POOLER,
     ),
+    "xlm-roberta": Case(
+        "XLMRobertaModel", {**SMALL, "max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 1}, "bert",
+        metadata={"tokenizer.ggml.model": "t5", "tokenizer.ggml.padding_token_id": 1}, left=POOLER,
+    ),
     "nomic-bert": Case("NomicBertModel", SMALL, "nomic-bert", 1e-4, BERT),
     "t5": Case("T5ForConditionalGeneration", T5, "t5", 1e-4),
     "t5-short": Case("T5ForConditionalGeneration", {**T5, "num_decoder_layers": 1}, "t5", 1e-4),

@@ -244,3 +244,61 @@ def test_discollama(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
     stored = views.array(found.tensors["model.layers.30.self_attn.v_proj.lora_a"])
     np.testing.assert_array_equal(views.array(tensors["blk.30.attn_v.weight.lora_a"]), stored.T)
     assert len(tensors) == 8
+
+
+@pytest.fixture
+def stories(real_asset: Callable[[str], Path]) -> Path:
+    return real_asset("llm/stories260K/hf/config.json").parent
+
+
+def saved(base: Path, folder: Path) -> Path:
+    """A PEFT directory for the trained stories260K: small random changes of queries and of the feed-forward's way down."""
+    import json
+
+    from safetensors.numpy import save_file
+
+    arrays = drawn(checkpoint(base), ("q_proj", "down_proj"), {})
+    folder.mkdir()
+    save_file({name: values * np.float32(0.3) for name, values in arrays.items()}, folder / "adapter_model.safetensors")
+    said = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(said))
+    return folder
+
+
+@pytest.mark.skipif(not llama.available(), reason="llama.cpp is not installed")
+def test_an_adapter_is_kept_or_merged_and_proven_both_ways(stories: Path, tmp_path: Path) -> None:
+    """The adapter as GGUF on its base, the merged file, and the adapter back in PEFT's form."""
+    from bessemer.api import convert
+
+    peft = saved(stories, tmp_path / "adapter")
+    kept = convert(peft, "gguf", tmp_path / "kept", base=stories)
+    whole = convert(stories, "gguf", tmp_path / "merged", adapters=((peft, 1.0),))
+    for evidence in (kept, whole):
+        row = evidence.targets[0]
+        assert (row.status, row.verified) == ("executed", True), row.summary
+        assert "llama.cpp" in row.runtime
+    file = next((tmp_path / "kept").glob("*.gguf"))
+    back = convert(file, "safetensors", tmp_path / "back", base=stories)
+    assert back.targets[0].verified
+    again = open_directory(next((tmp_path / "back").rglob("adapter_model.safetensors")).parent)
+    wanted = open_directory(peft)
+    assert set(again.tensors) == set(wanted.tensors)
+    for name, tensor in again.tensors.items():
+        np.testing.assert_array_equal(views.array(tensor), views.array(wanted.tensors[name]))
+
+
+def open_directory(folder: Path) -> Checkpoint:
+    from bessemer.opening import open_checkpoint
+
+    return open_checkpoint(folder, OpenOptions())
+
+
+def test_a_gguf_adapter_alone_has_no_other_form(stories: Path, tmp_path: Path) -> None:
+    """Which weights its tensors belong to follows from the model."""
+    from bessemer.api import convert
+
+    found = open_directory(saved(stories, tmp_path / "adapter"))
+    path = gguf(*to_gguf_adapter(found, checkpoint(stories).config), tmp_path / "adapter.gguf")
+    row = convert(path, "safetensors", tmp_path / "out").targets[0]
+    assert row.status == "declined"
+    assert [blocker.rule for blocker in row.blockers] == ["no-base"]

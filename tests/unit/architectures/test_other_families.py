@@ -86,7 +86,7 @@ def test_the_way_back_gives_every_bit(made: Made) -> None:
         wanted, found = views.array(made.source.tensors[name]), views.array(tensor)
         if name.endswith(LOGARITHM):
             np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-7)
-        elif name.endswith("position_embeddings.weight") and made.family.name == "roberta":
+        elif name.endswith("position_embeddings.weight") and made.family.name in ("roberta", "xlm-roberta"):
             np.testing.assert_array_equal(wanted[2:], found[2:])  # no token reaches the rows up to the padding's
         else:
             np.testing.assert_array_equal(wanted, found)

@@ -92,7 +92,7 @@ def _unrun(
     )  # fmt: skip
     executed = bool(library) or (bool(runtime) and not stored)
     status: Status = "executed" if executed else "emulated"
-    return Outcome(language, status, runtime or library, original, _advice(artifact, executed))
+    return Outcome(language, status, runtime or library, original, _advice(artifact, executed or bool(runtime)))
 
 
 def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequence[str]:
