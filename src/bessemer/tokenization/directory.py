@@ -13,6 +13,7 @@ from bessemer.ir.tokenizer import Tokenizer
 from bessemer.tokenization import jsonmodel, pieces, rwkv, settings, slow
 from bessemer.tokenization.encoder import loaded
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, parsed, text
+from bessemer.tokenization.special import ended
 
 FILES = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
@@ -36,12 +37,12 @@ def from_directory(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     beside = settings.read(folder, config, _listed(data))
     model = next((files[name] for name in _PIECES if name in files), None)
     if model is not None and not (data and _is_text(model)):
-        return pieces.read(model, beside, rows, files)
+        return ended(pieces.read(model, beside, rows, files), settings.ends(folder, config))
     if not data:
         data, content = slow.converted(files, beside)
         named = slow.names(data, beside)
         beside = replace(settings.read(folder, config, _listed(data)), named=named)
-    return _from_json(files, data, content, beside, rows) if data else None
+    return ended(_from_json(files, data, content, beside, rows), settings.ends(folder, config)) if data else None
 
 
 def _rows(config: Mapping[str, Any]) -> int | None:
