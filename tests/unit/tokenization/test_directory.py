@@ -257,6 +257,19 @@ def test_no_files_are_no_tokenizer(tmp_path: Path) -> None:
     assert from_directory(tmp_path, {}) is None
 
 
+def test_a_vocabulary_in_a_foreign_file_is_declined_and_copied(tmp_path: Path) -> None:
+    (tmp_path / "tekken.json").write_text("{}")
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tools.jinja").write_text("T")
+    found = from_directory(tmp_path, {"vocab_size": 7})
+    assert found is not None
+    with pytest.raises(Declined, match="tekken"):
+        to_gguf(found)
+    (tmp_path / "out").mkdir()
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in write_files(found, tmp_path / "out", {})}
+    assert names == {"tekken.json", "additional_chat_templates/tools.jinja"}
+
+
 def test_llama_3s_list_of_tokens_is_passed_over(directories: dict[str, Path], tmp_path: Path) -> None:
     folder = saved(tmp_path / "t", Library.from_file(str(directories["llama3"] / "tokenizer.json")))
     rows = (f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256))
