@@ -106,7 +106,7 @@ def convert(
     for request in targets:
         find(request.name)
     with (  # both children import their runtime while this process imports what it needs itself
-        IsolatedRunner(warm=warm_modules(path)) as original,  # the file itself only after it was checked
+        IsolatedRunner(warm=warm_modules(path) if options.execute else ()) as original,  # the file itself is checked first
         spare_runner(targets[0].name) as spare,
         Workspace(out) as work,
     ):
@@ -123,7 +123,8 @@ def convert(
         check_companions(raw.companions, out)
         before = raw.past.operators if raw.past else operator_counts(raw.graph)
         requests = [(request, target, _as_saved(raw, validated)) for request, target, validated in requests]
-        original.load(*original_of(path, options.opening, raw))
+        if options.execute:
+            original.load(*original_of(path, options.opening, raw))
         watch.stage("optimise")
         optimized = normalise(raw, options)
         row = _Rows(path, optimized.model, original, work, options, watch, [item[2] for item in requests])

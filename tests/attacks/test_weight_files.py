@@ -216,6 +216,10 @@ SAFETENSORS: dict[str, bytes] = {
 }  # fmt: skip
 
 
+def test_a_header_that_would_be_gigabytes_of_objects(tmp_path: Path) -> None:
+    refused(tmp_path / "lists.safetensors", safetensors(b'{"w":[' + b"[]," * 20_000_000 + b"[]]}"), "a header of")
+
+
 @pytest.mark.parametrize("what", SAFETENSORS)
 def test_safetensors_files_that_lie(what: str, tmp_path: Path) -> None:
     refused(tmp_path / "hostile.safetensors", SAFETENSORS[what])

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, setting
+from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, Written, setting
 from bessemer.architectures.table import (
     BACK,
     BROKEN,
@@ -181,9 +181,10 @@ class Family:
         implied = {"vocab_size": config.get("vocab_size"), "rope.dimension_count": config.get("head_dim")}
         whole = {f"{self.architecture}.{key}": value for key, value in implied.items() if value is not None}
         whole |= self._metadata(config, [])
+        loose = {held.gguf for held in self.settings if isinstance(held, Written) and held.loose}
         for name in record.metadata:
             key = name.removeprefix(f"{self.architecture}.")
-            if key == name or key in UNUSED:
+            if key == name or key in UNUSED or key in loose:
                 continue
             value = record.get(key) if name in whole or key in record.asked else None
             if value is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bessemer.ir.canonical import DOMAIN, FUSED_KEY
-from bessemer.ir.encoding import Encoding
+from bessemer.ir.encoding import WEIGHT_KEY, Encoding, set_encoding, weight_of
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
 from bessemer.targets.base import HALVES, INTEGERS, Border, Prepared, source_bound
@@ -81,7 +81,8 @@ class GraphOptions(BaseModel):
         "signed bytes several times faster",
     )
     weights: Literal["stored", "float32"] = Field(
-        "stored", description="weights that the source stores as float16 stay so, behind a Cast, or become float32"
+        "stored",
+        description="weights that the source stores as float16, or a GGUF file as Q4_0 or Q8_0, stay so, or become float32",
     )
     keep: tuple[str, ...] = Field((), description="globs of node, layer or operator names that stay float32")
     opset: int | None = Field(
@@ -174,6 +175,19 @@ def lower(model: Model, options: GraphOptions, target: str, spelling: Sequence[P
         quantized,
         model.origin.format,
     )
+
+
+def widen_blocks(graph: onnx_ir.Model) -> int:
+    """Weights that the source stores as integers in blocks become the floats that they stand for; how many."""
+    blocked = [
+        value
+        for value in graph.graph.initializers.values()
+        if (weight := weight_of(value)) is not None and weight.encoding.block_size
+    ]
+    for value in blocked:
+        set_encoding(value, None)
+        del value.meta[WEIGHT_KEY]
+    return len(blocked)
 
 
 def integer_form(options: GraphOptions, *, contrib: bool) -> list[Pass]:

@@ -45,13 +45,14 @@ class Plan:
     config: Mapping[str, Any]
 
     def prepared(self, payload: Any, precision: str, nbytes: int, notes: Sequence[str]) -> PreparedWeights:
-        """For the report."""
+        """For the report. What was kept is called by the type of most weights."""
         types = dict(Counter(tensor.type for tensor in self.tensors).most_common())
-        kept = next(iter(types), "float32")
-        return PreparedWeights(
-            payload, NAMES.get(kept, kept) if precision == "keep" else precision, types, nbytes,
-            sum(tensor.size for tensor in self.tensors), list(notes),
-        )  # fmt: skip
+        elements: Counter[str] = Counter()
+        for tensor in self.tensors:
+            elements[tensor.type] += tensor.size
+        most = elements.most_common(1)[0][0]
+        named = NAMES.get(most, most) if precision == "keep" else precision
+        return PreparedWeights(payload, named, types, nbytes, elements.total(), list(notes))
 
 
 def planned(checkpoint: Checkpoint, precision: str, native: Collection[str], target: str) -> tuple[Plan, list[str]]:

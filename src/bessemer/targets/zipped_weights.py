@@ -89,4 +89,4 @@ def write(path: Path, archive: Archive, done: Done | None = None) -> None:
             file.seek(place)
             file.write(item.head)
         file.flush()
-        os.fdatasync(file.fileno())
+        os.fsync(file.fileno())

@@ -17,8 +17,8 @@ from typing import Any
 from bessemer.wire.errors import WireError
 from bessemer.wire.torchzip.tensors import WIDTHS, Storage, Tensor
 
-HEADER = 100_000_000
-"""Bytes that the format allows a header."""
+HEADER = 1 << 24
+"""Bytes of a header that are read: 150,000 tensors. The format allows 100 MB, which could become gigabytes of objects."""
 TYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
@@ -58,7 +58,8 @@ def header(path: Path) -> Header:
             raise WireError("a safetensors file has at least 8 bytes", offset=0)
         length = int.from_bytes(file.read(8), "little")
         if length > min(HEADER, size - 8):
-            raise WireError(f"a header of {length} bytes in a file of {size}", offset=0)
+            why = f"; more than {HEADER} are not read" if HEADER < length <= size - 8 else ""
+            raise WireError(f"a header of {length} bytes in a file of {size}{why}", offset=0)
         held = _object(file.read(length))
     texts = held.pop("__metadata__", None) or {}
     if not isinstance(texts, dict) or any(not isinstance(text, str) for text in texts.values()):

@@ -150,6 +150,13 @@ def test_floats_are_rounded_as_numpy_rounds(tmp_path: Path, precision: str) -> N
         same(found[name], value if name == "w.int32" else value.astype(np.float32).astype(kind))
 
 
+def test_what_is_kept_is_called_by_most_of_its_weights() -> None:
+    norms = {f"norm.{place}": drawn("float32", (8,)) for place in range(5)}
+    target = next(entry for entry in TARGETS if entry.name == "pytorch").load_checkpoint()
+    prepared = target.prepare(checkpoint({"w": drawn("bfloat16", (20, 30)), **norms}), target.options())
+    assert (prepared.precision, prepared.types) == ("bfloat16", {"F32": 5, "BF16": 1})
+
+
 def test_blocks_are_decoded_and_noted(tmp_path: Path) -> None:
     from bessemer.blocks import encoded
     from bessemer.ir.checkpoint import Lazy

@@ -46,9 +46,10 @@ class Reading:
         from bessemer.weights.views import array, floats
 
         held = self._roles[role]
-        if held.columns != x.shape[1]:  # stored in another shape
-            return x @ array(held).reshape(-1, x.shape[1]).T
-        step = max(1, AT_ONCE // held.columns)
+        step = max(1, AT_ONCE // max(held.columns, 1))
+        if held.rows <= step or held.columns != x.shape[1]:  # small, or stored in another shape
+            whole: Floats = x @ array(held).reshape(-1, x.shape[1]).T
+            return whole
         starts = range(0, held.rows, step)
         made = np.empty((len(x), held.rows), np.float32)
         with ThreadPoolExecutor(1, "bessemer-weights") as pool:

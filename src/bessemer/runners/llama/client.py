@@ -30,7 +30,8 @@ class Llama:
     """A GGUF file in libllama, in a process of its own. Errors surface at first use: RuntimeDied where the library crashed,
     RuntimeRefused with its words where it refused the file, LlamaMissing where there is none.
 
-    vocabulary_only: the tokenizer alone, no weights. threads 0: all processors. adapters: LoRA files (GGUF) and factors.
+    vocabulary_only: the tokenizer alone, no weights. threads 0: as many as the weights keep busy.
+    adapters: LoRA files (GGUF) and factors.
     """
 
     def __init__(

@@ -19,6 +19,8 @@ F32 = 0
 LOGITS, EMBEDDINGS, POOLED = "logits", "embeddings", "pooled"
 NO_POOLING, OWN_POOLING = 0, -1
 PHYSICAL_BATCH = 512
+EACH = 20 << 20
+"""Bytes of weights that keep one thread busy."""
 PADDING = 256
 """llama.cpp rounds a context up to this many tokens."""
 
@@ -26,7 +28,7 @@ PADDING = 256
 class Model:
     """A GGUF file in libllama, on the processor. One context at a time, made anew when a longer or another is asked for.
 
-    vocabulary_only: the tokenizer alone, no weights. threads 0: the processors that this process may use.
+    vocabulary_only: the tokenizer alone, no weights. threads 0: as many as the weights keep busy.
     adapters: LoRA files (GGUF) with their factors. Raises RuntimeRefused with what the library says.
     """
 
@@ -39,7 +41,7 @@ class Model:
     ) -> None:
         self.library = Library()
         self.path = path
-        self.threads = threads or min(len(os.sched_getaffinity(0)), 16)
+        self.threads = threads or _threads(path)
         self.vocabulary_only = vocabulary_only
         wanted = {"vocab_only": float(vocabulary_only), "n_gpu_layers": 0}
         params = self.library.params("llama_model_default_params", self.library.model, wanted)
@@ -307,6 +309,12 @@ class Quantizer:
         params = self.library.params("llama_model_quantize_default_params", layout, values)
         if self.library.call.llama_model_quantize(os.fsencode(path), os.fsencode(out), c.byref(params)):
             raise self.library.refusal(f"llama.cpp would not quantize {os.path.basename(path)}")
+
+
+def _threads(path: str) -> int:
+    """As many as a file of this size keeps busy: they wait for one another by spinning, many times for each token."""
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    return max(1, min(len(os.sched_getaffinity(0)), size // EACH))
 
 
 def _address(array: Array) -> int:

@@ -10,8 +10,9 @@ import numpy as np
 from bessemer.ir.canonical import FUSED_KEY
 from bessemer.ir.checkpoint import Lazy
 from bessemer.ir.decoder import Activation, Decoder, Experts, Rope
+from bessemer.ir.encoding import set_weight, weight_of
 from bessemer.runners.decoder.tables import frequencies
-from bessemer.sources.decoder import weights
+from bessemer.sources.decoder import blocks, weights
 from bessemer.sources.decoder.attention import Attention
 from bessemer.sources.decoder.experts import Mixture
 from bessemer.sources.drawing import Drawing
@@ -196,7 +197,10 @@ class Drawn:
         return self._held(role, weights.table(self._roles[role]))
 
     def _matrix(self, role: str, matrix: Lazy) -> onnx_ir.Value:
-        return self._held(role, weights.turned(matrix))
+        value = self._held(role, weights.turned(matrix))
+        if matrix.type in blocks.CODES and weight_of(value) is None:
+            set_weight(value, blocks.StoredBlocks(matrix))
+        return value
 
     def _held(self, name: str, tensor: onnx_ir.TensorProtocol) -> onnx_ir.Value:
         """An initializer under the role's name; asked for twice, it is one."""

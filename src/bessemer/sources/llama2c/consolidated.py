@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bessemer.ir.checkpoint import Checkpoint, Lazy
-from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.errors import Blocker, Declined, UnreadableInput
 from bessemer.ir.model import Origin
 from bessemer.sources.llama2c.names import Facts, is_meta, translated
 from bessemer.weights.views import column_concat, row_concat
@@ -21,6 +21,11 @@ ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
 """Matrices that are cut along their outputs; `COLUMNS` are along their inputs, the norms not at all."""
 COLUMNS = ("wo", "w2", "tok_embeddings")
 """Llama 3 cuts its embedding along the tokens, which its width tells."""
+KNOWN = frozenset((
+    "dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier", "hidden_dim", "norm_eps",
+    "rope_theta", "max_seq_len", "max_batch_size", "dropout",
+))  # fmt: skip
+"""Arguments that are used here, or say nothing that the tensors do not say."""
 LLAMA1_CONTEXT, LLAMA2_CONTEXT, LLAMA3_CONTEXT = 2048, 4096, 8192
 PREFIX = "_orig_mod."
 """What torch.compile puts before the names of a module that it wraps."""
@@ -79,6 +84,7 @@ def _facts(params: Mapping[str, Any], tensors: Mapping[str, Lazy], path: Path) -
     """Sizes from the arguments, what they leave open from the tensors. Raises UnreadableInput for what cannot be meant."""
     if not is_meta(tensors):
         raise UnreadableInput(f"{path} does not hold a Llama by Meta's names", where=", ".join(list(tensors)[:3]))
+    _refuse_unknown(params, path)
     heads, layers = _count(params, "n_heads", path), _count(params, "n_layers", path)
     vocab, dim = tensors["tok_embeddings.weight"].shape
     theta = float(params.get("rope_theta") or 10000.0)
@@ -88,6 +94,15 @@ def _facts(params: Mapping[str, Any], tensors: Mapping[str, Lazy], path: Path) -
         kv_heads=int(params.get("n_kv_heads") or heads), vocab=vocab, context=int(context),
         eps=float(params.get("norm_eps") or 1e-5), theta=theta,
     )  # fmt: skip
+
+
+def _refuse_unknown(params: Mapping[str, Any], path: Path) -> None:
+    """Raises Declined for arguments that change what the model computes (scaled rotations, experts, windows, packing)."""
+    unknown = [key for key, value in params.items() if key not in KNOWN and value not in (None, False)]
+    if unknown:
+        reason, way = "its meaning is not known here", "the directory that transformers loads, of the same model"
+        blockers = [Blocker("", str(key)[:80], "setting", reason, rewrite=way) for key in unknown]
+        raise Declined(f"Reading {path.name}", blockers)
 
 
 def _context(params: Mapping[str, Any], theta: float) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bessemer.ir.model import Model
 from bessemer.targets.base import Artifact, Prepared
-from bessemer.targets.graph_file import GraphOptions, describe, integer_form, lower, write_graph
+from bessemer.targets.graph_file import GraphOptions, describe, integer_form, lower, widen_blocks, write_graph
 
 if TYPE_CHECKING:
     from bessemer.runners.base import Runner
@@ -24,6 +24,8 @@ class OnnxTarget:
 
     def prepare(self, model: Model, options: OnnxOptions) -> Prepared:
         """The graph as it will be written."""
+        if options.weights == "float32":
+            widen_blocks(model.graph)
         lowered = lower(model, options, "onnx", integer_form(options, contrib=False))
         return describe(lowered, options, (lowered.graph, options.external_data))
 

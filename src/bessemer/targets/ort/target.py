@@ -26,6 +26,7 @@ from bessemer.targets.graph_file import (
     integer_form,
     keeps_external,
     lower,
+    widen_blocks,
     write_graph,
 )
 
@@ -74,6 +75,8 @@ class OrtTarget:
         from bessemer.passes.half import half_kind
 
         half = half_kind(model.graph.graph) if options.precision == "float32" else ""
+        if options.weights == "float32":
+            widen_blocks(model.graph)
         lowered = lower(model, options.model_copy(update={"weights": "float32"}), "ort", _spelling(options))
         _refuse_packed_borders(lowered)
         compiled = _compile(lowered, options)

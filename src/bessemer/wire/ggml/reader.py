@@ -20,6 +20,8 @@ RWKV = (100, 101)
 LONGEST = 4096
 """Bytes of a word or a name."""
 ALIGNMENT = 32
+MOST = 1 << 18
+"""Tensors of a file."""
 Kind = Callable[[int, int], Stored]
 """(a type's number, where it stands) -> the type."""
 
@@ -103,7 +105,7 @@ def _rwkv(cursor: Cursor, version: int) -> File:
 
 
 def _tokens(cursor: Cursor, count: int, scored: bool) -> tuple[tuple[bytes, float], ...]:
-    if count * (8 if scored else 4) > cursor.left or count > 1 << 22:
+    if count * (8 if scored else 4) > cursor.left or count > 1 << 20:
         why = f"a vocabulary of {count} where {cursor.left} bytes are left"
         raise WireError(f"{why} (programs other than llama.cpp wrote other sizes behind these first bytes)", offset=8)
     found = []
@@ -121,6 +123,8 @@ def _tensors(cursor: Cursor, kind: Kind, aligned: bool) -> dict[str, Info]:
     while cursor.left:
         place = cursor.at
         info = _tensor(cursor, kind, aligned)
+        if len(found) >= MOST:
+            raise WireError(f"more than {MOST} tensors", offset=place)
         if info.name in found:
             raise WireError(f"the tensor '{info.name[:100]}' stands twice", offset=place)
         found[info.name] = info

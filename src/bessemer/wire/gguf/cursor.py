@@ -50,11 +50,14 @@ class Cursor:
         value: int = self._length.unpack(self.take(self._length.size, "a length"))[0]
         return value
 
-    def count(self, least: int, what: str) -> int:
-        """A count of things that take `least` bytes each, or more. Raises WireError where they cannot be there."""
+    def count(self, least: int, what: str, most: int = ELEMENTS) -> int:
+        """A count of things that take `least` bytes each, or more. Raises WireError where they cannot be there, or are more
+        than any model has."""
         place, count = self.at, self.length()
         if count * least > self.left:
             raise WireError(f"{count} {what} where {self.left} bytes are left", offset=place)
+        if count > most:
+            raise WireError(f"{count} {what}; more than {most} are not read", offset=place)
         return count
 
     def text(self) -> str:

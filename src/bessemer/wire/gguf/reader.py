@@ -24,6 +24,8 @@ from bessemer.wire.gguf.values import ALIGNMENT, MAX_DIMS, MAX_KEY, Kind, ValueT
 
 MAGIC = b"GGUF"
 VERSIONS = (1, 2, 3)
+MOST = 1 << 18
+"""Tensors, and entries of metadata, of a file."""
 LONG_NAME = 1024
 """Bytes of a tensor's name that are read; ggml itself takes fewer (`values.MAX_TENSOR_NAME`)."""
 
@@ -88,8 +90,8 @@ def parsed(data: Buffer, path: Path) -> File:
         raise WireError(f"GGUF version {version}; versions 1 to 3 are read", offset=4)
     cursor = Cursor(data, 8, order, version > 1)
     width = 8 if version > 1 else 4
-    tensors = cursor.count(width + 16, "tensors")
-    metadata, kinds = _entries(cursor, cursor.count(width + 5, "metadata entries"))
+    tensors = cursor.count(width + 16, "tensors", MOST)
+    metadata, kinds = _entries(cursor, cursor.count(width + 5, "metadata entries", MOST))
     alignment = _alignment(metadata, kinds)
     infos = _tensors(cursor, tensors, version, path)
     start = -(-cursor.at // alignment) * alignment

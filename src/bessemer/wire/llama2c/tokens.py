@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bessemer.wire.errors import WireError
 
-LARGEST = 1 << 26
+LARGEST = 1 << 24
 LONGEST = 1 << 12
 
 

@@ -102,7 +102,7 @@ def test_with_its_settings_said_any_dense_decoder_comes_back(name: str, tmp_path
 def test_halves_stay_halves(tmp_path: Path) -> None:
     import torch
 
-    model, path = zoo.made("llama", tmp_path)
+    model = zoo.made("llama", tmp_path)[0]
     narrow = tmp_path / "narrow"
     model.to(torch.bfloat16).save_pretrained(narrow)
     found = checkpoint_of(canonical(exported(narrow, tmp_path, "table")), CONTEXT)

@@ -21,5 +21,5 @@ def libllama() -> Path:
 @pytest.fixture
 def stories(libllama: Path, real_asset: Callable[[str], Path]) -> Iterator[llama.Llama]:
     """The trained stories260K in full precision."""
-    with llama.Llama(real_asset("llm/stories260K/stories260K-f32.gguf"), threads=2) as model:
+    with llama.Llama(real_asset("llm/stories260K/stories260K-f32.gguf")) as model:
         yield model

@@ -111,8 +111,8 @@ def test_an_adapter_equals_its_merged_weights(
     merged(source, tmp_path / "merged.gguf", "blk.2.attn_output.weight", 0.5 * (8.0 / 4) * b @ a)
     (tokens,) = stories.tokenize([PROMPT])
     with (
-        llama.Llama(source, threads=2, adapters=[(tmp_path / "lora.gguf", 0.5)]) as kept,
-        llama.Llama(tmp_path / "merged.gguf", threads=2) as fused,
+        llama.Llama(source, adapters=[(tmp_path / "lora.gguf", 0.5)]) as kept,
+        llama.Llama(tmp_path / "merged.gguf") as fused,
     ):
         expected = fused.logits(tokens)
         np.testing.assert_allclose(kept.logits(tokens), expected, atol=2e-3)
@@ -122,7 +122,7 @@ def test_an_adapter_equals_its_merged_weights(
 def test_llama_cpps_own_quantizer(libllama: Path, real_asset: Callable[[str], Path], tmp_path: Path) -> None:
     gguf = pytest.importorskip("gguf")
     source = real_asset("llm/stories260K/stories260K-f32.gguf")
-    llama.quantize(source, tmp_path / "q.gguf", "Q8_0", threads=2, pure=True)
+    llama.quantize(source, tmp_path / "q.gguf", "Q8_0", pure=True)
     for tensor in gguf.GGUFReader(tmp_path / "q.gguf").tensors:
         if tensor.tensor_type.name == "Q8_0":
             (before,) = (held for held in gguf.GGUFReader(source).tensors if held.name == tensor.name)
@@ -139,7 +139,7 @@ def test_importance_reaches_the_quantizer(
     source = real_asset("llm/stories260K/stories260K-f32.gguf")
     name = "blk.0.attn_output.weight"
     factors = np.random.default_rng(0).random(64).astype(np.float32) * 9 + 0.1
-    llama.quantize(source, tmp_path / "q.gguf", "Q4_0", threads=2, pure=True, importance={name: factors})
+    llama.quantize(source, tmp_path / "q.gguf", "Q4_0", pure=True, importance={name: factors})
     (made,) = (held for held in gguf.GGUFReader(tmp_path / "q.gguf").tensors if held.name == name)
     (before,) = (held for held in gguf.GGUFReader(source).tensors if held.name == name)
     assert made.data.tobytes() == ggml.quantized(before.data, "Q4_0", factors).tobytes()

@@ -184,6 +184,32 @@ def test_programs_hold_no_weights_by_name(tmp_path: Path) -> None:
         opened(path)
 
 
+def test_a_directory_with_the_parts_of_one_gguf(tmp_path: Path, real_asset: Any) -> None:
+    from bessemer.wire.gguf.reader import read
+    from bessemer.wire.gguf.writer import layout
+
+    path = real_asset("llm/stories260K/stories260K-f32.gguf")
+    whole, content = read(path), path.read_bytes()
+    for place in range(2):
+        mine = list(whole.tensors.values())[place::2]
+        said = {"split.no": np.uint16(place), "split.count": np.uint16(2), "split.tensors.count": np.int32(47)}
+        metadata = {**(whole.metadata if place == 0 else {}), **said}
+        kinds = whole.kinds if place == 0 else {}
+        header, places, total = layout(metadata, [(i.name, i.shape, i.type.name) for i in mine], kinds=kinds)
+        data = bytearray(header + bytes(total - len(header)))
+        for info, start in zip(mine, places, strict=True):
+            data[start : start + info.nbytes] = content[info.offset : info.offset + info.nbytes]
+        (tmp_path / f"m-{place + 1:05}-of-00002.gguf").write_bytes(data)
+    held, wanted = opened(tmp_path), opened(path)
+    assert held.config == wanted.config and set(held.tensors) == set(wanted.tensors)
+    assert held.origin.details["parts"] == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+    for name, tensor in wanted.tensors.items():
+        same(held.tensors[name], stored(tensor))
+    (tmp_path / "other.gguf").write_bytes(content)
+    with pytest.raises(UsageError, match="several GGUF models"):
+        opened(tmp_path)
+
+
 def test_a_directory_with_a_gguf_file_alone(tmp_path: Path, real_asset: Any) -> None:
     (tmp_path / "m.gguf").write_bytes(real_asset("llm/stories260K/stories260K-q8_0.gguf").read_bytes())
     held = opened(tmp_path)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bessemer.ir.checkpoint import Checkpoint
-from bessemer.ir.errors import UnreadableInput
+from bessemer.ir.errors import Declined, UnreadableInput
 from bessemer.opening import open_checkpoint
 from bessemer.sources.base import OpenOptions
 from bessemer.weights.views import array
@@ -328,6 +328,10 @@ def test_meta_parts_are_put_together(tmp_path: Path, real_asset: Asset) -> None:
     wanted["lm_head.weight"] = weights["output.weight"]
     equal(held_model, wanted)
     assert held_model.config["intermediate_size"] == 172 and held_model.config["max_position_embeddings"] == 4096
+    (tmp_path / "params.json").write_text(json.dumps({**said, "use_scaled_rope": True, "moe": {"num_experts": 8}}))
+    with pytest.raises(Declined, match=r"(?s)use_scaled_rope.*moe"):
+        opened(tmp_path)
+    (tmp_path / "params.json").write_text(json.dumps({**said, "use_scaled_rope": False}))
     (tmp_path / "consolidated.01.pth").rename(tmp_path / "consolidated.02.pth")
     with pytest.raises(UnreadableInput, match="lacks some"):
         opened(tmp_path)

@@ -9,7 +9,7 @@ from bessemer.runners import llama
 from bessemer.runners.llama import ggml
 from bessemer.verify.language import bounds
 
-SLOW = ("IQ1_M", "IQ2_S", "IQ2_XS")
+SLOW = ("IQ1_S", "IQ1_M", "IQ2_S", "IQ2_XS")
 """ggml builds their tables for seconds, and their neighbours' figures are like theirs."""
 OTHER = ("F64", "F32", "Q8_1", "Q8_K", "NVFP4", "Q1_0", "Q2_0")
 TYPES = [name for name in bounds.FLOORS if name not in (*SLOW, *OTHER)]

@@ -68,7 +68,7 @@ def test_transformers_and_llama_cpp_are_one_model(stories: Path, opened: Opened,
     assert all(
         run.mean_kld is not None and run.mean_kld < 1e-10 and run.same_top == 1.0 for run in proof.runs
     )
-    with llama.Llama(stories / "stories260K-f32.gguf", threads=2) as model:
+    with llama.Llama(stories / "stories260K-f32.gguf") as model:
         (tokens,) = model.tokenize(["Once upon a time"])
         made = beside._child.ask("generate", tokens=tokens, count=200)
         assert made == model.generate(tokens, 200, stop=False)
