@@ -202,7 +202,11 @@ class Family:
                 yield pair, gguf, list(expanded(pair.hf, layer, counted(config, pair.parts or self.parts)))
 
     def carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
-        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it."""
+        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it.
+        Raises Declined for a config.json that makes no sense."""
+        return _tried(f"Architecture '{self.name}'", "config.json", self._carried, checkpoint)
+
+    def _carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
         config = self.completed(checkpoint.config)
         held = self._spelled(checkpoint.tensors, config)
         for pair, gguf, hf in self.rows(config):
