@@ -317,7 +317,9 @@ def _proven(outcome: Outcome) -> str:
     beside = f" beside the original in {outcome.reference}" if outcome.reference else ""
     if outcome.status == "executed":
         predicts = "predictions within " if outcome.language.runs or outcome.language.embeddings else ""
-        return f"Executed in {outcome.runtime}{beside}: {predicts}{outcome.language.bound}."
+        other = outcome.language.artifact not in ("", outcome.runtime)
+        by = f" (predictions by {outcome.language.artifact})" if other else ""
+        return f"Executed in {outcome.runtime}{by}{beside}: {predicts}{outcome.language.bound}."
     return f"Emulated: {outcome.runtime}{beside}; its own runtime did not run it. {outcome.advice}".strip()
 
 

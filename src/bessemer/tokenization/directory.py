@@ -13,12 +13,15 @@ from bessemer.ir.tokenizer import Tokenizer
 from bessemer.tokenization import jsonmodel, pieces, rwkv, settings, slow
 from bessemer.tokenization.encoder import loaded
 from bessemer.tokenization.jsonfiles import MAXIMUM_TOKENS, parsed, text
+from bessemer.tokenization.special import ended
+from bessemer.tokenization.vocabulary import blocker
 
 FILES = (
     "tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
     "special_tokens_map.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json",
     "rwkv_vocab_v20230424.txt",
 )  # fmt: skip
+_FOREIGN = ("sentencepiece.bpe.model", "tekken.json", "tiktoken.model", "qwen.tiktoken")
 _PIECES = ("tokenizer.model", "spiece.model")
 
 
@@ -28,7 +31,7 @@ def from_directory(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     SentencePiece's own file goes first, as it holds the scores; then tokenizer.json, then what older tokenizers are saved
     as (vocab.json with merges.txt, vocab.txt). Raises UnreadableInput for broken files, MissingExtra.
     """
-    files = {name: folder / name for name in FILES if (folder / name).is_file()}
+    files = _files(folder)
     rows = _rows(config)
     if "rwkv_vocab_v20230424.txt" in files and "tokenizer.json" not in files:
         return rwkv.padded(rwkv.read(files["rwkv_vocab_v20230424.txt"]), rows)
@@ -36,12 +39,29 @@ def from_directory(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     beside = settings.read(folder, config, _listed(data))
     model = next((files[name] for name in _PIECES if name in files), None)
     if model is not None and not (data and _is_text(model)):
-        return pieces.read(model, beside, rows, files)
+        return ended(pieces.read(model, beside, rows, files), settings.ends(folder, config))
     if not data:
         data, content = slow.converted(files, beside)
         named = slow.names(data, beside)
         beside = replace(settings.read(folder, config, _listed(data)), named=named)
-    return _from_json(files, data, content, beside, rows) if data else None
+    if not data:
+        return _foreign(files)
+    return ended(_from_json(files, data, content, beside, rows), settings.ends(folder, config))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    found = {name: folder / name for name in (*FILES, *_FOREIGN) if (folder / name).is_file()}
+    templates = sorted((folder / "additional_chat_templates").glob("*.jinja")) if found else []
+    return found | {f"{path.parent.name}/{path.name}": path for path in templates}
+
+
+def _foreign(files: Mapping[str, Path]) -> Tokenizer | None:
+    """A vocabulary that is there, and is not read: other targets get its files."""
+    name = next((name for name in _FOREIGN if name in files), None)
+    if name is None:
+        return None
+    reason = f"it comes as {name} alone, which is not read here; transformers saves it as tokenizer.json"
+    return Tokenizer("none", "", (), (), files=files, blockers=(blocker("file", reason),))
 
 
 def _rows(config: Mapping[str, Any]) -> int | None:

@@ -17,7 +17,7 @@ from bessemer.tokenization.evaluate.byte_level import encoder, tables
 from bessemer.tokenization.evaluate.parts import around, sought
 from bessemer.tokenization.letters import spelled
 from bessemer.tokenization.pretokenizers import BY_NAME, KNOWN, Expressions, Pre, splitter
-from bessemer.tokenization.proof import NFC, Departure, composes, explained, once, specials, texts, unequal
+from bessemer.tokenization.proof import NFC, Departure, composes, explained, specials, texts, unequal
 from bessemer.tokenization.vocabulary import blocker
 
 Encode = Callable[[str], list[int]]
@@ -77,16 +77,14 @@ class _Trial:
     def notes(self, name: str, expressions: Expressions) -> list[str] | None:
         """Notes on known departures; None where other differences are left, which are counted up to the fewest yet."""
         encode = self._encoder(name, expressions)
-        probes, notes = list(self._truth), list[str]()
-        left: list[Difference] = []
+        probes, found = list(self._truth), list[Difference]()
         for start in range(0, len(probes), CHUNK):
-            found = differences(self._truth.__getitem__, encode, probes[start : start + CHUNK])
-            more, rest = explained(found, self._departures)
-            notes, left = [*notes, *more], left + rest
+            found += differences(self._truth.__getitem__, encode, probes[start : start + CHUNK])
+            notes, left = explained(found, self._departures)
             if self.nearest and len(left) >= len(self.nearest):
                 return None
         self.nearest = left
-        return None if left else once(notes)
+        return None if left else notes
 
     def stand_in(self, name: str) -> list[str]:
         """Where llama.cpp's own expressions depart from those that they stand for."""

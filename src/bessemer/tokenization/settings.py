@@ -58,6 +58,13 @@ class Settings:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def ends(folder: Path, model: Mapping[str, Any]) -> list[int]:
+    """Ids at which generation ends: those of generation_config.json, and of config.json where it lists several."""
+    several, own = model.get("eos_token_id"), document(folder / "generation_config.json").get("eos_token_id")
+    listed = [*(own if isinstance(own, list) else [own]), *(several if isinstance(several, list) else [])]
+    return list(dict.fromkeys(i for i in listed if type(i) is int))
+
+
 def read(folder: Path, model: Mapping[str, Any], added: Iterable[Any] = ()) -> Settings:
     """Settings of a directory. model: config.json; added: `added_tokens` of tokenizer.json."""
     config = document(folder / "tokenizer_config.json")

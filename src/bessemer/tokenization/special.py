@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bessemer.ir.tokenizer import Tokenizer
 
@@ -79,3 +80,14 @@ def endings(tokenizer: Tokenizer) -> tuple[int, ...]:
     named = {roles[role] for role in ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep") if role in roles}
     spelled = ENDINGS & control(tokenizer)
     return tuple(sorted(named | {i for i, token in enumerate(tokenizer.tokens) if token in spelled}))
+
+
+def ended(tokenizer: Tokenizer, ends: Sequence[int]) -> Tokenizer:
+    """With the ids at which generation ends (generation_config.json) in the roles that GGUF has for them, where llama.cpp
+    does not know them by their spelling; a note for those that are left over."""
+    unknown = [i for i in ends if i not in endings(tokenizer) and 0 <= i < len(tokenizer.tokens)]
+    free = [role for role in ("eos", "eot", "eom") if role not in tokenizer.special]
+    special = {**tokenizer.special, **dict(zip(free, unknown, strict=False))}
+    left = [tokenizer.tokens[i] for i in unknown[len(free) :]]
+    note = f"generation ends at {', '.join(map(repr, left))} too, for which GGUF has no role"
+    return replace(tokenizer, special=special, notes=(*tokenizer.notes, *([note] if left else [])))

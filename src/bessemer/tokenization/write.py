@@ -29,7 +29,7 @@ def write_files(tokenizer: Tokenizer, folder: Path, config: Mapping[str, Any]) -
     config: config.json, for the longest text. Raises Declined where no such file can say what the tokenizer is.
     """
     if tokenizer.files:
-        return [Path(copyfile(path, folder / name)) for name, path in tokenizer.files.items()]
+        return [_copied(path, folder / name) for name, path in tokenizer.files.items()]
     if tokenizer.kind in ("none", "no_vocab"):
         return []
     if tokenizer.kind == "rwkv":
@@ -50,6 +50,11 @@ def write_files(tokenizer: Tokenizer, folder: Path, config: Mapping[str, Any]) -
         written.append(folder / ("tokenizer.model" if tokenizer.kind == "llama" else "spiece.model"))
         write_pieces(written[-1], _pieces(tokenizer))
     return written
+
+
+def _copied(path: Path, to: Path) -> Path:
+    to.parent.mkdir(exist_ok=True)
+    return Path(copyfile(path, to))
 
 
 def _trimmed(tokenizer: Tokenizer) -> Tokenizer:

@@ -232,6 +232,16 @@ def test_an_end_that_is_a_list_is_its_first(directories: dict[str, Path], tmp_pa
     assert of(folder).special["eos"] == 1
 
 
+def test_further_ends_of_generation_have_roles(directories: dict[str, Path], tmp_path: Path) -> None:
+    """llama.cpp knows '<|eot_id|>' by its spelling and no other."""
+    folder = saved(tmp_path / "t", Library.from_file(str(directories["llama3"] / "tokenizer.json")))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1200, 1201, 7, 8, 1]}))
+    found = of(folder)
+    assert found.tokens[1200] == "<|eot_id|>" and found.special == {"bos": 0, "eos": 1, "eot": 1201, "eom": 7}
+    assert endings(found) == (1, 7, 1200, 1201)
+    assert any(repr(found.tokens[8]) in note for note in found.notes)
+
+
 def test_roberta_has_separators(tmp_path: Path) -> None:
     names = ("<s>", "</s>", "<unk>", "<pad>", "<mask>")
     library = byte_level([], names, use_regex=True)
@@ -245,6 +255,19 @@ def test_roberta_has_separators(tmp_path: Path) -> None:
 
 def test_no_files_are_no_tokenizer(tmp_path: Path) -> None:
     assert from_directory(tmp_path, {}) is None
+
+
+def test_a_vocabulary_in_a_foreign_file_is_declined_and_copied(tmp_path: Path) -> None:
+    (tmp_path / "tekken.json").write_text("{}")
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tools.jinja").write_text("T")
+    found = from_directory(tmp_path, {"vocab_size": 7})
+    assert found is not None
+    with pytest.raises(Declined, match="tekken"):
+        to_gguf(found)
+    (tmp_path / "out").mkdir()
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in write_files(found, tmp_path / "out", {})}
+    assert names == {"tekken.json", "additional_chat_templates/tools.jinja"}
 
 
 def test_llama_3s_list_of_tokens_is_passed_over(directories: dict[str, Path], tmp_path: Path) -> None:

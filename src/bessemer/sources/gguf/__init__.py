@@ -80,7 +80,7 @@ def _details(held: Records) -> dict[str, Any]:
     found = {
         "version": held.version,
         "architecture": str(held.metadata.get("general.architecture", "")),
-        "types": held.types,
+        "types": ", ".join(f"{kind}×{count}" for kind, count in held.types.items()),
         "byte order": "big endian" if held.big_endian else "little endian",
     }
     return {**found, "parts": [part.name for part in held.paths]} if held.paths[1:] else found

@@ -67,7 +67,7 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
             importance=artifact.importance, text=text, parameters=source.parameters,
             corpus=_texts(source, artifact, original.words),
         )  # fmt: skip
-        read = f"{library[0]}, predictions by {ran.runtime}" if library is not None else ran.runtime
+        read = library[0] if library is not None else ran.runtime
         runtime = runner.runtime if runner is not None else read
     executed = runner is not None or library is not None
     return Outcome(language, "executed" if executed else "emulated", runtime, original.runtime, _advice(artifact, executed))
