@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, setting
+from bessemer.architectures.settings import EVERYWHERE, LIMIT, Record, Setting, Written, setting
 from bessemer.architectures.table import (
     BACK,
     BROKEN,
@@ -58,7 +58,7 @@ def _tied(config: Config) -> tuple[str, ...]:
     return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
 
 
-IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bias$")
+IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.att(entio)?n\.bias$")
 """Patterns of tensors that old checkpoints hold and that follow from the settings."""
 
 
@@ -66,8 +66,9 @@ IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bia
 class Family:
     """See the module's docstring. count: key of the complete config with the number of layers; parts: with the number of
     parts that '{e}' counts; prefixes: of Hugging Face's tensors, which some checkpoints have more or less of: spelling ->
-    this table's; ignored: patterns of Hugging Face's tensors that are no weights; dropped: those that a setting makes
-    superfluous (a tied output matrix); notes: what a user of the GGUF should know about this model."""
+    this table's; endings: likewise of their names' ends; ignored: patterns of Hugging Face's tensors that are no weights;
+    dropped: those that a setting makes superfluous (a tied output matrix); notes: what a user of the GGUF should know about
+    this model."""
 
     name: str
     architecture: str
@@ -83,6 +84,7 @@ class Family:
     count: str = "num_hidden_layers"
     parts: str = "num_experts"
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    endings: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = IGNORED
     dropped: Callable[[Config], tuple[str, ...]] = _tied
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
@@ -179,9 +181,10 @@ class Family:
         implied = {"vocab_size": config.get("vocab_size"), "rope.dimension_count": config.get("head_dim")}
         whole = {f"{self.architecture}.{key}": value for key, value in implied.items() if value is not None}
         whole |= self._metadata(config, [])
+        loose = {held.gguf for held in self.settings if isinstance(held, Written) and held.loose}
         for name in record.metadata:
             key = name.removeprefix(f"{self.architecture}.")
-            if key == name or key in UNUSED:
+            if key == name or key in UNUSED or key in loose:
                 continue
             value = record.get(key) if name in whole or key in record.asked else None
             if value is None:
@@ -216,9 +219,11 @@ class Family:
         return found
 
     def spelled(self, name: str) -> str:
-        """Hugging Face's name of a tensor with this table's prefixes."""
+        """Hugging Face's name of a tensor with this table's prefixes and endings."""
         old = next((old for old in self.prefixes if name.startswith(old)), None)
-        return name if old is None else self.prefixes[old] + name.removeprefix(old)
+        name = name if old is None else self.prefixes[old] + name.removeprefix(old)
+        end = next((end for end in self.endings if name.endswith(end)), None)
+        return name if end is None else name.removesuffix(end) + self.endings[end]
 
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""

@@ -163,11 +163,13 @@ class Only:
 @dataclass(frozen=True)
 class Written:
     """A key of GGUF that follows from config.json; nothing is read back (but a file that says otherwise is declined).
-    function: None for a file without the key. accounts: keys of config.json that go into it."""
+    function: None for a file without the key. accounts: keys of config.json that go into it. loose: runtimes do not read
+    it, and files are known that say otherwise."""
 
     gguf: str
     function: Callable[[Config], Any]
     accounts: tuple[str, ...] = ()
+    loose: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def test_libllama_with_the_adapter_answers_as_the_merged_model(
     beside = _written(tmp_path / "adapter.gguf", *to_gguf_adapter(adapter, base.config))
     answers = []
     for path, adapters in ((whole, ()), (plain, ((beside, 1.0),)), (plain, ())):
-        with Llama(path, adapters=adapters) as runtime:
+        with Llama(path, threads=1, adapters=adapters) as runtime:
             answers.append(np.asarray(runtime.logits(zoo.TOKENS)))
     spread = answers[0].std()
     assert np.abs(answers[0] - answers[1]).max() < (5e-3 if name == "gemma" else 5e-5) * spread

@@ -19,6 +19,7 @@ from tests.unit.architectures import zoo
 from bessemer.architectures.base import families, find, find_gguf, stays_f32
 from bessemer.ir.checkpoint import Checkpoint
 from bessemer.ir.errors import Declined
+from bessemer.weights import views
 
 _SAME_CLASS = sorted(set(zoo.MODELS) - {"mistral"})  # without a window it is a Llama, and GGUF calls it one
 
@@ -185,6 +186,34 @@ def test_what_a_file_says_is_not_lost(name: str, key: str, value: Any, reason: s
     family.from_gguf(metadata, tensors)
     with pytest.raises(Declined, match=reason):
         family.from_gguf({**metadata, f"{family.architecture}.{key}": value}, tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "old"), [("qwen3-moe", "mlp"), ("qwen2-moe", "mlp"), ("mixtral", "block_sparse_moe")])
+def test_experts_that_lie_in_one_tensor_are_the_same(name: str, old: str, held: dict[str, Checkpoint]) -> None:
+    """transformers 5 holds them so in memory: gate and up in one, all experts in one."""
+    source, config = held[name], held[name].config
+    words = ("w1", "w3", "w2") if name == "mixtral" else ("gate_proj", "up_proj", "down_proj")
+    tensors = {key: tensor for key, tensor in source.tensors.items() if ".experts." not in key}
+    tensors = {key.replace("block_sparse_moe.gate", "mlp.gate"): tensor for key, tensor in tensors.items()}
+    arrays = zoo.arrays(source.tensors)
+    for layer in range(config["num_hidden_layers"]):
+        at = f"model.layers.{layer}.{old}.experts"
+        gate, up, down = (np.stack([arrays[f"{at}.{e}.{word}.weight"] for e in range(4)]) for word in words)
+        for key, values in (("gate_up_proj", np.concatenate([gate, up], 1)), ("down_proj", down)):
+            full = f"model.layers.{layer}.mlp.experts.{key}"
+            tensors[full] = views.from_array(full, values)
+    _, wanted = find(config).to_gguf(source)
+    _, got = find(config).to_gguf(Checkpoint(tensors, config, None, source.origin))
+    assert zoo.same(got, wanted) == []
+
+
+@pytest.mark.slow
+def test_a_key_that_no_runtime_reads_may_say_anything(held: dict[str, Checkpoint]) -> None:
+    metadata, tensors = find(held["stablelm"].config).to_gguf(held["stablelm"])
+    assert metadata["stablelm.use_parallel_residual"] is False
+    config, _ = find_gguf(metadata).from_gguf({**metadata, "stablelm.use_parallel_residual": True}, tensors)
+    assert config["use_parallel_residual"] is False  # llama.cpp's converter says True of models that do not say it
 
 
 @pytest.mark.slow

@@ -39,6 +39,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "mistral-window": ("mistral", {"num_key_value_heads": 2, "sliding_window": 8}),
     "mixtral": ("mixtral", {"num_key_value_heads": 2, "num_local_experts": 4}),
     "qwen2": ("qwen2", {"num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "qwen2-window": ("qwen2", {
+        "num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1,
+    }),
     "qwen2-moe": ("qwen2_moe", {
         "num_key_value_heads": 2, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
         "shared_expert_intermediate_size": 48,

@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from bessemer.architectures import common, rope
 from bessemer.architectures.base import MOST, Config, Family, Pair
-from bessemer.architectures.settings import Fixed, Harmless, Read, Refused, Setting, Value, holds
+from bessemer.architectures.settings import (
+    Fixed,
+    Read,
+    Record,
+    Refused,
+    Setting,
+    Value,
+    holds,
+    setting,
+    whole,
+)
 from bessemer.ir.decoder import Decoder, Experts
+from bessemer.ir.errors import Blocker
 
 _SETTINGS: tuple[Setting, ...] = (
     *common.SIZES, common.RMS, common.THETA, common.SILU, common.WHOLE_ROPE, rope.Scaling(("linear", "yarn")),
 )  # fmt: skip
-_WINDOWED: tuple[Setting, ...] = (
-    Value("attention.sliding_window", "sliding_window", optional=True),
-    Read("use_sliding_window", lambda record: record.get("attention.sliding_window") is not None),
-    Harmless(("max_window_layers", "layer_types")),
-)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """`use_sliding_window` and what goes with it <-> 'attention.sliding_window' and its pattern, which llama.cpp's graph
+    does not read (`common.window_note` says so), and which bring the settings back."""
+
+    keys = ("use_sliding_window", "sliding_window", "max_window_layers", "layer_types")
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        if not config.get("use_sliding_window"):
+            return {}
+        kinds = list(config["layer_types"])
+        if len(kinds) != config["num_hidden_layers"] or set(kinds) - {_SEES_ALL, _SEES_LATEST}:
+            blockers.append(setting("layer_types", "it is not one known kind for each layer"))
+        pattern = [kind == _SEES_LATEST for kind in kinds]
+        window = whole(config["sliding_window"])
+        return {"attention.sliding_window": window, "attention.sliding_window_pattern": pattern}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        window, pattern = record.get("attention.sliding_window"), record.get("attention.sliding_window_pattern")
+        if window is None:
+            return {"use_sliding_window": False}
+        if not isinstance(pattern, list):
+            blockers.append(setting("attention.sliding_window", "nothing says which layers it is for"))
+            return {}
+        kinds = [_SEES_LATEST if windowed else _SEES_ALL for windowed in pattern]
+        return {"use_sliding_window": True, "sliding_window": whole(window), "layer_types": kinds}
+
+
+_SEES_ALL, _SEES_LATEST = "full_attention", "sliding_attention"
 _MIXTURE: tuple[Setting, ...] = (
     Value("expert_count", "num_experts"), Value("expert_used_count", "num_experts_per_tok"),
     Value("expert_feed_forward_length", "moe_intermediate_size"),
@@ -47,7 +85,7 @@ def _completed(config: dict[str, Any]) -> dict[str, Any]:
         return {key: value for key, value in config.items() if key not in ("sliding_window", "layer_types")}
     count, first = config.get("num_hidden_layers"), config.get("max_window_layers", 28)
     if isinstance(count, int) and isinstance(first, int) and "layer_types" not in config and count <= MOST:
-        config["layer_types"] = ["sliding_attention" if at >= first else "full_attention" for at in range(count)]
+        config["layer_types"] = [_SEES_LATEST if at >= first else _SEES_ALL for at in range(count)]
     return config
 
 
@@ -78,7 +116,7 @@ FAMILIES = (
     Family(
         "qwen2", "qwen2", ("qwen2",), ("Qwen2ForCausalLM", "Qwen2Model"),
         (*_STACK, *common.attention(permuted=False, bias=True, output_bias=False), *common.gated()),
-        (*_SETTINGS, *_WINDOWED, common.HeadDim()),
+        (*_SETTINGS, _Windows(), common.HeadDim()),
         computes=lambda config: Decoder(**_fields(config)), defaults=_DEFAULTS, complete=_completed,
         notes=common.window_note, prefixes=_PREFIXES,
     ),
@@ -89,7 +127,7 @@ FAMILIES = (
             *common.experts(), *_SHARED,
         ),
         (
-            *_SETTINGS, *_WINDOWED, *_MIXTURE, Fixed("norm_topk_prob", (False,), computed=True), common.HeadDim(),
+            *_SETTINGS, _Windows(), *_MIXTURE, Fixed("norm_topk_prob", (False,), computed=True), common.HeadDim(),
             Value("expert_shared_feed_forward_length", "shared_expert_intermediate_size"),
             Read("qkv_bias", holds("blk.0.attn_q.bias")),
         ),
@@ -99,7 +137,7 @@ FAMILIES = (
     Family(
         "qwen3", "qwen3", ("qwen3",), ("Qwen3ForCausalLM", "Qwen3Model"),
         (*_STACK, *common.attention(permuted=False), *_HEAD_NORMS, *common.gated()),
-        (*_SETTINGS, *_WINDOWED, common.HeadDim(explicit=True), Fixed("attention_bias", (False,))),
+        (*_SETTINGS, _Windows(), common.HeadDim(explicit=True), Fixed("attention_bias", (False,))),
         computes=_qwen3, defaults={**_DEFAULTS, "head_dim": 128}, complete=_completed, notes=common.window_note,
         prefixes=_PREFIXES,
     ),
@@ -107,7 +145,7 @@ FAMILIES = (
         "qwen3-moe", "qwen3moe", ("qwen3_moe",), ("Qwen3MoeForCausalLM",),
         (*_STACK, *common.attention(permuted=False), *_HEAD_NORMS, _ROUTER, *common.experts()),
         (
-            *_SETTINGS, *_WINDOWED, *_MIXTURE, common.HeadDim(), Fixed("norm_topk_prob", (True,), computed=True),
+            *_SETTINGS, _Windows(), *_MIXTURE, common.HeadDim(), Fixed("norm_topk_prob", (True,), computed=True),
             Fixed("attention_bias", (False,)),
         ),
         computes=_qwen3_moe, defaults={**_DEFAULTS, **_EXPERTS}, complete=_completed, notes=common.window_note,

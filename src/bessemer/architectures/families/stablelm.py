@@ -42,7 +42,7 @@ _SETTINGS: tuple[Setting, ...] = (
     Read("use_qkv_bias", holds("blk.0.attn_q.bias")),
     Read("qk_layernorm", holds("blk.0.attn_q_norm.weight")),
     Read("use_parallel_residual", lacks("blk.0.ffn_norm.weight")),
-    Written("use_parallel_residual", lambda config: bool(config["use_parallel_residual"])),
+    Written("use_parallel_residual", lambda config: bool(config["use_parallel_residual"]), loose=True),
 )  # fmt: skip
 
 
