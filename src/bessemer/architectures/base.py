@@ -60,7 +60,7 @@ def tied(config: Config) -> tuple[str, ...]:
     return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
 
 
-IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bias$")
+IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.att(entio)?n\.bias$")
 """Patterns of tensors that old checkpoints hold and that follow from the settings."""
 
 
@@ -68,9 +68,9 @@ IGNORED = (r"\.rotary_emb\.inv_freq$", r"\.masked_bias$", r"\.attn(ention)?\.bia
 class Family:
     """See the module's docstring. count: key of the complete config with the number of layers; parts: with the number of
     parts that '{e}' counts; prefixes: of Hugging Face's tensors, which some checkpoints have more or less of: spelling ->
-    this table's; ignored: patterns of Hugging Face's tensors that are no weights; dropped: those that a setting makes
-    superfluous (a tied output matrix), by how their names begin; notes: what a user of the GGUF should know about this
-    model."""
+    this table's; endings: likewise of their names' ends; ignored: patterns of Hugging Face's tensors that are no weights;
+    dropped: those that a setting makes superfluous (a tied output matrix), by how their names begin; notes: what a user of
+    the GGUF should know about this model."""
 
     name: str
     architecture: str
@@ -86,6 +86,7 @@ class Family:
     count: str = "num_hidden_layers"
     parts: str = "num_experts"
     prefixes: Mapping[str, str] = field(default_factory=dict)
+    endings: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = IGNORED
     dropped: Callable[[Config], tuple[str, ...]] = tied
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
@@ -220,9 +221,11 @@ class Family:
         return found
 
     def spelled(self, name: str) -> str:
-        """Hugging Face's name of a tensor with this table's prefixes."""
+        """Hugging Face's name of a tensor with this table's prefixes and endings."""
         old = next((old for old in self.prefixes if name.startswith(old)), None)
-        return name if old is None else self.prefixes[old] + name.removeprefix(old)
+        name = name if old is None else self.prefixes[old] + name.removeprefix(old)
+        end = next((end for end in self.endings if name.endswith(end)), None)
+        return name if end is None else name.removesuffix(end) + self.endings[end]
 
     def _moved(self, have: Mapping[str, Lazy], config: Config, way: str, blockers: list[Blocker]) -> dict[str, Lazy]:
         """Walk the table: each row whose tensors are there gives those of the other side."""

@@ -73,8 +73,10 @@ def encoded(weights: Floats, name: str, importance: Floats | None = None) -> Byt
 
 
 def decoded(data: Bytes, name: str) -> Floats:
-    """Bytes [rows, row_bytes] as weights [rows, columns], in this thread."""
+    """Bytes [rows, row_bytes] as weights [rows, columns], in this thread. Raises ValueError for a row of broken blocks."""
     kind = BY_NAME[name]
+    if data.shape[1] % kind.bytes:
+        raise ValueError(f"a row of {data.shape[1]} bytes is no multiple of {name}'s block of {kind.bytes}")
     out = np.empty((len(data), data.shape[1] // kind.bytes * kind.elements), np.float32)
     codec(name).decode(data, out)
     return out

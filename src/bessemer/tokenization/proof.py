@@ -107,16 +107,16 @@ def judged(tokenizer: Tokenizer, source: Encode, departures: Iterable[Departure]
 
 
 def explained(found: list[Difference], departures: list[Departure]) -> tuple[list[str], list[Difference]]:
-    """(one note for each departure that shows, with an example; the differences that none explains)."""
-    notes: dict[str, str] = {}
+    """(a note for each departure that shows, with its number and an example; the differences that none explains)."""
+    by_reason: dict[str, list[Difference]] = {}
     rest = []
     for difference in found:
         reason = next((d.reason for d in departures if d.applies(difference)), None)
         if reason is None:
             rest.append(difference)
         else:
-            notes.setdefault(reason, f"{reason}: {difference}")
-    return list(notes.values()), rest
+            by_reason.setdefault(reason, []).append(difference)
+    return [f"{reason} ({len(shown)} hard strings): {shown[0]}" for reason, shown in by_reason.items()], rest
 
 
 def unequal(found: list[Difference]) -> Blocker:

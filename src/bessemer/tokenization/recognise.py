@@ -16,11 +16,13 @@ from bessemer.tokenization.corpus import Difference, differences
 from bessemer.tokenization.evaluate.byte_level import encoder, tables
 from bessemer.tokenization.evaluate.parts import around, sought
 from bessemer.tokenization.letters import spelled
-from bessemer.tokenization.pretokenizers import KNOWN, Expressions, Pre, splitter
+from bessemer.tokenization.pretokenizers import BY_NAME, KNOWN, Expressions, Pre, splitter
 from bessemer.tokenization.proof import NFC, Departure, composes, explained, specials, texts, unequal
 from bessemer.tokenization.vocabulary import blocker
 
 Encode = Callable[[str], list[int]]
+CHUNK = 50
+"""Strings after which a pre-tokenizer that has more differences than another is given up."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,48 @@ def recognised(tokenizer: Tokenizer, library: Any, encode: Encode, traits: Trait
     if (changed := _changed(library, probes)) is not None:
         reason = f"it rewrites texts before it tokenizes, {changed[0]!r} to {changed[1]!r}, and llama.cpp does not"
         return replace(tokenizer, blockers=(*tokenizer.blockers, blocker("normalizer", reason)))
-    truth = {probe: encode(probe) for probe in probes}
-    known, special = tables(tokenizer), sought(tokenizer, True)
     departures = [*([NFC] if library.normalizer is not None else []), specials(tokenizer)]
-    nearest: list[Difference] | None = None
-    for pre, more in _candidates(library, probes, traits):
-        chosen = replace(tokenizer, pre=traits.name(pre))
-        found = differences(truth.__getitem__, around(special, encoder(chosen, known)), probes)
-        notes, rest = explained(found, departures + more)
-        if not rest:
-            return replace(chosen, notes=(*tokenizer.notes, *notes))
-        nearest = rest if nearest is None or len(rest) < len(nearest) else nearest
-    return replace(tokenizer, blockers=(*tokenizer.blockers, unequal(nearest or [])))
+    trial = _Trial(tokenizer, {probe: encode(probe) for probe in probes}, departures)
+    for pre, original in _candidates(library, probes, traits):
+        named = traits.name(pre)
+        notes = trial.notes(named, original or pre.expressions)
+        if notes is not None:
+            stand_in = trial.stand_in(named) if original else []
+            return replace(tokenizer, pre=named, notes=(*tokenizer.notes, *notes, *stand_in))
+    return replace(tokenizer, blockers=(*tokenizer.blockers, unequal(trial.nearest)))
+
+
+class _Trial:
+    """Pre-tokenizers held against the source's ids. nearest: the fewest differences that one of them had."""
+
+    def __init__(self, tokenizer: Tokenizer, truth: dict[str, list[int]], departures: list[Departure]) -> None:
+        self._tokenizer, self._truth, self._departures = tokenizer, truth, departures
+        self._known, self._special = tables(tokenizer), sought(tokenizer, True)
+        self.nearest: list[Difference] = []
+
+    def notes(self, name: str, expressions: Expressions) -> list[str] | None:
+        """Notes on known departures; None where other differences are left, which are counted up to the fewest yet."""
+        encode = self._encoder(name, expressions)
+        probes, found = list(self._truth), list[Difference]()
+        for start in range(0, len(probes), CHUNK):
+            found += differences(self._truth.__getitem__, encode, probes[start : start + CHUNK])
+            notes, left = explained(found, self._departures)
+            if self.nearest and len(left) >= len(self.nearest):
+                return None
+        self.nearest = left
+        return None if left else notes
+
+    def stand_in(self, name: str) -> list[str]:
+        """Where llama.cpp's own expressions depart from those that they stand for."""
+        encode = self._encoder(name, BY_NAME[name].expressions)
+        reason = f"llama.cpp's '{name}' stands for this tokenizer's way to split words, and departs from it"
+        found = differences(self._truth.__getitem__, encode, self._truth)
+        notes, _ = explained(found, [*self._departures, Departure(reason, lambda _: True)])
+        return [note for note in notes if note.startswith(reason)]
+
+    def _encoder(self, name: str, expressions: Expressions) -> Encode:
+        chosen = replace(self._tokenizer, pre=name)
+        return around(self._special, encoder(chosen, self._known, expressions))
 
 
 def _changed(library: Any, probes: list[str]) -> tuple[str, str] | None:
@@ -75,17 +107,14 @@ def _changed(library: Any, probes: list[str]) -> tuple[str, str] | None:
     return next((pair for pair in pairs if pair[0] != pair[1]), None)
 
 
-def _candidates(library: Any, probes: list[str], traits: Traits) -> Iterator[tuple[Pre, list[Departure]]]:
+def _candidates(library: Any, probes: list[str], traits: Traits) -> Iterator[tuple[Pre, Expressions]]:
+    """(behaviour, the expressions that it stands for; () where its own are meant)."""
     known = sorted((pre for pre in KNOWN if pre.byte_level), key=traits.distance)
     words = _words(library, probes)
     same = [pre for pre in known if _splits(pre.expressions, words)]
-    yield from ((pre, []) for pre in same)
-    for pre in known:
-        for original in pre.stands_for:
-            if _splits(original, words):
-                reason = f"llama.cpp's '{pre.names[0]}' stands for this tokenizer's way to split words, and departs from it"
-                yield pre, [Departure(reason, lambda _: True)]
-    yield from ((pre, []) for pre in known if pre not in same)
+    yield from ((pre, ()) for pre in same)
+    yield from ((pre, original) for pre in known for original in pre.stands_for if _splits(original, words))
+    yield from ((pre, ()) for pre in known if pre not in same)
 
 
 def _words(library: Any, probes: list[str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -261,3 +262,43 @@ def test_rwkv_6_answers_as_its_paper_says(tmp_path: Path) -> None:
     with llama.Llama(path, threads=2) as model:
         found = model.logits(TOKENS)
     assert np.abs(found - wanted).max() < 1e-4 * wanted.std()
+
+
+PUBLISHED: dict[str, Callable[[str], str]] = {
+    "gpt2": lambda name: name.removeprefix("transformer."),
+    "bloom": lambda name: name.removeprefix("transformer."),
+    "bert": lambda name: "bert." + name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"),
+    "distilbert": lambda name: "distilbert." + name,
+    "roberta": lambda name: "roberta." + name,
+    "t5": lambda name: name.replace("shared.weight", "encoder.embed_tokens.weight"),
+}
+"""How the first checkpoints of the hub spell what transformers writes today."""
+BESIDE = {
+    "gpt2": {"h.0.attn.bias": (1, 1, 64, 64), "h.1.attn.masked_bias": ()},
+    "gptneox": {"gpt_neox.layers.0.attention.bias": (1, 1, 64, 64), "gpt_neox.layers.0.attention.rotary_emb.inv_freq": (2,)},
+    "falcon-7b": {"lm_head.weight": (160, 32)},
+    "bert": {"cls.predictions.bias": (160,), "bert.embeddings.position_ids": (1, 64), "cls.seq_relationship.bias": (2,)},
+    "distilbert": {"vocab_projector.bias": (160,)},
+    "roberta": {"lm_head.dense.weight": (32, 32), "roberta.embeddings.position_ids": (1, 66)},
+    "t5": {"decoder.embed_tokens.weight": (160, 32), "lm_head.weight": (160, 32)},
+}
+"""And what they hold besides: buffers, tied matrices, heads."""
+
+
+@pytest.mark.parametrize("made", sorted({*PUBLISHED, *BESIDE}), indirect=True)
+def test_as_first_published(made: Made, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["made"]
+    spelled = PUBLISHED.get(name, lambda name: name)
+    tensors = {spelled(key): tensor for key, tensor in made.source.tensors.items()}
+    shared = made.source.tensors.get("shared.weight")
+    for key, shape in BESIDE.get(name, {}).items():
+        extra = views.from_array(key, np.zeros(shape, np.float32))
+        tensors[key] = shared if shared is not None and "embed_tokens" in key else extra
+    older = Checkpoint(tensors, made.source.config, None, made.source.origin)
+    metadata, found = made.family.to_gguf(older)
+    assert metadata == made.metadata
+    assert {key: tensor.shape for key, tensor in found.items()} == {key: t.shape for key, t in made.tensors.items()}
+    for key, tensor in found.items():
+        np.testing.assert_array_equal(views.array(tensor), views.array(made.tensors[key]))
+    _, back = made.family.from_gguf(made.facts, found)
+    assert set(made.family.carried(older)) == set(back)

@@ -136,6 +136,8 @@ def test_what_cannot_be_done_is_refused() -> None:
     assert encode is not None
     with pytest.raises(ValueError, match="no multiple"):
         encoded(weights[:, :255], "Q4_K")
+    with pytest.raises(ValueError, match="no multiple"):
+        decoded(np.zeros((2, 143), np.uint8), "Q4_K")
     with pytest.raises(ValueError, match="importance"):
         encoded(weights, "Q4_K", np.ones(512, np.float32))
     with pytest.raises(ValueError, match="one piece"):

@@ -17,6 +17,8 @@ from bessemer.ir.decoder import Decoder, Layer
 
 HEADS = (r"^pooler\.", r"^cls\.", r"^lm_head\.", r"^vocab_(transform|layer_norm|projector)\.", r"position_ids$")
 """Tensors behind the last layer, which an embedding model does not use."""
+OLDER = {".gamma": ".weight", ".beta": ".bias"}
+"""Norms as TensorFlow's checkpoints, and those converted from them, name them."""
 NOTE = "heads behind the last layer (pooler, masked language model) are not part of GGUF's embedding models"
 
 
@@ -167,6 +169,6 @@ FAMILIES = (
     Family(
         "bert", "bert", ("bert",), ("BertModel", "BertForMaskedLM", "BertForPreTraining"),
         (*_embedding(PLAIN), TYPES, *LAYERS), (*SETTINGS, CONTEXT, TYPE_COUNT), computes=computes,
-        defaults=BERT_DEFAULTS, ignored=HEADS, notes=lambda config: (NOTE,), prefixes={"bert.": ""},
+        defaults=BERT_DEFAULTS, ignored=HEADS, notes=lambda config: (NOTE,), prefixes={"bert.": ""}, endings=OLDER,
     ),
 )  # fmt: skip

@@ -82,7 +82,8 @@ FAMILIES = (
             "intermediate_size": 24576, "max_position_embeddings": 2048, "layer_norm_eps": 1e-5, "hidden_act": "gelu",
             "use_parallel_residual": True, "tie_word_embeddings": False,
         },
-        complete=_completed, dropped=lambda config: ("embed_out.weight",) if config["tie_word_embeddings"] else (),
+        complete=_completed,
+        dropped=lambda config: ("embed_out.weight",) if config["tie_word_embeddings"] else (),
         prefixes={f"{part}.": f"gpt_neox.{part}." for part in ("layers", "embed_in", "final_layer_norm")},
     ),
 )  # fmt: skip

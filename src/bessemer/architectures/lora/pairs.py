@@ -19,6 +19,8 @@ _PEFT = re.compile(
 )
 _MLX = re.compile(r"^(?P<module>.+)\.lora_(?P<part>a|b)$")
 _GGUF = re.compile(r"\.weight\.lora_[ab]$")
+_INTRICATE = re.compile(r"\)[*+?{]|(?:[*+?{].*){3}|^.{200}")
+"""Patterns that could keep a matcher busy for ever."""
 _UNMADE = ("lora_bias", "layer_replication", "megatron_config", "corda_config", "qalora_group_size")
 """Settings of PEFT that ask for something else than `W + scale * B A`."""
 
@@ -67,6 +69,8 @@ def pairs(adapter: Checkpoint) -> Pairs:
     config = adapter.adapter.config if adapter.adapter else {}
     found = Pairs()
     found.blockers += [blocker(key, "only plain products of two matrices are known") for key in _UNMADE if config.get(key)]
+    intricate = [key for key in config.get("alpha_pattern") or {} if _INTRICATE.search(key)]
+    found.blockers += [blocker("alpha_pattern", f"'{key[:80]}' is too intricate") for key in intricate]
     parts: dict[str, dict[str, Lazy]] = {}
     for name, tensor in adapter.tensors.items():
         place = _place(name, tensor)
@@ -125,7 +129,7 @@ def _patterned(patterns: Any, module: str, usual: Any) -> Any:
 
 def _matches(pattern: str, module: str) -> bool:
     try:
-        return len(module) < 1000 and len(pattern) < 200 and re.match(rf"(.*\.)?({pattern})$", module) is not None
+        return not _INTRICATE.search(pattern) and re.match(rf"(.*\.)?({pattern})$", module[:1000]) is not None
     except re.error:
         return False
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 from bessemer.ir.decoder import Activation, Decoder, Experts, Rope
 from bessemer.runners.decoder.border import cache_sizes, key_sizes
 from bessemer.runners.decoder.wiring import Wiring
 
+COUNTS = ("hidden", "heads", "kv_heads", "head_dim", "vocabulary", "context")
+NUMBERS = (
+    "eps", "scale", "softcap", "norm_offset", "position_offset", "alibi_bias", "embedding_scale", "residual_scale",
+    "logit_scale", "logit_softcap", "clip_qkv",
+)  # fmt: skip
+MOST = 1 << 31
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -17,6 +24,14 @@ class Contradiction(Exception):
 
 def check(decoder: Decoder, shapes: Shapes) -> None:
     """shapes: of the weights by role. Raises Contradiction; nothing is read or computed."""
+    for name in COUNTS:
+        count = getattr(decoder, name)
+        if type(count) is not int or not 0 < count <= MOST:
+            raise Contradiction(f"the number of {name.replace('_', ' ')} is {str(count)[:40]!r}")
+    for name in NUMBERS:
+        number = getattr(decoder, name)
+        if type(number) not in (int, float) or not isfinite(number):
+            raise Contradiction(f"the number {name} is {str(number)[:40]!r}")
     wiring = Wiring(decoder, _Sizes(decoder, shapes))
     found = wiring.logits(wiring.hidden())
     if found != decoder.vocabulary:

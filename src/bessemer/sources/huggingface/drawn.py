@@ -60,7 +60,7 @@ def _drawn(path: Path, config: dict[str, Any], options: OpenOptions) -> Model:
     checkpoint = weights_alone(path, config)
     kind = most_stored(checkpoint.tensors)
     checkpoint.origin.details.update(
-        architecture=str((config.get("architectures") or ["?"])[0]), model_type=str(config.get("model_type", "")),
+        architecture=_architecture(config) or "?", model_type=str(config.get("model_type", "")),
         task=options.task or next(iter(TASKS)), weights=kind.lower() or "float32",
     )  # fmt: skip
     model = model_of(checkpoint, options.task, options.shapes)
@@ -73,5 +73,10 @@ def _generates(config: dict[str, Any], task: str | None) -> bool:
     """Whether the task is one of a table's: asked for, or what the architecture is for."""
     if task is not None:
         return task in TASKS
+    return _architecture(config).endswith(HEADS)
+
+
+def _architecture(config: dict[str, Any]) -> str:
+    """The class that the settings name first; '' where they name none."""
     classes = config.get("architectures")
-    return isinstance(classes, list) and bool(classes) and str(classes[0]).endswith(HEADS)
+    return str(classes[0]) if isinstance(classes, list) and classes else ""

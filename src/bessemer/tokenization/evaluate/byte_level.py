@@ -12,7 +12,7 @@ from bessemer.ir.errors import Blocker, Declined
 from bessemer.ir.tokenizer import Tokenizer
 from bessemer.tokenization.evaluate.merging import Cost, merged
 from bessemer.tokenization.letters import spelled
-from bessemer.tokenization.pretokenizers import BY_NAME, Pre, splitter
+from bessemer.tokenization.pretokenizers import BY_NAME, Expressions, Pre, splitter
 
 Encode = Callable[[str], list[int]]
 
@@ -44,13 +44,13 @@ def tables(tokenizer: Tokenizer) -> Tables:
     return Tables(ids, lambda left, right: ranks.get(f"{left} {right}"))
 
 
-def encoder(tokenizer: Tokenizer, known: Tables | None = None) -> Encode:
-    """text -> ids. Raises Declined where the pre-tokenizer's name is not known."""
+def encoder(tokenizer: Tokenizer, known: Tables | None = None, expressions: Expressions = ()) -> Encode:
+    """text -> ids; expressions: others than those of the named pre-tokenizer. Raises Declined where that is not known."""
     pre = BY_NAME.get("gemma4" if tokenizer.kind == "gemma4" else tokenizer.pre or "default")
     if pre is None:
         reason = f"the pre-tokenizer '{tokenizer.pre}' is not known"
         raise Declined("tokenizer", [Blocker("", "Tokenizer", "tokenizer.pre", reason)])
-    words, word_ids = splitter(pre.expressions), _words(known or tables(tokenizer), pre)
+    words, word_ids = splitter(expressions or pre.expressions), _words(known or tables(tokenizer), pre)
     prepare = spelled if pre.byte_level else str
 
     def encode(text: str) -> list[int]:

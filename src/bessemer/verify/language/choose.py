@@ -31,13 +31,10 @@ LARGE = 500_000_000
 all of them in float32."""
 
 _AROUND = {
-    "llama": (("bos", "add_bos_token", True), ("eos", "add_eos_token", False)),
-    "gpt2": (("bos", "add_bos_token", False), ("eos", "add_eos_token", False)),
-    "t5": (("bos", "add_bos_token", False), ("eos", "add_eos_token", True)),
-    "bert": (("cls", "add_bos_token", True), ("sep", "add_eos_token", True)),
+    "bert": (("cls", "add_bos_token"), ("sep", "add_eos_token")),
 }
-"""Kind of tokenizer -> the special tokens before and behind a text: which, the flag that says so, and what holds without."""
-
+_ELSE = (("bos", "add_bos_token"), ("eos", "add_eos_token"))
+"""Kind of tokenizer -> the special tokens before and behind a text: which, and the flag that says so."""
 
 EACH = 20_000_000
 """Weights that keep one thread busy: threads that wait for one another make a small model slower."""
@@ -127,8 +124,7 @@ def words(tokenizer: Tokenizer | None) -> Words | None:
         return None
     encode = encoder(tokenizer)
     name = next(iter(tokenizer.files), "Bessemer's tokenizer")
-    around = [_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, ())]
-    before, behind = around or (None, None)
+    before, behind = (_special(tokenizer, *how) for how in _AROUND.get(tokenizer.kind, _ELSE))
     return Words(lambda texts: [encode(text) for text in texts], before, behind, name, _normalizer(tokenizer))
 
 
@@ -150,9 +146,12 @@ def _normalizer(tokenizer: Tokenizer) -> Callable[[str], str] | None:
     return tidied
 
 
-def _special(tokenizer: Tokenizer, which: str, flag: str, usual: bool) -> tuple[int, ...]:
-    held = tokenizer.special.get(which)
-    return (held,) if held is not None and tokenizer.flags.get(flag, usual) else ()
+def _special(tokenizer: Tokenizer, which: str, flag: str) -> tuple[int, ...] | None:
+    """None where the source does not say: runtimes have different habits then."""
+    held, said = tokenizer.special.get(which), tokenizer.flags.get(flag)
+    if said is None:
+        return None
+    return (held,) if held is not None and said else ()
 
 
 def _no_runtime(path: Path, checkpoint: Checkpoint) -> UsageError | MissingExtra | llama.LlamaMissing:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,14 @@ from tests.unit.targets.gguf import tiny
 
 from bessemer.architectures.base import find
 from bessemer.ir.errors import UnreadableInput, UsageError
+from bessemer.opening import open_checkpoint
 from bessemer.runners.llama.place import available
 from bessemer.runners.llama.place import find as find_llama
-from bessemer.targets.gguf.importance import Matrix, load, measure, read, write
+from bessemer.sources.base import OpenOptions
+from bessemer.targets.gguf.importance import Matrix, load, measure, measured_on, read, write
 from bessemer.targets.gguf.mix import plan
+from bessemer.targets.gguf.options import GgufOptions
+from bessemer.targets.gguf.target import GgufTarget
 from bessemer.wire.errors import WireError
 from bessemer.wire.gguf.reader import read as read_gguf
 from bessemer.wire.imatrix import parse
@@ -215,17 +220,41 @@ def test_the_command_measures_a_trained_model(real_asset: Callable[[str], Path],
     assert json.loads(done.stdout) == {
         "path": str(tmp_path / "ours.gguf"), "matrices": 35, "chunks": 14, "chunk_size": 128, "unseen_experts": {},
     }  # fmt: skip
-    theirs = find_llama().with_name("llama-imatrix") if available() else Path()
-    if not theirs.is_file():
+    _equal(load(tmp_path / "ours.gguf"), _theirs(model, text, tmp_path))
+
+
+def _theirs(model: Path, text: Path, folder: Path) -> Matrix:
+    """What llama-imatrix measures in chunks of 128, keys and values in float32. Skips where it is not installed."""
+    program = find_llama().with_name("llama-imatrix") if available() else Path()
+    if not program.is_file():
         pytest.skip("llama-imatrix is not beside libllama")
     exact = ["-fa", "off", "-ctk", "f32", "-ctv", "f32", "-t", "2", "--output-format", "gguf"]
-    subprocess.run([theirs, "-m", model, "-f", text, "-c", "128", "-o", tmp_path / "theirs.gguf", *exact],
-                   capture_output=True, check=True)  # fmt: skip
-    got, wanted = load(tmp_path / "ours.gguf"), load(tmp_path / "theirs.gguf")
+    out = folder / "theirs.gguf"
+    subprocess.run([program, "-m", model, "-f", text, "-c", "128", "-o", out, *exact], capture_output=True, check=True)
+    return load(out)
+
+
+def _equal(got: Matrix, wanted: Matrix) -> None:
     assert got.sums.keys() == wanted.sums.keys()
     for name, sums in wanted.sums.items():
         np.testing.assert_array_equal(got.counts[name], wanted.counts[name])
         np.testing.assert_allclose(got.sums[name], sums, rtol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe", "qwen3", "phi3", "granite", "olmo2"])
+def test_families_are_measured_as_llama_imatrix_does(
+    name: str, real_asset: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Random models behind a trained tokenizer: names of matrices, tokens of each expert, sums."""
+    pytest.importorskip("transformers")
+    text = real_asset(f"{STORIES}/tinystories_sample.txt")
+    zoo.save(name, tmp_path)
+    copy(real_asset(f"{STORIES}/hf/tokenizer.model"), tmp_path)
+    held = open_checkpoint(tmp_path, OpenOptions())
+    prepared = GgufTarget().prepare(held, GgufOptions(precision="F32"))
+    model = GgufTarget().write(prepared, tmp_path, "model").path
+    _equal(measured_on(held, text.read_text(), name="text", chunk=128), _theirs(model, text, tmp_path))
 
 
 def test_the_command_refuses_what_it_cannot_measure(real_asset: Callable[[str], Path], tmp_path: Path) -> None:
