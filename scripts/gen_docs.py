@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bessemer.architectures.base import Family, families
 from bessemer.architectures.rope import Scaling
-from bessemer.architectures.settings import Fixed, Refused
+from bessemer.architectures.settings import Fixed, NoRuntime, Refused
 from bessemer.conformance import gaps
 from bessemer.conformance.cases import EXECUTOR
 from bessemer.sources import SOURCES
@@ -77,7 +77,9 @@ def architectures_page() -> str:
         classes = ", ".join(f"`{name}`" for name in family.classes)
         graph = "yes" if family.computes else ""
         scalings = [", ".join(held.allowed) for held in family.settings if isinstance(held, Scaling)]
-        cells = (family.name, classes, f"`{family.architecture}`", graph, " ".join(scalings), ", ".join(asked(family)))
+        never = any(isinstance(held, NoRuntime) for held in family.settings)
+        place = "none, read from other files" if never else f"`{family.architecture}`"
+        cells = (family.name, classes, place, graph, " ".join(scalings), ", ".join(asked(family)))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
