@@ -26,9 +26,14 @@ class WeightFiles:
     def open(self, path: Path, options: OpenOptions) -> Model:
         """The graph that the table of its architecture draws. Raises UsageError where nothing says what the weights are of,
         Declined where no graph of it can be drawn."""
+        from bessemer.sources.decoder.companions import accompany
         from bessemer.sources.decoder.model import model_of
 
-        return model_of(self._known(path, options), options.task, options.shapes)
+        held = self._known(path, options)
+        model = model_of(held, options.task, options.shapes)
+        if not held.companions:
+            accompany(model, held)
+        return model
 
     def runner(self, path: Path, options: OpenOptions) -> Runner:
         """The reference evaluator: no runtime of such files shows keys and values. Raises as `open`."""
