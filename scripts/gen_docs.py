@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bessemer.architectures.base import Family, families
 from bessemer.architectures.rope import Scaling
-from bessemer.architectures.settings import Fixed, Refused
+from bessemer.architectures.settings import Fixed, NoRuntime, Refused
 from bessemer.conformance import gaps
 from bessemer.conformance.cases import EXECUTOR
 from bessemer.sources import SOURCES
@@ -27,9 +27,16 @@ def bullets(title: str, items: tuple[str, ...]) -> list[str]:
     return ["", f"## {title}", "", *(f"- {item}" for item in items)] if items else []
 
 
+def installed_by(entry: SourceEntry | TargetEntry) -> str:
+    """What installs the runtime of a format or a target."""
+    if entry.runtime == "llama.cpp":
+        return "`python scripts/llama_runtime.py`"
+    return f"`pip install 'bessemer[{entry.extra}]'`"
+
+
 def source_page(entry: SourceEntry) -> str:
     """One format."""
-    extra = f" (`pip install 'bessemer[{entry.extra}]'`)" if entry.extra else ""
+    extra = f" ({installed_by(entry)})" if entry.extra else ""
     runtime = f"Verification runs it in {entry.runtime}{extra}."
     suffixes = ", ".join(f"`{suffix}`" for suffix in entry.suffixes)
     files = f"Files: {suffixes}, recognised by content." if suffixes else "A directory, recognised by what lies in it."
@@ -51,7 +58,7 @@ def target_page(entry: TargetEntry) -> str:
     options = entry.load().options.model_fields
     lines = [
         f"# {entry.title}", "", SAID, "", entry.summary, "",
-        f"Precisions: {', '.join(entry.precisions)}. Runtime: {entry.runtime} (`pip install 'bessemer[{entry.extra}]'`).",
+        f"Precisions: {', '.join(entry.precisions)}. Runtime: {entry.runtime} ({installed_by(entry)}).",
         "", "## Options", "",
         f"Write them as `--to {entry.name}:key=value,key=value`.", "",
         "| option | default | meaning |", "| --- | --- | --- |",
@@ -77,7 +84,9 @@ def architectures_page() -> str:
         classes = ", ".join(f"`{name}`" for name in family.classes)
         graph = "yes" if family.computes else ""
         scalings = [", ".join(held.allowed) for held in family.settings if isinstance(held, Scaling)]
-        cells = (family.name, classes, f"`{family.architecture}`", graph, " ".join(scalings), ", ".join(asked(family)))
+        never = any(isinstance(held, NoRuntime) for held in family.settings)
+        place = "none, read from other files" if never else f"`{family.architecture}`"
+        cells = (family.name, classes, place, graph, " ".join(scalings), ", ".join(asked(family)))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 

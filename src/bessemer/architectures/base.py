@@ -51,10 +51,12 @@ from bessemer.ir.errors import Blocker, Declined
 
 __all__ = [
     "IGNORED", "MOST", "Applies", "Config", "Family", "Pair", "always", "families", "find", "find_gguf", "stays_f32",
+    "tied",
 ]  # fmt: skip
 
 Config = Mapping[str, Any]
-def _tied(config: Config) -> tuple[str, ...]:
+def tied(config: Config) -> tuple[str, ...]:
+    """The output matrix of a checkpoint that says that it is the embedding."""
     return ("lm_head.weight",) if config.get("tie_word_embeddings") else ()
 
 
@@ -67,8 +69,8 @@ class Family:
     """See the module's docstring. count: key of the complete config with the number of layers; parts: with the number of
     parts that '{e}' counts; prefixes: of Hugging Face's tensors, which some checkpoints have more or less of: spelling ->
     this table's; endings: likewise of their names' ends; ignored: patterns of Hugging Face's tensors that are no weights;
-    dropped: those that a setting makes superfluous (a tied output matrix); notes: what a user of the GGUF should know about
-    this model."""
+    dropped: those that a setting makes superfluous (a tied output matrix), by how their names begin; notes: what a user of
+    the GGUF should know about this model."""
 
     name: str
     architecture: str
@@ -86,7 +88,7 @@ class Family:
     prefixes: Mapping[str, str] = field(default_factory=dict)
     endings: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = IGNORED
-    dropped: Callable[[Config], tuple[str, ...]] = _tied
+    dropped: Callable[[Config], tuple[str, ...]] = tied
     notes: Callable[[Config], tuple[str, ...]] = lambda config: ()
 
     def completed(self, config: Config) -> dict[str, Any]:
@@ -200,7 +202,11 @@ class Family:
                 yield pair, gguf, list(expanded(pair.hf, layer, counted(config, pair.parts or self.parts)))
 
     def carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
-        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it."""
+        """What of a checkpoint GGUF has places for, in this table's names: what comes back from a file must equal it.
+        Raises Declined for a config.json that makes no sense."""
+        return _tried(f"Architecture '{self.name}'", "config.json", self._carried, checkpoint)
+
+    def _carried(self, checkpoint: Checkpoint) -> dict[str, Lazy]:
         config = self.completed(checkpoint.config)
         held = self._spelled(checkpoint.tensors, config)
         for pair, gguf, hf in self.rows(config):
@@ -250,7 +256,7 @@ class Family:
         drop, spelled = self.dropped(config), dict[str, Lazy]()
         for name, tensor in have.items():
             name = self.spelled(name)
-            if name not in drop and not any(re.search(pattern, name) for pattern in self.ignored):
+            if not name.startswith(drop or ("\n",)) and not any(re.search(pattern, name) for pattern in self.ignored):
                 spelled[name] = tensor
         return spelled
 

@@ -234,6 +234,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class NoRuntime:
+    """An architecture that nothing runs from GGUF: its table reads other files, and is never written as GGUF."""
+
+    why: str
+    keys: tuple[str, ...] = ("model_type",)
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        blockers.append(setting("model_type", self.why))
+        return {}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
 class Harmless:
     """Keys of config.json that change nothing about what a trained model computes."""
 

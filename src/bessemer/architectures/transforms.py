@@ -285,6 +285,10 @@ class Repeated(Transform):
         return []
 
 
+MOST_ROWS = 1 << 22
+"""Of queries, keys and values, or of zeros: sizes come from files that nobody vouches for."""
+
+
 @dataclass(frozen=True)
 class DroppedRows(_ValuesOfOne):
     """GGUF lacks the first rows, which no token ever reaches (RoBERTa's positions up to the padding id's): zeros on the way
@@ -302,14 +306,18 @@ class DroppedRows(_ValuesOfOne):
         plain = unblocked(tensors[0])
         rows, columns = plain.shape
         count = self.count(config)
+        if not 0 <= count <= MOST_ROWS:
+            raise ValueError(f"{count} rows of zeros are asked for")
         nothing = views.from_array(names[0], np.zeros((count, columns), views.numpy_type(plain.type)))
         return [views.row_concat(names[0], [nothing, plain], (rows + count, columns))]
 
 
 def interleaved(heads: int, kv_heads: int, size: int) -> views.Index:
     """Order for `Reordered`: Hugging Face's rows are, per key head, its heads / kv_heads queries, its key, its value
-    (each of `size` rows); GGUF's all queries, all keys, all values."""
+    (each of `size` rows); GGUF's all queries, all keys, all values. Raises ValueError for sizes that no model has."""
     group = heads // kv_heads
+    if not 0 < (heads + 2 * kv_heads) * size <= MOST_ROWS or kv_heads < 1:
+        raise ValueError(f"{heads} heads of queries and {kv_heads} of keys with {size} rows each are asked for")
     rows = np.arange((heads + 2 * kv_heads) * size, dtype=np.int64).reshape(kv_heads, group + 2, size)
     return np.concatenate([rows[:, :group].reshape(-1), rows[:, group].reshape(-1), rows[:, group + 1].reshape(-1)])
 

@@ -138,7 +138,7 @@ SOURCES: tuple[SourceEntry, ...] = (
         summary="Llama models of llama2.c, with the tokenizer.bin or tok512.bin beside them.",
         reads=(
             "versions 0 and 1 (float32) and 2 (groups of int8, decoded to float32)",
-            "the .pt files of its training (source `torch`) and Meta's consolidated .pth directories (source `huggingface`)",
+            "the .pt files of its training (source `torch`), Meta's and Mistral's consolidated files (`huggingface`)",
         ),
         extra="gguf",
         checkpoint="bessemer.sources.llama2c:checkpoint",

@@ -118,7 +118,7 @@ def _their_spelling(name: str) -> str:
     name = name.replace("block_sparse_moe", "feed_forward", 1) if "block_sparse_moe.experts" in name else name
     name = re.sub(r"mlp\.experts\.\d+\.", "mlp.experts.", name)
     name = re.sub(r"layernorm\.norms\.\d+\.", "layernorm.", name)
-    return name.replace("kv_b_proj", "k_b_proj")
+    return name.replace("kv_b_proj", "k_b_proj").replace("e_score_correction_bias", "e_score_correction.bias")
 
 
 @pytest.mark.slow

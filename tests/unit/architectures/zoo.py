@@ -77,6 +77,9 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     }),
     "starcoder2": ("starcoder2", {"num_key_value_heads": 2, "sliding_window": None}),
     "deepseek-v2": ("deepseek_v2", {**_DEEPSEEK, "q_lora_rank": 48}),
+    "deepseek-v3": ("deepseek_v3", {
+        **_DEEPSEEK, "q_lora_rank": 48, "n_routed_experts": 8, "n_group": 4, "topk_group": 2, "num_key_value_heads": 4,
+    }),
     "deepseek-v2-yarn": ("deepseek_v2", {
         **_DEEPSEEK, "q_lora_rank": None, "rope_parameters": {**_YARN, "mscale": 0.707, "mscale_all_dim": 0.707},
     }),

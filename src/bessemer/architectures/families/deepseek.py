@@ -1,4 +1,4 @@
-"""DeepSeek-V2: latent attention, whose expansion GGUF holds as two tensors by head, and experts beside shared ones."""
+"""DeepSeek-V2 and V3: latent attention, whose expansion GGUF holds as two tensors by head, experts beside shared ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bessemer.architectures import common, rope
-from bessemer.architectures.base import Config, Family, Pair
+from bessemer.architectures.base import Config, Family, Pair, tied
 from bessemer.architectures.settings import (
     Fixed,
     Harmless,
@@ -35,6 +35,7 @@ from bessemer.ir.errors import Blocker
 from bessemer.weights import views
 
 _AT = common.LAYER + "self_attn."
+FURTHER = "layers that guess the tokens after the next one are left out, as transformers leaves them out"
 _LITE = (26, 27)
 """Layers of the models whose queries llama.cpp takes for uncompressed, whatever the file says."""
 
@@ -134,6 +135,21 @@ class _Yarn(rope.Scaling):
         return read
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """llama.cpp stops at a file whose best groups are all groups."""
+
+    keys = ()
+
+    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
+        if config["n_group"] > 1 and not 0 < config["topk_group"] < config["n_group"]:
+            blockers.append(limit("topk_group", "llama.cpp wants fewer groups to be used than there are"))
+        return {}
+
+    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
+        return {}
+
+
 def _key_sizes(record: Record) -> int | None:
     whole, turned = record.get("attention.key_length_mla"), record.get("rope.dimension_count")
     return int(whole) - int(turned) if whole is not None and turned is not None else None
@@ -153,21 +169,30 @@ _SETTINGS: tuple[Setting, ...] = (
     Value("expert_feed_forward_length", "moe_intermediate_size"), Value("expert_count", "n_routed_experts"),
     Value("expert_used_count", "num_experts_per_tok"), Value("expert_shared_count", "n_shared_experts"),
     Value("expert_weights_scale", "routed_scaling_factor", real, default=1.0),
-    Fixed("norm_topk_prob", (False,)), Fixed("attention_bias", (False,)), Fixed("mlp_bias", (False,)),
-    Fixed("topk_method", ("greedy",), computed=True),
-    Fixed("scoring_func", (None, "softmax")), Fixed("moe_layer_freq", (None, 1)),
-    Only("expert_group_count", (0, 1)), Only("expert_group_used_count", (0, 1)), Only("expert_gating_func", (0, 1)),
-    Only("expert_weights_norm", (False,)),
-    Harmless(("ep_size", "seq_aux", "aux_loss_alpha", "qk_head_dim", "topk_group", "n_group")),
+    Fixed("attention_bias", (False,)), Fixed("mlp_bias", (False,)), Fixed("moe_layer_freq", (None, 1)),
+    Harmless(("ep_size", "seq_aux", "aux_loss_alpha", "qk_head_dim")),
+)  # fmt: skip
+_SOFTMAX: tuple[Setting, ...] = (
+    Fixed("norm_topk_prob", (False,)), Fixed("topk_method", ("greedy",), computed=True),
+    Fixed("scoring_func", (None, "softmax")), Only("expert_gating_func", (0, 1)), Only("expert_weights_norm", (False,)),
+    Only("expert_group_count", (0, 1)), Only("expert_group_used_count", (0, 1)), Harmless(("topk_group", "n_group")),
+)  # fmt: skip
+_SIGMOID: tuple[Setting, ...] = (
+    Value("expert_weights_norm", "norm_topk_prob", bool, default=False), Written("expert_gating_func", lambda config: 2),
+    Value("expert_group_count", "n_group", default=1), Value("expert_group_used_count", "topk_group", default=1), _Groups(),
+    Fixed("scoring_func", (None, "sigmoid")), Fixed("topk_method", (None, "noaux_tc")), Fixed("rope_interleave", (True,)),
+    Harmless(("num_nextn_predict_layers", "num_mtp_layers")),
 )  # fmt: skip
 
 
 def _computes(config: Config) -> Decoder:
     nope, turned = int(config["qk_nope_head_dim"]), int(config["qk_rope_head_dim"])
     fields = common.plain({**config, "head_dim": turned})
-    groups, used = _groups(config)
+    sigmoid = config.get("model_type") == "deepseek_v3"
+    groups, used = (int(config["n_group"]), int(config["topk_group"])) if sigmoid else _groups(config)
     experts = Experts(
-        config["n_routed_experts"], config["num_experts_per_tok"], normalized=False,
+        config["n_routed_experts"], config["num_experts_per_tok"],
+        normalized=sigmoid and bool(config["norm_topk_prob"]), sigmoid=sigmoid,
         scale=float(config["routed_scaling_factor"]), shared=bool(config["n_shared_experts"]),
         groups=groups, groups_used=used,
     )  # fmt: skip
@@ -196,18 +221,46 @@ def _scale(config: Config, size: int) -> float:
     return grown * grown / math.sqrt(size)
 
 
+def _further(config: Config) -> tuple[str, ...]:
+    """A tied output matrix, and beginnings of the layers that guess the tokens after the next one, for which transformers
+    has no place either."""
+    count, more = config.get("num_hidden_layers"), config.get("num_nextn_predict_layers", 1)
+    if not isinstance(count, int) or not isinstance(more, int) or not 0 < more <= 16:
+        return tied(config)
+    return tied(config) + tuple(f"model.layers.{at}." for at in range(count, count + more))
+
+
+_DEFAULTS: dict[str, Any] = {
+    "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False, "kv_lora_rank": 512,
+    "q_lora_rank": 1536, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+}  # fmt: skip
+
 FAMILIES = (
     Family(
-        "deepseek-v2", "deepseek2", ("deepseek_v2",), ("DeepseekV2ForCausalLM",), _TENSORS, _SETTINGS,
+        "deepseek-v2", "deepseek2", ("deepseek_v2",), ("DeepseekV2ForCausalLM",), _TENSORS, (*_SETTINGS, *_SOFTMAX),
         computes=_computes,
         defaults={
-            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": False,
-            "max_position_embeddings": 2048, "first_k_dense_replace": 0, "kv_lora_rank": 512, "q_lora_rank": 1536,
-            "n_routed_experts": 64, "n_shared_experts": 2, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
-            "routed_scaling_factor": 1.0, "topk_method": "greedy", "norm_topk_prob": False, "v_head_dim": 128,
+            **_DEFAULTS, "max_position_embeddings": 2048, "first_k_dense_replace": 0, "n_routed_experts": 64,
+            "n_shared_experts": 2, "routed_scaling_factor": 1.0, "topk_method": "greedy", "norm_topk_prob": False,
             "moe_intermediate_size": 1407,
         },
         complete=common.completed, parts="n_routed_experts",
-        claims=lambda record: record.get("attention.key_length_mla") is not None,
+        claims=lambda record: record.get("attention.key_length_mla") is not None and record.get("expert_gating_func") != 2,
+    ),
+    Family(
+        "deepseek-v3", "deepseek2", ("deepseek_v3",), ("DeepseekV3ForCausalLM",),
+        (
+            *_TENSORS,
+            Pair("blk.{i}.exp_probs_b.bias", common.LAYER + "mlp.gate.e_score_correction_bias", when=_mixed),
+        ),
+        (*_SETTINGS, *_SIGMOID), computes=_computes,
+        defaults={
+            **_DEFAULTS, "model_type": "deepseek_v3", "max_position_embeddings": 4096, "first_k_dense_replace": 3,
+            "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "routed_scaling_factor": 2.5,
+            "norm_topk_prob": True, "moe_intermediate_size": 2048, "n_group": 8, "topk_group": 4, "rope_interleave": True,
+        },
+        complete=common.completed, parts="n_routed_experts", dropped=_further,
+        claims=lambda record: record.get("attention.key_length_mla") is not None and record.get("expert_gating_func") == 2,
+        notes=lambda config: (FURTHER,) if config.get("num_nextn_predict_layers") else (),
     ),
 )  # fmt: skip

@@ -25,7 +25,7 @@ TENSORS = (
     Pair("token_embd.weight", "gpt_neox.embed_in.weight"),
     *common.weight("output_norm", "gpt_neox.final_layer_norm", bias=True),
     Pair("output.weight", "embed_out.weight"),
-    Pair("output.weight", "gpt_neox.embed_in.weight", when=lambda config, layer: bool(config["tie_word_embeddings"])),
+    Pair("output.weight", "gpt_neox.embed_in.weight", when=common.says("tie_word_embeddings")),
     *common.weight("blk.{i}.attn_norm", LAYER + "input_layernorm", bias=True),
     Pair("blk.{i}.attn_qkv.weight", LAYER + "attention.query_key_value.weight", Reordered(_order)),
     Pair("blk.{i}.attn_qkv.bias", LAYER + "attention.query_key_value.bias", Reordered(_order)),
@@ -83,7 +83,7 @@ FAMILIES = (
             "use_parallel_residual": True, "tie_word_embeddings": False,
         },
         complete=_completed,
-        dropped=lambda config: ("embed_out.weight",) if config["tie_word_embeddings"] else (),
+        dropped=lambda config: ("embed_out.weight",) if config.get("tie_word_embeddings") else (),
         prefixes={f"{part}.": f"gpt_neox.{part}." for part in ("layers", "embed_in", "final_layer_norm")},
     ),
 )  # fmt: skip

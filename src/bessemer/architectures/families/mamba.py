@@ -40,13 +40,20 @@ def logarithm(decay: Floats) -> Floats:
 EXPONENTIAL = Mapped(decay, logarithm)
 KERNEL = Reshaped(lambda config, shape: (shape[0], shape[-1]), lambda config, shape: (shape[0], 1, shape[-1]))
 COLUMN = Reshaped(lambda config, shape: (*shape, 1), lambda config, shape: shape[:1])
-GROUPS = Reshaped(
-    lambda config, shape: (config["n_groups"], shape[0] // config["n_groups"]), lambda config, shape: (shape[0] * shape[1],)
-)
+
+
+def _groups(config: Config, shape: tuple[int, ...]) -> tuple[int, ...]:
+    count = int(config["n_groups"])
+    if count < 1 or shape[0] % count:
+        raise ValueError(f"{shape[0]} values are no {count} groups")
+    return count, shape[0] // count
+
+
+GROUPS = Reshaped(_groups, lambda config, shape: (shape[0] * shape[1],))
 
 
 def _untied(config: Config, layer: int) -> bool:
-    return not config["tie_word_embeddings"]
+    return not config.get("tie_word_embeddings")
 
 
 ENDS = (

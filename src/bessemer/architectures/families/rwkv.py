@@ -6,15 +6,13 @@ Version 4's table is the one of rwkv.cpp's GGMF files (its names are those of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from bessemer.architectures import common
 from bessemer.architectures.base import Config, Family, Pair
 from bessemer.architectures.families.mamba import EXPONENTIAL
-from bessemer.architectures.settings import Harmless, Record, Setting, Value, Written, real, setting
+from bessemer.architectures.settings import Harmless, NoRuntime, Read, Setting, Value, Written, real
 from bessemer.architectures.transforms import Halved, Reshaped, Stacked, Swapped
-from bessemer.ir.errors import Blocker
 
 BLOCK = "rwkv.blocks.{i}."
 ATTENTION, FEED = BLOCK + "attention.", BLOCK + "feed_forward."
@@ -88,22 +86,10 @@ SETTINGS: tuple[Setting, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class _NoRuntime:
-    """Version 4 is never written as GGUF."""
-
-    keys: tuple[str, ...] = ("attention_hidden_size", "tie_word_embeddings")
-
-    def write(self, config: Config, blockers: list[Blocker]) -> dict[str, Any]:
-        blockers.append(setting("model_type", "llama.cpp has no architecture for RWKV's version 4, only for 6 and 7"))
-        return {}
-
-    def read(self, record: Record, blockers: list[Blocker]) -> dict[str, Any]:
-        return {"attention_hidden_size": record.get("embedding_length"), "tie_word_embeddings": False}
-
-
 SETTINGS_4: tuple[Setting, ...] = (
-    _NoRuntime(),
+    NoRuntime("llama.cpp has no architecture for RWKV's version 4, only for 6 and 7"),
+    Read("attention_hidden_size", lambda record: record.get("embedding_length")),
+    Read("tie_word_embeddings", lambda record: False),
     Value("embedding_length", "hidden_size"),
     Value("block_count", "num_hidden_layers"),
     Value("feed_forward_length", "intermediate_size"),

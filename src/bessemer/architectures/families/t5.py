@@ -38,11 +38,11 @@ def _factor(config: Config) -> float:
 
 def _own_output(config: Config, layer: int = 0) -> bool:
     """Whether GGUF's output matrix is a scaled embedding. Gated ones without scale have none: the embedding serves."""
-    return bool(config["tie_word_embeddings"]) and (bool(config["scale_decoder_outputs"]) or not config["_gated"])
+    return not _untied(config, layer) and (bool(config["scale_decoder_outputs"]) or not config["_gated"])
 
 
 def _untied(config: Config, layer: int) -> bool:
-    return not config["tie_word_embeddings"]
+    return not config.get("tie_word_embeddings", True)
 
 
 def _gated(config: Config, layer: int) -> bool:
@@ -155,7 +155,7 @@ def _scales(record: Record) -> bool:
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """transformers 5 ties always and says of the scale what `tie_word_embeddings` says in older ones."""
-    config.setdefault("scale_decoder_outputs", bool(config["tie_word_embeddings"]))
+    config.setdefault("scale_decoder_outputs", bool(config.get("tie_word_embeddings", True)))
     config["_gated"] = str(config["feed_forward_proj"]).startswith("gated-")
     config.setdefault("num_decoder_layers", config.get("num_layers"))
     return config

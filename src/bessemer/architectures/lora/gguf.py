@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bessemer.architectures.base import Family, Pair, find
-from bessemer.architectures.lora.pairs import Low, Pairs, blocker, decline, pairs, peft
+from bessemer.architectures.lora.pairs import Low, Pairs, blocker, decline, is_number, pairs, peft
 from bessemer.architectures.transforms import Reordered, RopePermute, Transform, Transposed, Unheard
 from bessemer.ir.checkpoint import Adapter, Checkpoint, Lazy
 from bessemer.ir.errors import Blocker
@@ -61,6 +61,7 @@ def from_gguf_adapter(metadata: Config, tensors: Mapping[str, Lazy], base_config
     family = find(base_config)
     config, found = family.completed(base_config), Pairs()
     _check(metadata, family, found.blockers)
+    decline(found.blockers, "PEFT's form of this adapter")
     rows = {gguf: (hf, transform) for gguf, hf, transform in _rows(family, config)}
     alpha = float(metadata.get("adapter.lora.alpha", 0.0))
     for name in dict.fromkeys(name.rpartition(".lora_")[0] for name in tensors):
@@ -77,6 +78,8 @@ def from_gguf_adapter(metadata: Config, tensors: Mapping[str, Lazy], base_config
 
 def _check(metadata: Config, family: Family, blockers: list[Blocker]) -> None:
     kind, architecture = metadata.get("adapter.type", "lora"), metadata.get("general.architecture", family.architecture)
+    if not is_number(metadata.get("adapter.lora.alpha", 0.0)):
+        blockers.append(blocker("adapter.lora.alpha", "it is no number"))
     if kind != "lora":
         blockers.append(blocker("adapter.type", f"'{kind}' is not known, only 'lora'"))
     if architecture != family.architecture:
@@ -98,8 +101,8 @@ def _moves_rows(pair: Pair) -> bool:
 
 def _alpha(found: Pairs) -> float:
     """One that says most pairs' scale; the others' B gets what is left."""
-    held = Counter(low.scale * low.rank for low in found.low.values())
-    return held.most_common(1)[0][0] if held else 1.0
+    held = Counter(low.scale * low.rank for low in found.low.values() if low.scale)
+    return held.most_common(1)[0][0] if held else 1.0  # 0 would mean a scale of 1 to llama.cpp
 
 
 def _forward(

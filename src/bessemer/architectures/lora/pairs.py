@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 from bessemer.ir.checkpoint import Adapter, Checkpoint, Lazy
@@ -69,7 +69,8 @@ def pairs(adapter: Checkpoint) -> Pairs:
     config = adapter.adapter.config if adapter.adapter else {}
     found = Pairs()
     found.blockers += [blocker(key, "only plain products of two matrices are known") for key in _UNMADE if config.get(key)]
-    intricate = [key for key in config.get("alpha_pattern") or {} if _INTRICATE.search(key)]
+    patterns = config.get("alpha_pattern")
+    intricate = [key for key in patterns if _INTRICATE.search(key)] if isinstance(patterns, Mapping) else []
     found.blockers += [blocker("alpha_pattern", f"'{key[:80]}' is too intricate") for key in intricate]
     parts: dict[str, dict[str, Lazy]] = {}
     for name, tensor in adapter.tensors.items():
@@ -110,13 +111,18 @@ def _add(found: Pairs, module: str, held: Mapping[str, Lazy], config: Mapping[st
 def scale_of(config: Mapping[str, Any], module: str, rank: int) -> float | None:
     """Factor of `b a`: PEFT's lora_alpha / r (or / sqrt(r), Kalajdzievski 2023), MLX's scale; None where neither is said."""
     said = config.get("lora_parameters")
-    if isinstance(said, Mapping) and isinstance(said.get("scale"), int | float):
+    if isinstance(said, Mapping) and is_number(said.get("scale")):
         alpha = said.get("alpha")
-        return float(said["scale"]) * (float(alpha) / rank if isinstance(alpha, int | float) else 1.0)
+        return float(said["scale"]) * (float(alpha) / rank if alpha is not None and is_number(alpha) else 1.0)
     alpha = _patterned(config.get("alpha_pattern"), module, config.get("lora_alpha"))
-    if not isinstance(alpha, int | float):
+    if not is_number(alpha):
         return None
     return float(alpha) / (sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number that one can scale by."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _patterned(patterns: Any, module: str, usual: Any) -> Any:

@@ -66,7 +66,7 @@ class Weights:
 def looks_like(entries: tuple[str, ...]) -> bool:
     """Whether a directory with these names is one of a model."""
     known = {CONFIG, "genai_config.json", "adapter_config.json", *LONE}
-    if {"params.json", "consolidated.00.pth"} <= set(entries):
+    if "params.json" in entries and {"consolidated.00.pth", "consolidated.safetensors"} & set(entries):
         return True
     suffixes = (".onnx", ".tflite", ".gguf", ".keras", ".pt2")
     return bool(known & set(entries)) or "onnx" in entries or any(name.endswith(suffixes) for name in entries)

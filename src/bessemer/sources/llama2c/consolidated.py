@@ -16,13 +16,16 @@ from bessemer.ir.model import Origin
 from bessemer.sources.llama2c.names import Facts, is_meta, translated
 from bessemer.weights.views import column_concat, row_concat
 
+WHOLE = "consolidated.safetensors"
+"""What Mistral ships instead of parts."""
 PARTS = re.compile(r"consolidated\.(\d{2})\.pth")
 ROWS = ("wq", "wk", "wv", "w1", "w3", "output")
 """Matrices that are cut along their outputs; `COLUMNS` are along their inputs, the norms not at all."""
 COLUMNS = ("wo", "w2", "tok_embeddings")
 """Llama 3 cuts its embedding along the tokens, which its width tells."""
 KNOWN = frozenset((
-    "dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier", "hidden_dim", "norm_eps",
+    "dim", "n_layers", "n_heads", "n_kv_heads", "vocab_size", "multiple_of", "ffn_dim_multiplier", "hidden_dim", "head_dim",
+    "norm_eps",
     "rope_theta", "max_seq_len", "max_batch_size", "dropout",
 ))  # fmt: skip
 """Arguments that are used here, or say nothing that the tensors do not say."""
@@ -36,9 +39,7 @@ def checkpoint(path: Path) -> Checkpoint:
     from bessemer.sources.huggingface.directory import contained, read_json
     from bessemer.sources.huggingface.tensors import of_file
 
-    files = sorted(file for file in path.iterdir() if PARTS.fullmatch(file.name))
-    if not files or [int(file.name.split(".")[1]) for file in files] != list(range(len(files))):
-        raise UnreadableInput(f"{path} lacks some of consolidated.00.pth, consolidated.01.pth, ...", fix="Complete it")
+    files = _files(path)
     params = read_json(path, "params.json")
     dim = _count(params, "dim", path)
     tensors = _joined([of_file(contained(file, path)) for file in files], dim, path)
@@ -49,6 +50,15 @@ def checkpoint(path: Path) -> Checkpoint:
         moved, config, _tokenizer(path, config), Origin("llama2c", path, {"parts": len(files)}),
         notes=[] if "max_seq_len" in params else notes,
     )  # fmt: skip
+
+
+def _files(path: Path) -> list[Path]:
+    if (path / WHOLE).is_file():
+        return [path / WHOLE]
+    files = sorted(file for file in path.iterdir() if PARTS.fullmatch(file.name))
+    if not files or [int(file.name.split(".")[1]) for file in files] != list(range(len(files))):
+        raise UnreadableInput(f"{path} lacks some of consolidated.00.pth, consolidated.01.pth, ...", fix="Complete it")
+    return files
 
 
 def of_pickle(path: Path, values: Any, tensors: Mapping[str, Lazy]) -> Checkpoint | None:
@@ -88,11 +98,12 @@ def _facts(params: Mapping[str, Any], tensors: Mapping[str, Lazy], path: Path) -
     heads, layers = _count(params, "n_heads", path), _count(params, "n_layers", path)
     vocab, dim = tensors["tok_embeddings.weight"].shape
     theta = float(params.get("rope_theta") or 10000.0)
+    head = _count(params, "head_dim", path) if "head_dim" in params else 0
     context = params.get("max_seq_len") or _context(params, theta)
     return Facts(
         dim=dim, hidden=tensors["layers.0.feed_forward.w1.weight"].shape[0], layers=layers, heads=heads,
         kv_heads=int(params.get("n_kv_heads") or heads), vocab=vocab, context=int(context),
-        eps=float(params.get("norm_eps") or 1e-5), theta=theta,
+        eps=float(params.get("norm_eps") or 1e-5), theta=theta, head=head,
     )  # fmt: skip
 
 

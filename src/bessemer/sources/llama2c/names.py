@@ -28,7 +28,7 @@ _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 
 @dataclass(frozen=True)
 class Facts:
-    """A Llama's sizes. theta: base of the rotation; eps: of the norms."""
+    """A Llama's sizes. theta: base of the rotation; eps: of the norms; head: elements of a head, 0 for dim / heads."""
 
     dim: int
     hidden: int
@@ -39,14 +39,17 @@ class Facts:
     context: int
     eps: float = 1e-5
     theta: float = 10000.0
+    head: int = 0
 
     @property
     def metadata(self) -> dict[str, Any]:
         """As a GGUF file says them."""
+        head = self.head or self.dim // self.heads
         return {
+            "llama.attention.key_length": head, "llama.attention.value_length": head,
             "general.architecture": "llama", "llama.context_length": self.context, "llama.embedding_length": self.dim,
             "llama.block_count": self.layers, "llama.feed_forward_length": self.hidden,
-            "llama.rope.dimension_count": self.dim // self.heads, "llama.attention.head_count": self.heads,
+            "llama.rope.dimension_count": head, "llama.attention.head_count": self.heads,
             "llama.attention.head_count_kv": self.kv_heads, "llama.attention.layer_norm_rms_epsilon": self.eps,
             "llama.rope.freq_base": self.theta, "llama.vocab_size": self.vocab,
         }  # fmt: skip

@@ -64,7 +64,7 @@ def prove_artifact(original: Subject | None, source: Checkpoint, artifact: Writt
         decoded = choose.reference(artifact.checkpoint, "decoded weights") if lossy else None
         language = prove(
             original, ran, decoded=decoded, weights=held, types=choose.types(artifact.checkpoint),
-            importance=artifact.importance, text=text,
+            importance=artifact.importance, text=text, parameters=source.parameters,
             corpus=_texts(source, artifact, original.words),
         )  # fmt: skip
         read = library[0] if library is not None else ran.runtime

@@ -28,18 +28,19 @@ def prove(
     importance: bool = False,
     text: Text | None = None,
     corpus: Sequence[str] = (),
+    parameters: int = 0,
 ) -> Language:
     """Whether the artifact is the same model. Figures stand in the record; `within` says whether all hold their bounds.
 
     decoded: the artifact's decoded weights in float32 (`reference.ReferenceSubject`), which tells the loss of the
     quantization from errors; weights: `weights.compare`'s; types: of the artifact's tensors; importance: whether an
     importance matrix was used; text: what is read instead of the sample; corpus: hard texts for the tokenizers (the
-    package's own where empty). Raises what the subjects raise.
+    package's own where empty); parameters: of the model, for a large one reads less. Raises what the subjects raise.
     """
     said = text or sample()
     words = _reader(original.words, artifact.words)
     held = tokens(words, said, _vocabulary(original, artifact))
-    windows = plan(held, words, original, artifact)
+    windows = plan(held, words, original, artifact, parameters)
     trial = _Trial(original, artifact, decoded, weights is not None and weights.equal, frozenset(types), importance)
     runs = list(trial.runs(windows)) if original.kind != "encoder" else []
     embeddings = list(trial.embeddings(windows)) if original.kind == "encoder" else []

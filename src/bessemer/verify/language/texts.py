@@ -13,6 +13,9 @@ from bessemer.verify.language.subjects import Subject, Window, Words
 
 SHORT, WINDOWS, LONG = 64, 4, 512
 """Tokens of a short window, how many of them, and tokens of the long one."""
+LARGE, WORK, LEAST = 500_000_000, 300_000_000_000, 256
+"""Weights from which on fewer tokens are read: half as many short windows, and in the long one as many as WORK weighs, not
+fewer than LEAST. A weight is multiplied once for each token, by both sides and the decoded weights."""
 LONGEST = 1 << 20
 """Characters of a text that are used."""
 
@@ -63,13 +66,19 @@ def tokens(words: Words | None, text: Text, vocabulary: int) -> list[int]:
     return [int(token) for token in drawn]
 
 
-def plan(held: Sequence[int], words: Words | None, original: Subject, artifact: Subject) -> Plan:
-    """Short windows from all over the text, and one long one from its start, as long as both models read at once."""
+def plan(
+    held: Sequence[int], words: Words | None, original: Subject, artifact: Subject, parameters: int = 0
+) -> Plan:
+    """Short windows from all over the text, and one long one from its start, as long as both models read at once.
+    parameters: of the model."""
+    windows, longest = WINDOWS, LONG
+    if parameters > LARGE:
+        windows, longest = WINDOWS // 2, max(LEAST, min(LONG, WORK // parameters))
     prefix, suffix = around(words, original)
     limits = [limit for limit in (original.context, artifact.context) if limit > 0]
-    most = min([LONG, *limits]) - len(prefix) - len(suffix)
+    most = min([longest, *limits]) - len(prefix) - len(suffix)
     short = min(SHORT - len(prefix) - len(suffix), most)
-    count = max(1, min(WINDOWS, len(held) // max(short, 1)))
+    count = max(1, min(windows, len(held) // max(short, 1)))
     starts = (
         [(len(held) - short) * place // max(count - 1, 1) for place in range(count)]
         if len(held) > short

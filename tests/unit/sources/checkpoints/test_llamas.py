@@ -308,6 +308,29 @@ def test_rwkv_4_in_hugging_faces_form(real_asset: Asset) -> None:
     assert seen == len(held.tensors) == 78
 
 
+@pytest.mark.parametrize("head", [8, 4])
+def test_mistrals_consolidated_file(head: int, tmp_path: Path, real_asset: Asset) -> None:
+    """One file by Meta's names, with heads that need not share the width."""
+    library = pytest.importorskip("safetensors.numpy")
+    weights = trained(real_asset)
+    weights["output.weight"] = weights["output.weight"] * 2
+    for layer in range(5):
+        for role in "qkv":
+            name = f"layers.{layer}.attention.w{role}.weight"
+            weights[name] = np.ascontiguousarray(weights[name][: len(weights[name]) * head // 8])
+        name = f"layers.{layer}.attention.wo.weight"
+        weights[name] = np.ascontiguousarray(weights[name][:, : 64 * head // 8])
+    library.save_file(weights, tmp_path / "consolidated.safetensors")
+    said = {"dim": 64, "n_layers": 5, "head_dim": head, "hidden_dim": 172, "n_heads": 8, "n_kv_heads": 4, "rope_theta": 1e6}
+    (tmp_path / "params.json").write_text(json.dumps({**said, "norm_eps": 1e-05, "vocab_size": 512}))
+    held = opened(tmp_path)
+    assert held.config["rope_theta"] == 1e6 and held.config.get("head_dim", 8) == head
+    for layer in range(5):
+        value = weights[f"layers.{layer}.attention.wq.weight"].reshape(8, head // 2, 2, 64)
+        halves = value.transpose(0, 2, 1, 3).reshape(8 * head, 64)  # neighbours that turn together become i, i + size / 2
+        np.testing.assert_array_equal(array(held.tensors[f"model.layers.{layer}.self_attn.q_proj.weight"]), halves)
+
+
 def test_meta_parts_are_put_together(tmp_path: Path, real_asset: Asset) -> None:
     """Cut as fairscale cuts: queries, keys, values, gate, up and output along outputs, the others along inputs."""
     torch = pytest.importorskip("torch")

@@ -10,6 +10,7 @@ import pytest
 
 from bessemer.verify.language import WeightProof, prove
 from bessemer.verify.language.subjects import Arithmetic, Kind, Window, Words, halves
+from bessemer.verify.language.texts import plan
 
 SIZE = 40
 TABLE = np.random.default_rng(0).standard_normal((SIZE, SIZE)).astype(np.float32)
@@ -115,3 +116,11 @@ def test_ends_of_a_text_are_compared_where_both_say_them() -> None:
     assert not prove(sides[0], sides[1], corpus=("x",)).within
     assert prove(sides[0], sides[2], corpus=("x",)).within
     assert prove(sides[2], sides[0], corpus=("x",)).within
+
+
+@pytest.mark.parametrize(("parameters", "read"), [(0, (4, 512)), (10**9, (2, 300)), (8 * 10**9, (2, 256))])
+def test_large_models_read_less(parameters: int, read: tuple[int, int]) -> None:
+    sides = Linear(context=0), Linear(context=0)
+    made = plan(list(range(SIZE)) * 40, None, *sides, parameters)
+    assert (len(made.short), len(made.long[0])) == read
+    assert {len(window) for window in made.short} == {64}
