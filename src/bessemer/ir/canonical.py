@@ -39,5 +39,9 @@ SIZES_KEY = "bessemer.sizes"
 HALF_KEY = "bessemer.half_weights"
 """In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the type that the source stores float32 weights as."""
 
+STREAMED_KEY = "bessemer.streamed"
+"""In `Graph.meta` of the main graph: its weights are read from the source's files one at a time; many of them are written
+beside the graph, so that they are never in memory together."""
+
 COMPUTED_KEY = "bessemer.computed"
 """In `Graph.meta` of the main graph, 'FLOAT16' or 'BFLOAT16': the original computes in it: its last digits are no truth."""

@@ -152,7 +152,7 @@ def _weight(graph: onnx_ir.Graph, value: onnx_ir.Value, order: dict[onnx_ir.Node
             return
         weight = QuantizedWeight(quantize(real, encoding), encoding)
     name = value.name or ""
-    integers = _integers(graph, weight.integers, encoding.dtype, f"{name}_quantized")
+    integers = _codes(graph, weight, f"{name}_quantized")
     node = _dequantize(graph, integers, encoding, name, signed_zero=False)
     users = [order[user] for user in value.consumers() if user in order]
     result = node.outputs[0]
@@ -256,13 +256,29 @@ def _parameters(graph: onnx_ir.Graph, encoding: Encoding, name: str) -> tuple[on
     return scale, _integers(graph, encoding.zero_point, encoding.dtype, f"{name}_zero_point")
 
 
+def _codes(graph: onnx_ir.Graph, weight: QuantizedWeight, name: str) -> onnx_ir.Value:
+    """A weight's integers; those that a file holds are read when they are written."""
+    import onnx_ir
+
+    kind = weight.encoding.dtype
+    if type(weight) is QuantizedWeight:
+        return _integers(graph, weight.integers, kind, name)
+    shape = weight.tensor.shape
+    late = onnx_ir.LazyTensor(lambda: _packed(weight.integers, kind), dtype=onnx_ir.DataType[kind], shape=shape, cache=False)
+    return _register(graph, late, name)
+
+
 def _integers(graph: onnx_ir.Graph, array: Array, dtype: str, name: str) -> onnx_ir.Value:
     """Integers of an encoding as an initializer; narrow types are packed when written."""
+    return _register(graph, _packed(array, dtype), name)
+
+
+def _packed(array: Array, dtype: str) -> onnx_ir.TensorProtocol:
     import onnx_ir
 
     kind = onnx_ir.DataType[dtype]
     held = array if array.dtype == kind.numpy() else array.astype(holder(dtype)).astype(kind.numpy())
-    return _register(graph, onnx_ir.Tensor(np.ascontiguousarray(held).reshape(array.shape), dtype=kind), name)
+    return onnx_ir.Tensor(np.ascontiguousarray(held).reshape(array.shape), dtype=kind)
 
 
 def _register(graph: onnx_ir.Graph, tensor: onnx_ir.TensorProtocol, name: str) -> onnx_ir.Value:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bessemer.ir.canonical import DOMAIN, FUSED_KEY
+from bessemer.ir.canonical import DOMAIN, FUSED_KEY, STREAMED_KEY
 from bessemer.ir.encoding import WEIGHT_KEY, Encoding, set_encoding, weight_of
 from bessemer.ir.errors import Blocker, Declined, UsageError
 from bessemer.ir.model import Model, layer_of
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_OPSET = 21
 LARGE = 1_500_000_000
 """Bytes of constants from which on they are written beside the graph."""
+STREAMED = 1 << 28
+"""The same for weights that the source gives one at a time (`STREAMED_KEY`)."""
 
 MIN_IR = 4
 """The first IR version whose constants need not be inputs too."""
@@ -390,6 +392,8 @@ def keeps_external(graph: onnx_ir.Model) -> bool:
     """Whether constants still lie in the source's own files: a large model stays in two parts."""
     import onnx_ir
 
+    if graph.graph.meta.get(STREAMED_KEY) and constant_bytes(graph) > STREAMED:
+        return True
     return any(
         isinstance(value.const_value, onnx_ir.ExternalTensor)
         for part in graph.graphs()

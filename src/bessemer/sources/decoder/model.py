@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bessemer.architectures.base import Family, find
+from bessemer.ir.canonical import STREAMED_KEY
 from bessemer.ir.checkpoint import Checkpoint, Lazy
 from bessemer.ir.decoder import Decoder
 from bessemer.ir.errors import Blocker, Declined, UnreadableInput, UsageError
@@ -124,6 +125,7 @@ def draw(decoder: Decoder, roles: Mapping[str, Lazy], signature: Signature) -> o
         value.name, value.shape = spec.name, onnx_ir.Shape(list(spec.shape))
         value.type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
     graph = drawing.graph(list(inputs.values()), answers, "decoder")
+    graph.meta[STREAMED_KEY] = True
     kind = most_stored(roles)
     if kind:
         note_half(graph, kind)
