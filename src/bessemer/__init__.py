@@ -12,7 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bessemer.api import ConversionManager, compile, convert, cut, join, load, load_checkpoint, optimize, verify
+    from bessemer.api import (
+        ConversionManager,
+        compile,
+        convert,
+        cut,
+        join,
+        load,
+        load_checkpoint,
+        optimize,
+        verify,
+    )
 
     __version__: str
 

@@ -135,7 +135,8 @@ def _compiled(model: Model, target: str, out: PathLike) -> Artifact:
     check_companions(model.companions, Path(out))
     spec = parse(target)
     if find(spec.name).pillar != "graph":
-        raise UsageError(f"The target '{spec.name}' is made from weights", fix="Give it what bessemer.load_checkpoint returns")
+        fix = "Give it what bessemer.load_checkpoint returns"
+        raise UsageError(f"The target '{spec.name}' is made from weights", fix=fix)
     implementation = find(spec.name).load()
     options = validate(spec.name, implementation, spec.options)
     canonical = normalise(_copy(model), ConvertOptions()).model
