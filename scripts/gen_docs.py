@@ -27,9 +27,16 @@ def bullets(title: str, items: tuple[str, ...]) -> list[str]:
     return ["", f"## {title}", "", *(f"- {item}" for item in items)] if items else []
 
 
+def installed_by(entry: SourceEntry | TargetEntry) -> str:
+    """What installs the runtime of a format or a target."""
+    if entry.runtime == "llama.cpp":
+        return "`python scripts/llama_runtime.py`"
+    return f"`pip install 'bessemer[{entry.extra}]'`"
+
+
 def source_page(entry: SourceEntry) -> str:
     """One format."""
-    extra = f" (`pip install 'bessemer[{entry.extra}]'`)" if entry.extra else ""
+    extra = f" ({installed_by(entry)})" if entry.extra else ""
     runtime = f"Verification runs it in {entry.runtime}{extra}."
     suffixes = ", ".join(f"`{suffix}`" for suffix in entry.suffixes)
     files = f"Files: {suffixes}, recognised by content." if suffixes else "A directory, recognised by what lies in it."
@@ -51,7 +58,7 @@ def target_page(entry: TargetEntry) -> str:
     options = entry.load().options.model_fields
     lines = [
         f"# {entry.title}", "", SAID, "", entry.summary, "",
-        f"Precisions: {', '.join(entry.precisions)}. Runtime: {entry.runtime} (`pip install 'bessemer[{entry.extra}]'`).",
+        f"Precisions: {', '.join(entry.precisions)}. Runtime: {entry.runtime} ({installed_by(entry)}).",
         "", "## Options", "",
         f"Write them as `--to {entry.name}:key=value,key=value`.", "",
         "| option | default | meaning |", "| --- | --- | --- |",

@@ -9,10 +9,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from bessemer.ir.errors import UsageError
 
 READ_SIZE = 1 << 20
+LOCK = ".bessemer-lock"
+"""File of a workspace that its process holds."""
 
 
 class Workspace:
@@ -24,7 +27,10 @@ class Workspace:
             raise UsageError(f"--out {out} is a file", fix="Name a directory")
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
-            self.path = Path(tempfile.mkdtemp(prefix=f".{out.name or 'out'}-", dir=out.parent))
+            prefix = f".{out.name or 'out'}-"
+            _clear(out.parent, prefix)
+            self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
+            self._lock = _locked(self.path / LOCK)
         except OSError as error:
             raise UsageError(f"Cannot write beside {out}", why=str(error)) from None
 
@@ -34,6 +40,7 @@ class Workspace:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._lock.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def folder(self, name: str) -> Path:
@@ -51,6 +58,32 @@ class Workspace:
             os.replace(file, place)
             placed.append(place)
         return placed
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """An open file that no other process holds; the system lets go of it when this one ends, however it does.
+
+    Raises OSError where another process has it.
+    """
+    import fcntl
+
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _clear(parent: Path, prefix: str) -> None:
+    """Remove workspaces of processes that were killed: their locks are free."""
+    for left in parent.glob(f"{prefix}*/{LOCK}"):
+        try:
+            with _locked(left):
+                shutil.rmtree(left.parent, ignore_errors=True)
+        except OSError:
+            continue  # somebody is at work there, or it is not ours
 
 
 def same_file(path: Path, other: Path) -> bool:

@@ -17,6 +17,9 @@ EXTRAS: dict[str, tuple[str, str]] = {
 }
 """Extra -> the package it installs, and what that is for."""
 
+LLAMA = "llama.cpp"
+"""The runtime that no extra installs."""
+
 Row = tuple[str, str, Sequence[str], Sequence[str], str]
 
 
@@ -28,8 +31,19 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def llama_version() -> str | None:
+    """llama.cpp's version, or where it is if no name says it; None where it is not installed."""
+    from bessemer.runners import llama
+
+    if not llama.available():
+        return None
+    return llama.version(llama.find()) or str(llama.find())
+
+
 def installed(runtime: str, extra: str) -> str:
     """'ONNX Runtime (1.31.1)', or how to install it."""
+    if runtime == LLAMA:
+        return f"{runtime} ({llama_version() or 'missing: python scripts/llama_runtime.py'})"
     package = EXTRAS.get(extra, ("", ""))[0]
     if not package:
         return runtime

@@ -8,14 +8,14 @@ from bessemer.cli import options as o
 
 CORE = ("numpy", "ml-dtypes", "onnx", "onnx-ir", "flatbuffers", "pydantic", "jinja2", "rich", "typer")
 
-LLAMA = "runs GGUF models"
+USE = "runs GGUF models"
 
 
 def command(json: o.Json = False) -> None:
     """Show which runtimes and extras are installed, their versions, and how to get those that are missing."""
     import platform
 
-    from bessemer.cli.listing import EXTRAS, version_of
+    from bessemer.cli.listing import EXTRAS, LLAMA, llama_version, version_of
     from bessemer.cli.output import show, show_json
 
     base = {"bessemer": version_of("bessemer"), "python": platform.python_version()}
@@ -26,23 +26,14 @@ def command(json: o.Json = False) -> None:
             extra: dict(zip(("package", "version", "for"), facts, strict=True))
             for extra, facts in extras.items()
         }
-        found["llama.cpp"] = {"package": "llama.cpp", "version": _llama(), "for": LLAMA}
+        found[LLAMA] = {"package": LLAMA, "version": llama_version(), "for": USE}
         show_json({"platform": platform.platform(), "base": base, "extras": found})
         return
     rows: list[tuple[str, str, str]] = [(name, held or "missing", "") for name, held in base.items()]
     for extra, (package, held, use) in extras.items():
         rows.append((package, held or "missing", use if held else f"{use}: pip install 'bessemer[{extra}]'"))
-    rows.append(("llama.cpp", _llama() or "missing", LLAMA if _llama() else f"{LLAMA}: {_how_to_get()}"))
+    rows.append((LLAMA, llama_version() or "missing", USE if llama_version() else f"{USE}: {_how_to_get()}"))
     show(platform.platform(), _table(rows))
-
-
-def _llama() -> str | None:
-    """llama.cpp's version, or where it is if no name says it."""
-    from bessemer.runners import llama
-
-    if not llama.available():
-        return None
-    return llama.version(llama.find()) or str(llama.find())
 
 
 def _how_to_get() -> str:

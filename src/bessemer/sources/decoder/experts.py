@@ -47,14 +47,16 @@ class Mixture:
     def _sent(
         self, x: onnx_ir.Value, made: onnx_ir.Value, chosen: onnx_ir.Value, shares: onnx_ir.Value, at: str, dense: Dense
     ) -> onnx_ir.Value:
-        """`made` plus what one expert answers for its tokens, [tokens, hidden]. at: 'blk.3.{}#expert'."""
+        """`made` plus what one expert answers for its tokens, [tokens, hidden]; none is sent to it twice, so the sums can be
+        put back. at: 'blk.3.{}#expert'."""
         emit, expert = self._drawing.emit, int(at.partition("#")[2])
         mine = emit("Equal", [chosen, self._drawing.literal(np.array(expert, np.int64))], dtype=_boolean())
         places = emit("Transpose", [emit("NonZero", [mine], dtype=_integer())], perm=[1, 0])
         rows = emit("Slice", [places, *(self._vector(number) for number in (0, 1, 1))])
         answer = self._answer(emit("GatherND", [x, rows]), at, dense)
         share = emit("Unsqueeze", [emit("GatherND", [shares, places]), self._vector(1)])
-        return emit("ScatterND", [made, rows, emit("Mul", [answer, share])], reduction="add")  # type: ignore[no-any-return]
+        sums = emit("Add", [emit("GatherND", [made, rows]), emit("Mul", [answer, share])])
+        return emit("ScatterND", [made, rows, sums])  # type: ignore[no-any-return]
 
     def _answer(self, x: onnx_ir.Value, at: str, dense: Dense) -> onnx_ir.Value:
         up = self._product(x, at.format("ffn_up_exps"))

@@ -13,7 +13,6 @@ import numpy as np
 from bessemer.ir.types import int64s
 from bessemer.passes.expansion import Nodes
 from bessemer.passes.opset.expansions.nodes import expansion, given, onnx_type, rank_of
-from bessemer.passes.rewrite import dims
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -71,9 +70,7 @@ def _joined(nodes: Nodes, new: onnx_ir.Value, past: onnx_ir.Value | None, heads:
 
 def _by_group(nodes: Nodes, mask: onnx_ir.Value, kept: int, heads: int) -> onnx_ir.Value:
     """A mask for all heads, or for each of them, [batch, key's heads, queries of each, tokens, all tokens]."""
-    known = dims(mask)
-    many = known is not None and known[1] == heads > 1
-    if not many:
+    if mask.shape is None or mask.shape[1] != heads or heads == 1:
         return nodes("Unsqueeze", mask, int64s((1,)))
     sizes = nodes("Shape", mask)
     first = nodes("Slice", sizes, int64s((0,)), int64s((1,)))
