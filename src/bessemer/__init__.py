@@ -12,11 +12,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bessemer.api import ConversionManager, compile, convert, cut, join, load, optimize, verify
+    from bessemer.api import (
+        ConversionManager,
+        compile,
+        convert,
+        cut,
+        join,
+        load,
+        load_checkpoint,
+        optimize,
+        verify,
+    )
 
     __version__: str
 
-__all__ = ["ConversionManager", "__version__", "compile", "convert", "cut", "join", "load", "optimize", "verify"]
+__all__ = [
+    "ConversionManager", "__version__", "compile", "convert", "cut", "join", "load", "load_checkpoint", "optimize", "verify",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from bessemer.manager import ConversionManager
 
 if TYPE_CHECKING:
+    from bessemer.ir.checkpoint import Checkpoint
     from bessemer.ir.model import Model
     from bessemer.passes.base import Pass
     from bessemer.request import ConvertOptions, Progress
     from bessemer.targets.base import Artifact
     from bessemer.verify.evidence import Evidence, TargetEvidence
 
-__all__ = ["ConversionManager", "compile", "convert", "cut", "join", "load", "optimize", "verify"]
+__all__ = ["ConversionManager", "compile", "convert", "cut", "join", "load", "load_checkpoint", "optimize", "verify"]
 
 PathLike = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int | str | tuple[int, int]]]
@@ -59,6 +60,22 @@ def load(
     return open_model(file, OpenOptions(_dims(shapes), signature, factory=builds, task=task))
 
 
+def load_checkpoint(
+    path: PathLike, *, adapters: Sequence[PathLike | tuple[PathLike, float]] = (), base: PathLike | None = None
+) -> Checkpoint:
+    """Named tensors, settings and tokenizer of a file or a directory; tensors are read when they are wanted.
+
+    adapters: LoRA adapters that are merged into the weights, with a factor or without; base: the model that an adapter is
+    for, where `path` is an adapter. Raises UsageError, UnreadableInput or Declined.
+    """
+    from bessemer.opening import open_checkpoint
+    from bessemer.sources.base import OpenOptions
+
+    pairs = [item if isinstance(item, tuple) else (item, 1.0) for item in adapters]
+    merged = tuple((Path(place), factor) for place, factor in pairs)
+    return open_checkpoint(Path(path), OpenOptions(adapters=merged, base=None if base is None else Path(base)))
+
+
 def optimize(model: Model, steps: Sequence[Pass] | None = None, *, level: int = 2) -> Model:
     """Bring `model` to canonical form and rewrite it, in place; returns it.
 
@@ -74,12 +91,40 @@ def optimize(model: Model, steps: Sequence[Pass] | None = None, *, level: int = 
     return model
 
 
-def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
-    """Write `model` for a target ('tflite:float16', spelled as after `--to`) into the directory `out`.
+def compile(model: Model | Checkpoint, target: str, *, out: PathLike) -> Artifact:
+    """Write `model` for a target ('tflite:float16', 'gguf:q4_k_m', spelled as after `--to`) into the directory `out`.
 
-    The model is brought to canonical form first. The artifact is not executed here: `verify` does that.
-    Raises Declined with all blockers, or UsageError.
+    A graph is brought to canonical form first; targets of weights take what `load_checkpoint` gives. The artifact is not
+    executed here: `verify` does that. Raises Declined with all blockers, or UsageError.
     """
+    from bessemer.ir.model import Model
+
+    return _compiled(model, target, out) if isinstance(model, Model) else _stored(model, target, out)
+
+
+def _stored(checkpoint: Checkpoint, target: str, out: PathLike) -> Artifact:
+    from bessemer.ir.errors import UsageError
+    from bessemer.script.target_spec import parse
+    from bessemer.targets.base import Artifact
+    from bessemer.targets.registry import find, validate
+    from bessemer.workspace import Workspace, artifact_stem
+
+    spec = parse(target)
+    if find(spec.name).pillar != "checkpoint":
+        raise UsageError(f"The target '{spec.name}' is made from a graph", fix="Give it what bessemer.load returns")
+    implementation = find(spec.name).load_checkpoint()
+    options = validate(spec.name, implementation, spec.options)
+    prepared = implementation.prepare(checkpoint, options)
+    stem = artifact_stem(checkpoint.origin.path, "" if options.precision == "keep" else options.precision)
+    with Workspace(Path(out)) as work:
+        folder = work.folder("artifact")
+        made = implementation.write(prepared, folder, stem)
+        placed = work.publish(list(made.files), folder)
+    return Artifact(made.target, Path(out) / made.path.relative_to(folder), tuple(placed))
+
+
+def _compiled(model: Model, target: str, out: PathLike) -> Artifact:
+    from bessemer.ir.errors import UsageError
     from bessemer.opening import normalise
     from bessemer.request import ConvertOptions
     from bessemer.script.target_spec import parse
@@ -89,6 +134,9 @@ def compile(model: Model, target: str, *, out: PathLike) -> Artifact:
 
     check_companions(model.companions, Path(out))
     spec = parse(target)
+    if find(spec.name).pillar != "graph":
+        fix = "Give it what bessemer.load_checkpoint returns"
+        raise UsageError(f"The target '{spec.name}' is made from weights", fix=fix)
     implementation = find(spec.name).load()
     options = validate(spec.name, implementation, spec.options)
     canonical = normalise(_copy(model), ConvertOptions()).model

@@ -5,9 +5,9 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record, manifest
 from bessemer.ir.errors import Declined
@@ -19,6 +19,9 @@ from bessemer.verify import evidence as ev
 if TYPE_CHECKING:
     from bessemer.ir.checkpoint import Checkpoint
     from bessemer.request import ConvertOptions, Optimized, TargetRequest
+
+
+T = TypeVar("T")
 
 
 class Meter:
@@ -36,6 +39,21 @@ class Meter:
     def peak_bytes(self) -> int:
         """Of this process."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Timed:
+    """What takes how long: stage -> seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, stage: str, action: Callable[[], T]) -> T:
+        """Run `action` and keep its duration under `stage`."""
+        start = time.perf_counter()
+        try:
+            return action()
+        finally:
+            self.seconds[stage] = time.perf_counter() - start
 
 
 def border_records(prepared: Prepared) -> list[ev.Border]:

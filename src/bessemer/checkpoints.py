@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record, manifest
-from bessemer.assemble import Meter, checkpoint_record, declined_row, shown_options
+from bessemer.assemble import Meter, Timed, checkpoint_record, declined_row, shown_options
 from bessemer.ir.errors import BessemerError, Declined, UsageError
 from bessemer.opening import open_checkpoint
 from bessemer.request import ConvertOptions, Progress, TargetRequest
@@ -221,23 +221,15 @@ class _Road:
         return done
 
 
-class _Row:
+class _Row(Timed):
     """One artifact on its way."""
 
     def __init__(self, request: TargetRequest, validated: Any, folder: Path) -> None:
+        super().__init__()
         self.request, self.validated, self.folder = request, validated, folder
-        self.seconds: dict[str, float] = {}
         self.artifact: Artifact | None = None
         self.outcome: Outcome | None = None
         self.crash = ""
-
-    def timed(self, stage: str, action: Callable[[], T]) -> T:
-        """Run `action` and keep its duration under `stage`."""
-        start = time.perf_counter()
-        try:
-            return action()
-        finally:
-            self.seconds[stage] = time.perf_counter() - start
 
     @property
     def good(self) -> bool:

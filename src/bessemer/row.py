@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bessemer.archive.manifest import file_record
-from bessemer.assemble import border_records, prepared_row, shown_options
+from bessemer.assemble import Timed, border_records, prepared_row, shown_options
 from bessemer.integers import Source
 from bessemer.ir.errors import BessemerError, Blocker, Declined, UsageError
 from bessemer.ir.model import Model
@@ -34,12 +33,12 @@ APPEAL_LIMIT = 60.0
 """Seconds that a reference evaluator may take, which is no fast one."""
 
 
-class Row:
+class Row(Timed):
     """One target on its way: prepared, written, executed, judged."""
 
     def __init__(self, request: TargetRequest, validated: Any, folder: Path) -> None:
+        super().__init__()
         self.request, self.validated, self.folder = request, validated, folder
-        self.seconds: dict[str, float] = {}
         self.artifact: Artifact | None = None
         self.verdict: Judgement | None = None
         self.divergence: ev.Divergence | None = None
@@ -54,14 +53,6 @@ class Row:
     def bring(self, companions: Sequence[Path]) -> None:
         """Copy what goes along with the artifact (tokenizers, settings) beside it; they are placed together."""
         self.companions = bring(companions, self.folder, self.artifact.files if self.artifact is not None else ())
-
-    def timed(self, stage: str, action: Callable[[], T]) -> T:
-        """Run `action` and keep its duration under `stage`."""
-        start = time.perf_counter()
-        try:
-            return action()
-        finally:
-            self.seconds[stage] = time.perf_counter() - start
 
     def verify(
         self,

@@ -133,3 +133,19 @@ def test_a_modelfile_and_a_store(real_asset: Asset, tmp_path: Path) -> None:
     blob = store / "blobs" / kinds["model"]["digest"].replace(":", "-")
     assert blob.read_bytes() == (tmp_path / "out/stories260K-f32.Q8_0.gguf").read_bytes()
     assert any("Ollama store" in note for note in rows(done)[0]["notes"])
+
+
+@needs_llama
+def test_the_api_loads_stores_and_verifies(real_asset: Asset, tmp_path: Path) -> None:
+    import bessemer as bm
+    from bessemer.ir.errors import UsageError
+
+    held = bm.load_checkpoint(real_asset(STORIES))
+    assert held.parameters == 260_032
+    made = bm.compile(held, "gguf:q8_0", out=tmp_path)
+    assert made.path.name == "stories260K-f32.Q8_0.gguf"
+    assert bm.verify(made, real_asset(STORIES)).verified
+    with pytest.raises(UsageError, match="made from a graph"):
+        bm.compile(held, "onnx", out=tmp_path)
+    with pytest.raises(UsageError, match="made from weights"):
+        bm.compile(bm.load(real_asset(STORIES)), "gguf", out=tmp_path)

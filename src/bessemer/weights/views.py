@@ -141,21 +141,25 @@ def transposed(tensor: Lazy, axes: Sequence[int] | None = None) -> Lazy:
     order = tuple(reversed(range(len(tensor.shape)))) if axes is None else tuple(axes)
     shape = tuple(tensor.shape[axis] for axis in order)
     width = tensor.row_bytes // max(tensor.columns, 1)
-    whole = _Whole(tensor, order, shape, width)
-    return Lazy(tensor.name, shape, tensor.type, width * (shape[-1] if shape else 1), whole.read)
+
+    def load() -> Bytes:
+        cells = tensor.read(0, tensor.rows).reshape(*tensor.shape, width)
+        turned = np.ascontiguousarray(cells.transpose(*order, len(order)))
+        return turned.reshape(prod(shape[:-1]), width * (shape[-1] if shape else 1))
+
+    return Lazy(tensor.name, shape, tensor.type, width * (shape[-1] if shape else 1), Held(load, prod(shape[:-1])).read)
 
 
-class _Whole:
-    """A transposed tensor that is held while its rows are being read."""
+class Held:
+    """A tensor that cannot be read in parts: it is loaded for the first row, and held until the last one was read."""
 
-    def __init__(self, tensor: Lazy, order: tuple[int, ...], shape: tuple[int, ...], width: int) -> None:
-        self._tensor, self._order, self._shape, self._width = tensor, order, shape, width
-        self._rows = prod(shape[:-1])
+    def __init__(self, load: Callable[[], Bytes], rows: int) -> None:
+        self._load, self._rows = load, rows
         self._lock, self._left = Lock(), 0
         self._data: Bytes | None = None
 
     def read(self, start: int, stop: int) -> Bytes:
-        """Rows of the transposed tensor."""
+        """Rows."""
         with self._lock:
             if self._data is None:
                 self._data, self._left = self._load(), self._rows
@@ -164,11 +168,6 @@ class _Whole:
             if self._left <= 0:
                 self._data = None
         return rows
-
-    def _load(self) -> Bytes:
-        cells = self._tensor.read(0, self._tensor.rows).reshape(*self._tensor.shape, self._width)
-        turned = np.ascontiguousarray(cells.transpose(*self._order, len(self._order)))
-        return turned.reshape(self._rows, self._width * (self._shape[-1] if self._shape else 1))
 
 
 def mapped(tensor: Lazy, function: Callable[[Floats], Floats], kind: str = "F32") -> Lazy:

@@ -168,10 +168,11 @@ def test_older_spellings_of_configs() -> None:
 
 @pytest.mark.parametrize("made", ["flan-t5", "t5", "t5-short"], indirect=True)
 def test_t5_without_an_output_matrix_of_its_own(made: Made) -> None:
-    """As llama.cpp's converter writes it: the first T5 scales, gated ones do not."""
+    """As llama.cpp's converter writes it, and as llama.cpp computes it: without the scale of the first T5."""
     tensors = {name: tensor for name, tensor in made.tensors.items() if name != "output.weight"}
-    config, _ = made.family.from_gguf(made.facts, tensors)
-    assert config["scale_decoder_outputs"] is (made.case is not CASES["flan-t5"])
+    metadata = {key: value for key, value in made.facts.items() if not key.endswith("output_is_scaled_embedding")}
+    config, _ = made.family.from_gguf(metadata, tensors)
+    assert (config["tie_word_embeddings"], config["scale_decoder_outputs"]) == (True, False)
 
 
 def rwkv6() -> Checkpoint:

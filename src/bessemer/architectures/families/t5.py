@@ -2,11 +2,12 @@
 
 T5 of the first version scales its last states by hidden ** -0.5 before the embedding that is its output matrix. llama.cpp
 does not; its converter writes nothing for that, and its logits come out too large by hidden ** 0.5. So GGUF gets an output
-matrix of its own here: the embedding times that factor.
+matrix of its own here: the embedding times that factor. A file without one is read as what llama.cpp makes of it.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,17 +29,17 @@ from bessemer.ir.errors import Blocker
 
 _holds_gate = holds("enc.blk.0.ffn_gate.weight")
 SCALED = "output_is_scaled_embedding"
-"""Key of GGUF that no runtime reads: the output matrix is the embedding, times hidden ** -0.5 if true."""
+"""Key of GGUF that no runtime reads: the output matrix is the embedding times hidden ** -0.5."""
 ENCODER, DECODER = "encoder.block.{i}.layer.", "decoder.block.{i}.layer."
 
 
 def _factor(config: Config) -> float:
-    return float(config["d_model"]) ** -0.5 if config["scale_decoder_outputs"] else 1.0
+    return 1 / math.sqrt(config["d_model"])
 
 
 def _own_output(config: Config, layer: int = 0) -> bool:
-    """Whether GGUF's output matrix is a scaled embedding. Gated ones without scale have none: the embedding serves."""
-    return not _untied(config, layer) and (bool(config["scale_decoder_outputs"]) or not config["_gated"])
+    """Whether GGUF's output matrix is a scaled embedding; otherwise it is its own, or the embedding serves."""
+    return not _untied(config, layer) and bool(config["scale_decoder_outputs"])
 
 
 def _untied(config: Config, layer: int) -> bool:
@@ -143,15 +144,10 @@ DECODER_SETTINGS: tuple[Setting, ...] = (
     Layers(),
     Value("decoder_start_token_id", "decoder_start_token_id", default=0),
     Read("is_encoder_decoder", lambda record: True),
-    Written(SCALED, lambda config: bool(config["scale_decoder_outputs"]) if _own_output(config) else None),
+    Written(SCALED, lambda config: True if _own_output(config) else None),
     Read("tie_word_embeddings", lambda record: "output.weight" not in record.tensors or record.get(SCALED) is not None),
-    Read("scale_decoder_outputs", lambda record: _scales(record)),
+    Read("scale_decoder_outputs", lambda record: record.get(SCALED) is not None),
 )
-
-def _scales(record: Record) -> bool:
-    """Without an output matrix: T5's first version, from llama.cpp's converter, has no gate and scales."""
-    return bool(record.get(SCALED)) if "output.weight" in record.tensors else not _holds_gate(record)
-
 
 def _completed(config: dict[str, Any]) -> dict[str, Any]:
     """transformers 5 ties always and says of the scale what `tie_word_embeddings` says in older ones."""

@@ -43,7 +43,8 @@ class LanguageModel:
             raise UnreadableInput(f"{directory} holds no weights that transformers reads")
         self.kind, name = _kind(settings)
         built = build(path, settings, weights, getattr(transformers, name))
-        self.model, self.config = built.model, built.model.config
+        self.model = built.model
+        self.config = self.model.config.get_text_config(decoder=True)  # of models that see, the part that reads
         elements = sum(tensor.numel() for tensor in self.model.parameters())
         if 4 * elements < SHARE * _free():
             self.model = self.model.float()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from math import prod
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from bessemer.ir.errors import UnreadableInput
 from bessemer.sources.base import OpenOptions
 from bessemer.sources.weight_files import WeightFiles
 from bessemer.weights.files import Checksum, FileBytes, stored_at
-from bessemer.weights.views import renamed, row_bytes, transposed
+from bessemer.weights.views import Held, renamed, row_bytes, transposed
 from bessemer.wire.errors import WireError
 from bessemer.wire.npz import Array, Arrays, read
 
@@ -58,7 +57,8 @@ def _lazy(file: FileBytes, held: Arrays, array: Array, shape: tuple[int, ...]) -
     kind = KINDS[f"{array.kind}{array.width}"]
     change = partial(_turned, array.width) if array.big_endian and array.width > 1 else None
     if array.place is None:
-        whole = _Inflated(file.path, held, array, shape)
+        rows = prod(shape[:-1])
+        whole = Held(lambda: _inflated(file.path, held, array, rows), rows)
         read_rows = whole.read if change is None else lambda start, stop: change(whole.read(start, stop))
         return Lazy(array.name, shape, kind, row_bytes(kind, shape[-1] if shape else 1), read_rows)
     lazy = stored_at(file, array.name, shape, kind, array.place, change)
@@ -70,31 +70,13 @@ def _turned(width: int, rows: Bytes) -> Bytes:
     return np.ascontiguousarray(rows.reshape(-1, width)[:, ::-1]).reshape(rows.shape)
 
 
-class _Inflated:
-    """A deflated array, which is held from the first row that is read until the last one was."""
-
-    def __init__(self, path: Path, held: Arrays, array: Array, shape: tuple[int, ...]) -> None:
-        self._path, self._held, self._array, self._rows = path, held, array, prod(shape[:-1])
-        self._lock, self._left = Lock(), 0
-        self._data: Bytes | None = None
-
-    def read(self, start: int, stop: int) -> Bytes:
-        """Rows. Raises UnreadableInput for damaged ones."""
-        with self._lock:
-            if self._data is None:
-                self._data, self._left = self._load(), self._rows
-            rows = self._data[start:stop]
-            self._left -= stop - start
-            if self._left <= 0:
-                self._data = None
-        return rows
-
-    def _load(self) -> Bytes:
-        try:
-            data = self._held.elements(self._array)
-        except WireError as error:
-            raise UnreadableInput(f"{self._path} is damaged", why=str(error)) from None
-        return np.frombuffer(data, np.uint8).reshape(self._rows, -1 if self._rows else 0)
+def _inflated(path: Path, held: Arrays, array: Array, rows: int) -> Bytes:
+    """All rows of a deflated array. Raises UnreadableInput for a damaged one."""
+    try:
+        data = held.elements(array)
+    except WireError as error:
+        raise UnreadableInput(f"{path} is damaged", why=str(error)) from None
+    return np.frombuffer(data, np.uint8).reshape(rows, -1 if rows else 0)
 
 
 SOURCE = WeightFiles("npz", checkpoint)
