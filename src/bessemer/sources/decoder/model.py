@@ -66,6 +66,7 @@ def model_of(checkpoint: Checkpoint, task: str | None = None, shapes: Shapes | N
     past = _past(task)
     held = known(checkpoint)
     graph = draw(held.decoder, held.roles, bound(border(held.decoder, past=past), shapes or {}))
+    graph.graph.name = checkpoint.origin.path.resolve().stem or "decoder"  # `ort` names the file of the weights after it
     said = f"{task} (asked for)" if task else f"{next(iter(TASKS))} (what the architecture is for)"
     note = f"Task: {said}; the graph is drawn from the table of the architecture '{held.family.name}'"
     return Model(graph, checkpoint.origin, [note, *held.decoder.notes, *checkpoint.notes], companions=checkpoint.companions)
