@@ -31,7 +31,9 @@ class Rope:
 
 @dataclass(frozen=True)
 class Latent:
-    """Multi-head latent attention (DeepSeek-V2, section 2.1). query_rank 0: queries are not compressed."""
+    """Multi-head latent attention (DeepSeek-V2, section 2.1). query_rank 0: queries are not compressed (role attn_q), else
+    attn_q_a, attn_q_a_norm, attn_q_b. attn_kv_a_mqa's rows: key_rank, then rope_dim; attn_kv_a_norm; attn_kv_b's rows: of
+    each head nope_dim of its key, then value_dim."""
 
     query_rank: int
     key_rank: int

@@ -32,8 +32,12 @@ def check(decoder: Decoder, shapes: Shapes) -> None:
         number = getattr(decoder, name)
         if type(number) not in (int, float) or not isfinite(number):
             raise Contradiction(f"the number {name} is {str(number)[:40]!r}")
-    wiring = Wiring(decoder, _Sizes(decoder, shapes))
+    sizes = _Sizes(decoder, shapes)
+    wiring = Wiring(decoder, sizes)
     found = wiring.logits(wiring.hidden())
+    left = sorted(shapes.keys() - sizes.used)
+    if left:
+        raise Contradiction(f"{left[0]} ({len(left)} in all) has no part in what the settings say is computed")
     if found != decoder.vocabulary:
         raise Contradiction(f"the output matrix gives {found} logits, the settings say {decoder.vocabulary}")
 
@@ -43,6 +47,7 @@ class _Sizes:
 
     def __init__(self, decoder: Decoder, shapes: Shapes) -> None:
         self._decoder, self._shapes = decoder, shapes
+        self.used: set[str] = set()
 
     def has(self, role: str) -> bool:
         return role in self._shapes
@@ -146,6 +151,7 @@ class _Sizes:
         return columns
 
     def _matrix(self, role: str, rank: int) -> tuple[int, ...]:
+        self.used.add(role)
         shape = self._shapes.get(role)
         if shape is None:
             raise Contradiction(f"{role} is missing")
@@ -156,6 +162,7 @@ class _Sizes:
         return shape
 
     def _vector(self, role: str, *sizes: int) -> None:
+        self.used.add(role)
         shape = self._shapes.get(role)
         size = 1
         for dim in shape or ():

@@ -134,3 +134,9 @@ def test_weights_that_fit_pass_and_others_are_told() -> None:
     for fields, others, said in wrong:
         with pytest.raises(Contradiction, match=said):
             check(replace(PLAIN, **fields), {**shapes, **others})
+
+
+def test_weights_without_a_part_in_the_computation_are_told() -> None:
+    shapes = {role: array.shape for role, array in weights(PLAIN).items()}
+    with pytest.raises(Contradiction, match=r"blk.0.attn_sinks.weight \(1 in all\) has no part"):
+        check(PLAIN, {**shapes, "blk.0.attn_sinks.weight": (2,)})
