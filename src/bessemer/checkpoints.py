@@ -188,7 +188,9 @@ class _Road:
             subject.close()
 
     def row(self, request: TargetRequest, target: CheckpointTarget, validated: Any) -> ev.TargetEvidence:
-        """Prepare, stream, prove, publish."""
+        """Prepare, stream, prove, publish. Raises UsageError for an artifact to be installed that nobody proves."""
+        if not self.options.execute and getattr(validated, "store", None) is not None:
+            raise UsageError("Only a verified model is placed in a store", fix="Leave out --no-verify, or the option store")
         row = _Row(request, validated, self.work.folder(f"{len(list(self.work.path.iterdir()))}-{request.name}"))
         try:
             self.watch.stage("prepare", request.name)

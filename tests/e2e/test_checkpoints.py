@@ -118,6 +118,14 @@ def test_a_lying_count_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_unproven_model_enters_no_store(real_asset: Asset, tmp_path: Path) -> None:
+    target = f"ollama:q8_0,store={tmp_path / 'store'},name=example.org/library/stories:tiny"
+    done = bessemer("convert", real_asset(STORIES), "--to", target, "--out", tmp_path / "out", "--no-verify")
+    assert done.returncode == 2
+    assert "Only a verified model" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @needs_llama
 def test_a_modelfile_and_a_store(real_asset: Asset, tmp_path: Path) -> None:
     store = tmp_path / "store"
