@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "train": ("torch", "fine-tunes quantized models"),
     "torch": ("torch", "exports and runs PyTorch programs"),
     "hf": ("transformers", "builds and runs Hugging Face models"),
+    "gguf": ("numba", "encodes and decodes GGUF's number formats"),
     "tensorflow": ("tensorflow-cpu", "runs Keras and TensorFlow originals"),
 }
 """Extra -> the package it installs, and what that is for."""
