@@ -120,12 +120,12 @@ SOURCES: tuple[SourceEntry, ...] = (
         reads=(
             "Llama models with their vocabularies; old Q4_0, Q4_1, Q4_2, Q4_3 and Q8_0 blocks are decoded to float32",
             "RWKV models by rwkv.cpp's names",
-        runtime="Bessemer's evaluator of the architecture, in numpy",
-    ),
+        ),
         limits=(
             "context length, rotation base and epsilon stand nowhere in them: those of Llama 1 or 2 are taken, and noted",
             "refused: models of other programs behind the same first bytes (whisper.cpp); rwkv.cpp's blocks of version 100",
         ),
+        runtime="Bessemer's evaluator of the architecture, in numpy",
         extra="gguf",
         checkpoint="bessemer.sources.ggml:checkpoint",
         weights=True,
@@ -140,8 +140,8 @@ SOURCES: tuple[SourceEntry, ...] = (
         reads=(
             "versions 0 and 1 (float32) and 2 (groups of int8, decoded to float32)",
             "the .pt files of its training (source `torch`), Meta's and Mistral's consolidated files (`huggingface`)",
+        ),
         runtime="Bessemer's evaluator of the architecture, in numpy",
-    ),
         extra="gguf",
         checkpoint="bessemer.sources.llama2c:checkpoint",
         weights=True,

@@ -143,7 +143,7 @@ def test_doctor_knows_the_runtimes() -> None:
     found = json.loads(invoke("doctor", "--json").stdout)
     assert found["base"]["numpy"]
     assert set(found["extras"]) == {
-        "ort", "tflite", "images", "train", "torch", "hf", "tensorflow", "llama.cpp",
+        "ort", "tflite", "images", "train", "torch", "hf", "gguf", "tensorflow", "llama.cpp",
     }  # fmt: skip
     assert "onnxruntime" in invoke("doctor").stdout
 
