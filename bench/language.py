@@ -144,11 +144,12 @@ def once(command: Callable[[Path], list[str]], out: Path) -> Measured:
 
 def run(race: Race, work: Path, pairs: int) -> str:
     mine, theirs, equal = [], [], ""
-    for _ in range(pairs):
-        mine.append(once(race.mine, work / "mine"))
-        if race.theirs is not None:
-            theirs.append(once(race.theirs, work / "theirs"))
-            equal = compared(work) if race.same else ""
+    for pair in range(pairs):
+        sides = [(race.mine, work / "mine", mine), (race.theirs, work / "theirs", theirs)]
+        for command, out, found in sides if pair % 2 else reversed(sides):  # the first to write gets colder memory
+            if command is not None:
+                found.append(once(command, out))
+        equal = compared(work) if race.same else ""
     a, b = median(mine), median(theirs) if theirs else float("nan")
     memory = f"{peak(mine) >> 20} | {peak(theirs) >> 20 if theirs else '-'}"
     return f"| {race.title} | {a:.2f} | {b:.2f} | {b / a:.2f}x | {memory} | {equal} |"
