@@ -150,9 +150,11 @@ def run(race: Race, work: Path, pairs: int) -> str:
             if command is not None:
                 found.append(once(command, out))
         equal = compared(work) if race.same else ""
-    a, b = median(mine), median(theirs) if theirs else float("nan")
-    memory = f"{peak(mine) >> 20} | {peak(theirs) >> 20 if theirs else '-'}"
-    return f"| {race.title} | {a:.2f} | {b:.2f} | {b / a:.2f}x | {memory} | {equal} |"
+    ours_alone = f"| {race.title} | {median(mine):.2f} | "
+    if not theirs:
+        return f"{ours_alone}- | - | {peak(mine) >> 20} | - | |"
+    times = f"{median(theirs):.2f} | {median(theirs) / median(mine):.2f}x"
+    return f"{ours_alone}{times} | {peak(mine) >> 20} | {peak(theirs) >> 20} | {equal} |"
 
 
 def compared(work: Path) -> str:
