@@ -11,7 +11,7 @@ from bessemer.ir.errors import BessemerError
 from bessemer.opening import open_checkpoint
 from bessemer.sources.base import OpenOptions
 
-SECONDS = 0.5
+SECONDS = 3.0
 BYTES = 500_000_000
 ROWS = 4096
 
