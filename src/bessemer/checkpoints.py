@@ -310,10 +310,11 @@ _UNPROVEN = "Written, not executed: the conversion was told to stop there. `bess
 def _proven(outcome: Outcome) -> str:
     beside = f" beside the original in {outcome.reference}" if outcome.reference else ""
     if outcome.status == "executed":
-        predicts = "predictions within " if outcome.language.runs or outcome.language.embeddings else ""
+        ran = bool(outcome.language.runs or outcome.language.embeddings)
+        predicts, did = ("predictions within ", "Executed in") if ran else ("", "Read by")
         other = outcome.language.artifact not in ("", outcome.runtime)
         by = f" (predictions by {outcome.language.artifact})" if other else ""
-        return f"Executed in {outcome.runtime}{by}{beside}: {predicts}{outcome.language.bound}."
+        return f"{did} {outcome.runtime}{by}{beside}: {predicts}{outcome.language.bound}."
     return f"Emulated: {outcome.runtime}{beside}; its own runtime did not run it. {outcome.advice}".strip()
 
 

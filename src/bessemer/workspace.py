@@ -30,7 +30,8 @@ class Workspace:
             prefix = f".{out.name or 'out'}-"
             _clear(out.parent, prefix)
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
-            self._lock = _locked(self.path / LOCK)
+            self._lock = _locked(self.path / f"{LOCK}-new")
+            (self.path / f"{LOCK}-new").rename(self.path / LOCK)  # under this name it is never free while we live
         except OSError as error:
             raise UsageError(f"Cannot write beside {out}", why=str(error)) from None
 

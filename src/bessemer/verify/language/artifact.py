@@ -86,13 +86,13 @@ def _unrun(
     stored = bool(choose.types(source))
     missing = ["Nothing here computes this architecture: weights and tokenizers were compared, predictions were not."]
     language = Language(
-        original=original, artifact=runtime or library, text="", tokens=tokens, weights=held.lines, problems=held.problems,
+        original=original, artifact=library or runtime, text="", tokens=tokens, weights=held.lines, problems=held.problems,
         bound="every tensor within its type's floor" if stored else "the same tokens", notes=missing if stored else [],
-        within=held.within and (tokens is None or not tokens.differing),
+        within=held.within and (tokens is None or not tokens.differing) and bool(held.lines or tokens),
     )  # fmt: skip
     executed = bool(library) or (bool(runtime) and not stored)
     status: Status = "executed" if executed else "emulated"
-    return Outcome(language, status, runtime or library, original, _advice(artifact, executed or bool(runtime)))
+    return Outcome(language, status, library or runtime, original, _advice(artifact, executed or bool(runtime)))
 
 
 def _texts(source: Checkpoint, artifact: Written, words: Words | None) -> Sequence[str]:
