@@ -77,10 +77,10 @@ def words(model: Path, original: str) -> list[str]:
     ]
 
 
-def convert(model: Path, original: str) -> dict[str, Any]:
+def convert(model: Path, original: str, targets: Sequence[str] = TARGETS) -> dict[str, Any]:
     """The evidence of one model; {'error': ...} where there is none."""
     with tempfile.TemporaryDirectory() as out:
-        wanted = [word for target in TARGETS for word in ("--to", target)]
+        wanted = [word for target in targets for word in ("--to", target)]
         command = [sys.executable, "-m", "bessemer", "convert", str(model), *wanted, "--out", out, "--json"]
         done = subprocess.run(
             [*command, *words(model, original)], capture_output=True, text=True, check=False

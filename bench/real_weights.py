@@ -7,13 +7,11 @@ ASSETS is the collection of models that the tests use. Whole processes, one at a
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from real_models import convert
 
 TARGETS = ("gguf", "gguf:q8_0", "gguf:q4_k_m", "safetensors", "pytorch", "npz")
 FILES = (
@@ -27,19 +25,6 @@ FILES = (
     "torch/cifar10_resnet/resnet20-12fca82f.th",
 )  # fmt: skip
 """Files of weights that the collection holds."""
-
-
-def convert(path: Path, original: str) -> dict[str, Any]:
-    """The evidence of one file; {'error': ...} where there is none."""
-    with tempfile.TemporaryDirectory() as out:
-        wanted = [word for target in TARGETS for word in ("--to", target)]
-        command = [sys.executable, "-m", "bessemer", "convert", str(path), *wanted, "--out", out, "--json"]
-        done = subprocess.run([*command, "--original", original], capture_output=True, text=True, check=False)
-    try:
-        found: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        found = {"error": (done.stderr or "no output").strip()[-300:]}
-    return found
 
 
 def cell(row: dict[str, Any]) -> str:
@@ -92,7 +77,7 @@ def main() -> None:
     for name in FILES:
         if (said.assets / name).exists():
             short = "/".join(name.split("/")[-2:])
-            found.append((short, convert(said.assets / name, said.original)))
+            found.append((short, convert(said.assets / name, said.original, TARGETS)))
             print(name, [row["status"] for row in found[-1][1].get("targets", [])], flush=True)
     page = render(found)
     if said.write:

@@ -51,6 +51,7 @@ def test_another_model_is_not_the_same_model(real_asset: Asset) -> None:
     done = bessemer("verify", other, "--against", real_asset(STORIES))
     assert done.returncode == 4
     assert "not the same model" in done.stdout
+    assert "differ" in done.stdout, "the proof itself is shown"
 
 
 @needs_llama

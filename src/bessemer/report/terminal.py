@@ -304,6 +304,9 @@ def comparison(row: TargetEvidence) -> RenderableType:
     """One row with every output: what `verify` and `compare` show."""
     tone = words.tone(row)
     verdict = Text.assemble((f"{MARKS[tone]} {words.status(row)}", COLOURS[tone]), f"  {row.summary}")
+    if row.language:
+        lines = [(label, Text(said, style="" if holds else "red")) for label, said, holds in language.lines(row.language)]
+        return Group(verdict, Text(), _pairs(lines))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("output", overflow="fold")
     for title in ("max diff", "relative", "SNR", "top-1", "within"):
